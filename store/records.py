@@ -1,0 +1,288 @@
+"""Records: every shape that crosses a process boundary, frozen and typed."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Side = Literal["a", "b"]
+DuelChoice = Literal["a", "b", "tie", "both_bad"]
+ThumbChoice = Literal["up", "down"]
+AnswerState = Literal["streaming", "finished", "stopped", "failed"]
+PolicyState = Literal["candidate", "canary", "active", "retired", "rejected", "rolled_back"]
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Stage = Literal["freeze", "reward", "ppo", "gate", "release"]
+StageState = Literal["waiting", "running", "done", "failed", "skipped"]
+Role = Literal["admin", "annotator"]
+
+STAGES: tuple[Stage, ...] = ("freeze", "reward", "ppo", "gate", "release")
+
+
+def new_id(prefix: str) -> str:
+    """A random identifier such as `duel_9f2c...`; order comes from timestamps, never from ids."""
+    return f"{prefix}_{secrets.token_hex(10)}"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, unknown fields refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ChatTurn(Record):
+    """One line of a prompt as a chat template takes it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(Record):
+    """How one answer is drawn from the policy."""
+
+    max_tokens: int = Field(default=256, ge=1, le=8192)
+    temperature: float = Field(default=1.0, ge=0.0, le=2.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int | None = None
+    stop: tuple[str, ...] = Field(default=(), max_length=4)
+
+
+class Conversation(Record):
+    """A tree of messages; `leaf_id` is the end of the branch that is shown."""
+
+    id: str
+    owner_id: str
+    title: str
+    system_prompt: str | None = None
+    leaf_id: str | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Message(Record):
+    """A user's turn. `parent_id` is the answer before it (None at the root)."""
+
+    id: str
+    conversation_id: str
+    parent_id: str | None
+    text: str
+    created_at: datetime
+
+
+class Answer(Record):
+    """One assistant turn; siblings share `parent_id`, the user's message.
+
+    `versions` names every policy version that made part of the text, in order: one entry, unless a
+    single engine was swapped while it spoke (such an answer never counts in a duel).
+    """
+
+    id: str
+    conversation_id: str
+    parent_id: str
+    stream_id: str
+    duel_id: str | None = None
+    side: Side | None = None
+    state: AnswerState = "streaming"
+    text: str = ""
+    policy_version: int
+    versions: tuple[int, ...]
+    sampling: Sampling
+    prompt_tokens: int | None = None
+    response_tokens: int | None = None
+    finish_reason: Literal["stop", "length", "stopped", "error"] | None = None
+    error: str | None = None
+    created_at: datetime
+    ended_at: datetime | None = None
+
+
+class Duel(Record):
+    """Two answers to one message, shown blind. `seed` decided which engine answer became side a."""
+
+    id: str
+    conversation_id: str
+    parent_id: str
+    stream_id: str
+    answer_a: str
+    answer_b: str
+    seed: int
+    owner_id: str
+    vote_id: str | None = None
+    created_at: datetime
+
+
+class Vote(Record):
+    """An annotator's verdict: on a duel (a, b, tie, both_bad) or a thumb on one answer (up, down)."""
+
+    id: str
+    kind: Literal["duel", "thumb"]
+    conversation_id: str
+    duel_id: str | None = None
+    answer_id: str | None = None
+    annotator_id: str
+    choice: Literal["a", "b", "tie", "both_bad", "up", "down"]
+    version_a: int | None = None
+    version_b: int | None = None
+    comment: str | None = Field(default=None, max_length=2000)
+    shown_ms: int | None = Field(default=None, ge=0)
+    idempotency_key: str
+    created_at: datetime
+
+
+class PreferencePair(Record):
+    """One prompt, two answers, one preferred (TRL's conversational preference form plus lineage)."""
+
+    prompt: tuple[ChatTurn, ...]
+    chosen: tuple[ChatTurn, ...]
+    rejected: tuple[ChatTurn, ...]
+    weight: float = Field(default=1.0, gt=0.0)
+    source: Literal["vote", "seed", "import"] = "vote"
+    vote_id: str | None = None
+    conversation_id: str | None = None
+    new: bool = True
+
+
+class Snapshot(Record):
+    """A frozen data set in a run's folder. `sha256` covers train, held-out and prompts files."""
+
+    run_id: str
+    votes: int
+    new_votes: int
+    train_pairs: int
+    held_out_pairs: int
+    prompts: int
+    through: str
+    """Stream id of the last vote that was looked at."""
+    sha256: str
+    created_at: datetime
+
+
+class GateCheck(Record):
+    """One gate: what was measured, against which threshold, and the reason in words."""
+
+    name: str
+    value: float
+    threshold: float
+    passed: bool
+    reason: str
+
+
+class Fingerprint(Record):
+    """Greedy token ids of a version for one fixed prompt: what a healthy engine must say too."""
+
+    prompt: str
+    token_ids: tuple[int, ...]
+
+
+class GateReport(Record):
+    passed: bool
+    checks: tuple[GateCheck, ...]
+    fingerprints: tuple[Fingerprint, ...] = ()
+
+
+class PolicyVersion(Record):
+    """A sealed, numbered, servable policy. Version 1 is the base model."""
+
+    number: int = Field(ge=1)
+    parent: int | None = None
+    run_id: str | None = None
+    reward_model: int | None = None
+    folder: str
+    """Folder name under the volume's `policies/`."""
+    sha256: str
+    """Digest of the sealed manifest's file list."""
+    state: PolicyState = "candidate"
+    reason: str | None = None
+    report: GateReport | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    created_at: datetime
+
+
+class Activation(Record):
+    """One line of the serving timeline: what became active, when, by whom, why."""
+
+    number: int
+    previous: int | None
+    actor: str
+    reason: str
+    at: datetime
+
+
+class StageStatus(Record):
+    stage: Stage
+    state: StageState = "waiting"
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    summary: dict[str, Any] = Field(default_factory=dict)
+
+
+class Run(Record):
+    """One retrain. This record, not Celery, says what is true about it."""
+
+    id: str
+    state: RunState
+    requested_by: str
+    """`schedule`, `votes` or an account id."""
+    stages: tuple[StageStatus, ...] = tuple(StageStatus(stage=stage) for stage in STAGES)
+    attempt: int = 0
+    token: int = 0
+    owner: str | None = None
+    cancel_requested: bool = False
+    config: dict[str, Any] = Field(default_factory=dict)
+    snapshot: Snapshot | None = None
+    version: int | None = None
+    error: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class MetricRow(Record):
+    """One step of a training stage, as the dashboard draws it."""
+
+    run_id: str
+    stage: Stage
+    step: int
+    of: int | None = None
+    values: dict[str, float]
+    at: datetime
+
+
+class EngineStatus(Record):
+    """What one vLLM engine holds and how it is, as the server that drives it saw it last."""
+
+    name: str
+    address: str
+    state: Literal["starting", "ready", "loading", "down", "failed"]
+    version: int | None = None
+    in_flight: int = 0
+    error: str | None = None
+    seen_at: datetime
+
+
+class Account(Record):
+    id: str
+    name: str
+    role: Role
+    password_hash: str
+    created_at: datetime
+
+
+class ApiKey(Record):
+    id: str
+    account_id: str
+    label: str
+    created_at: datetime
+
+
+class AuditEvent(Record):
+    actor: str
+    action: str
+    object: str
+    detail: dict[str, Any] = Field(default_factory=dict)
+    at: datetime
