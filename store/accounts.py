@@ -1,0 +1,165 @@
+"""Accounts, sessions and API keys: who may do what. Secrets are stored as hashes only."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+
+from store import keys
+from store.connection import Redis, available
+from store.records import Account, ApiKey, Role, new_id, now
+
+PASSWORD_LENGTH = 12
+IDLE_S = 12 * 3600
+ABSOLUTE_S = 7 * 24 * 3600
+ATTEMPTS_PER_MINUTE = 5
+
+
+class WrongCredentials(Exception):
+    """No such account, or not its password; which of the two is not said."""
+
+
+class WrongToken(Exception):
+    """The set-up link was used already or is not the one that was printed."""
+
+
+class TooManyAttempts(Exception):
+    """Wait `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many attempts, try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class NameTaken(Exception):
+    """An account has this name."""
+
+
+class PasswordTooShort(Exception):
+    """Below 12 characters."""
+
+
+class Accounts:
+    """Reads and writes accounts. Raises StoreUnavailable when Redis is away."""
+
+    def __init__(self, redis: Redis, volume: Path) -> None:
+        self._redis = redis
+        self._token_file = volume / "secrets" / "setup_token"
+        # OWASP's minimum: 19 MiB, 2 passes; two at a time, so that many log-ins cannot take the memory.
+        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._hashing = asyncio.Semaphore(2)
+
+    async def setup_token(self) -> str | None:
+        """The token of the one-time set-up link; None once an account exists."""
+        if not await self.setup_needed():
+            return None
+        if not self._token_file.exists():
+            self._token_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_urlsafe(24))
+        return self._token_file.read_text()
+
+    async def setup_needed(self) -> bool:
+        with available():
+            return not await self._redis.exists(keys.ACCOUNTS)
+
+    async def create_first(self, token: str, name: str, password: str) -> Account:
+        """Make the first admin. Raises WrongToken, PasswordTooShort."""
+        wanted = await self.setup_token()
+        if wanted is None or not secrets.compare_digest(token.encode(), wanted.encode()):
+            raise WrongToken("this set-up link was used already or is not the one that was printed last")
+        account = await self.create(name, password, "admin")
+        self._token_file.unlink(missing_ok=True)
+        return account
+
+    async def create(self, name: str, password: str, role: Role) -> Account:
+        """Raises NameTaken, PasswordTooShort."""
+        if len(password) < PASSWORD_LENGTH:
+            raise PasswordTooShort(f"the password needs at least {PASSWORD_LENGTH} characters")
+        async with self._hashing:
+            password_hash = await asyncio.to_thread(self._hasher.hash, password)
+        account = Account(
+            id=new_id("acc"), name=name, role=role, password_hash=password_hash, created_at=now()
+        )
+        with available():
+            if not await self._redis.hsetnx(keys.ACCOUNT_NAMES, name.casefold(), account.id):
+                raise NameTaken(f"the name {name} is taken")
+            await self._redis.hset(keys.ACCOUNTS, account.id, account.model_dump_json())
+        return account
+
+    async def get(self, account_id: str) -> Account | None:
+        with available():
+            text = await self._redis.hget(keys.ACCOUNTS, account_id)
+        return Account.model_validate_json(text) if text else None
+
+    async def login(self, name: str, password: str, address: str) -> tuple[Account, str]:
+        """The account and a new session token. Raises WrongCredentials, TooManyAttempts."""
+        key = keys.attempts(f"{name.casefold()}:{address}")
+        with available():
+            attempts = await self._redis.incr(key)
+            if attempts == 1:
+                await self._redis.expire(key, 60)
+            if attempts > ATTEMPTS_PER_MINUTE:
+                raise TooManyAttempts(max(1, int(await self._redis.ttl(key))))
+            account_id = await self._redis.hget(keys.ACCOUNT_NAMES, name.casefold())
+        account = await self.get(account_id) if account_id else None
+        if account is None:
+            raise WrongCredentials("name or password is wrong")
+        try:
+            async with self._hashing:
+                await asyncio.to_thread(self._hasher.verify, account.password_hash, password)
+        except VerifyMismatchError:
+            raise WrongCredentials("name or password is wrong") from None
+        return account, await self.open_session(account)
+
+    async def open_session(self, account: Account) -> str:
+        """A new session's token; Redis holds its hash only."""
+        token = secrets.token_urlsafe(32)
+        key = keys.session(_digest(token))
+        fields = {"account": account.id, "until": int(now().timestamp()) + ABSOLUTE_S}
+        with available():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(key, mapping=fields)
+                pipe.expire(key, IDLE_S)
+                await pipe.execute()
+        return token
+
+    async def session(self, token: str) -> Account | None:
+        """The account behind a session token; using it keeps it open, 7 days at most."""
+        key = keys.session(_digest(token))
+        with available():
+            fields = await self._redis.hgetall(key)
+            left = int(fields.get("until", 0)) - int(now().timestamp())
+            if left <= 0:
+                return None
+            await self._redis.expire(key, min(IDLE_S, left))
+        return await self.get(fields["account"])
+
+    async def logout(self, token: str) -> None:
+        with available():
+            await self._redis.delete(keys.session(_digest(token)))
+
+    async def create_key(self, account_id: str, label: str) -> tuple[ApiKey, str]:
+        """A new API key and its secret, which is shown this once."""
+        secret = f"heed_sk_{secrets.token_urlsafe(32)}"
+        key = ApiKey(id=new_id("key"), account_id=account_id, label=label, created_at=now())
+        with available():
+            await self._redis.hset(keys.API_KEYS, _digest(secret), key.model_dump_json())
+        return key, secret
+
+    async def by_key(self, secret: str) -> Account | None:
+        """The account behind an API key."""
+        with available():
+            text = await self._redis.hget(keys.API_KEYS, _digest(secret))
+        return await self.get(ApiKey.model_validate_json(text).account_id) if text else None
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,80 @@
+"""Every Redis key, in one place. All begin with `heed:`."""
+
+from __future__ import annotations
+
+VOTES = "heed:votes"  # stream: one entry per vote, append-only, the truth
+VOTE_KEYS = "heed:votes:idempotency"  # hash: annotator:key -> vote json
+VOTE_BY_ID = "heed:votes:by_id"  # hash: vote id -> stream entry id
+VOTE_MARKS = "heed:votes:marks"  # hash: attempted_through, trained_through -> stream entry id
+THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
+
+CONVERSATIONS = "heed:conversations"  # hash: id -> json
+ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
+DUEL_PLACE = "heed:duels:place"  # hash: duel id -> conversation id
+
+RUNS = "heed:runs"  # hash: id -> json
+RUN_ORDER = "heed:runs:order"  # list, newest first
+RUN_OPEN = "heed:runs:open"  # id of the run that is queued or running
+RUN_TOKENS = "heed:runs:tokens"  # counter behind the fencing tokens
+
+POLICIES = "heed:policies"  # hash: number -> json
+POLICY_NUMBERS = "heed:policies:numbers"  # hash: run id -> number
+POLICY_COUNTER = "heed:policies:counter"
+POLICY_ACTIVE = "heed:policies:active"
+POLICY_TIMELINE = "heed:policies:timeline"  # list of activations, newest first
+
+FEED = "heed:feed"  # stream: what the admin page shows live
+AUDIT = "heed:audit"  # stream: append-only
+
+ACCOUNTS = "heed:accounts"  # hash: id -> json
+ACCOUNT_NAMES = "heed:accounts:names"  # hash: lower-case name -> id
+API_KEYS = "heed:keys"  # hash: sha256 of the secret -> json
+
+
+def by_owner(owner_id: str) -> str:
+    return f"heed:conversations:of:{owner_id}"  # zset: id by time of the last change
+
+
+def nodes(conversation_id: str, kind: str) -> str:
+    """Hash of a conversation's messages, answers or duels: id -> json."""
+    return f"heed:conversation:{{{conversation_id}}}:{kind}"
+
+
+def answer_stream(stream_id: str) -> str:
+    return f"heed:stream:{stream_id}"
+
+
+def generation(answer_id: str) -> str:
+    return f"heed:generation:{answer_id}"  # who speaks it, with a TTL
+
+
+def votes_of(annotator_id: str) -> str:
+    return f"heed:votes:of:{annotator_id}"  # list of vote json, newest first
+
+
+def run_lease(run_id: str) -> str:
+    return f"heed:run:{run_id}:lease"
+
+
+def run_metrics(run_id: str) -> str:
+    return f"heed:run:{run_id}:metrics"
+
+
+def serving(server_id: str) -> str:
+    return f"heed:serving:{server_id}"  # version number, with a TTL
+
+
+def engines(server_id: str) -> str:
+    return f"heed:engines:{server_id}"  # json list, with a TTL
+
+
+def lock(name: str) -> str:
+    return f"heed:lock:{name}"
+
+
+def session(digest: str) -> str:
+    return f"heed:session:{digest}"
+
+
+def attempts(name: str) -> str:
+    return f"heed:attempts:{name}"

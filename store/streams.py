@@ -1,0 +1,95 @@
+"""Streams that browsers follow: the events of a turn, and the feed of the admin page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+from store import keys
+from store.connection import Redis, available
+
+AFTER_END_S = 15 * 60
+BLOCK_MS = 5000
+FEED_LENGTH = 2000
+
+
+class Entry(NamedTuple):
+    """One event of a stream; `id` is the SSE id that a reconnect continues from."""
+
+    id: str
+    event: str
+    data: dict[str, Any]
+
+
+async def _follow(redis: Redis, key: str, after: str) -> AsyncIterator[Entry | None]:
+    """Entries after `after` for ever; None whenever nothing came for 5 s (a chance for a heartbeat)."""
+    while True:
+        with available():
+            answer = await redis.xread({key: after}, count=500, block=BLOCK_MS)
+        if not answer:
+            yield None
+            continue
+        for entry_id, fields in answer[0][1]:
+            after = entry_id
+            yield Entry(entry_id, fields["event"], json.loads(fields["data"]))
+
+
+class AnswerStream:
+    """The events of one turn, written by the server that generates, read by any number of tabs."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def append(self, stream_id: str, event: str, data: dict[str, Any]) -> str:
+        """Add one event; returns its id."""
+        with available():
+            entry = {"event": event, "data": json.dumps(data)}
+            return str(await self._redis.xadd(keys.answer_stream(stream_id), entry))
+
+    def read(self, stream_id: str, after: str = "0") -> AsyncIterator[Entry | None]:
+        return _follow(self._redis, keys.answer_stream(stream_id), after)
+
+    async def exists(self, stream_id: str) -> bool:
+        with available():
+            return bool(await self._redis.exists(keys.answer_stream(stream_id)))
+
+    async def finish(self, stream_id: str) -> None:
+        """Keep the finished stream for a quarter of an hour: late reconnects still find every event."""
+        with available():
+            await self._redis.expire(keys.answer_stream(stream_id), AFTER_END_S)
+
+    async def hold(self, answer_id: str, owner: str, ttl_s: int = 15) -> None:
+        """Say that `owner` is generating this answer; renew before `ttl_s` passes."""
+        with available():
+            await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s)
+
+    async def release(self, answer_id: str) -> None:
+        with available():
+            await self._redis.delete(keys.generation(answer_id))
+
+    async def alive(self, answer_id: str) -> bool:
+        """False when the server that generated this answer is gone."""
+        with available():
+            return bool(await self._redis.exists(keys.generation(answer_id)))
+
+
+class Feed:
+    """What happens, for the admin page: events `run`, `metric`, `policy`, `vote`, `engines`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def append(self, event: str, data: dict[str, Any]) -> str:
+        with available():
+            entry = {"event": event, "data": json.dumps(data)}
+            return str(await self._redis.xadd(keys.FEED, entry, maxlen=FEED_LENGTH, approximate=True))
+
+    async def last_id(self) -> str:
+        """Id of the newest entry, so that a reader can start at now without losing what comes next."""
+        with available():
+            newest = await self._redis.xrevrange(keys.FEED, count=1)
+        return str(newest[0][0]) if newest else "0"
+
+    def read(self, after: str) -> AsyncIterator[Entry | None]:
+        return _follow(self._redis, keys.FEED, after)
