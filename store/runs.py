@@ -191,7 +191,7 @@ class Runs:
         self, claim: Claim, state: RunState, *, error: str | None = None, version: int | None = None
     ) -> Run:
         """End the run. Raises StaleClaim when another worker has it."""
-        changes = {"state": state, "error": error, "ended_at": now()}
+        changes: dict[str, Any] = {"state": state, "error": error, "ended_at": now()}
         if version is not None:
             changes["version"] = version
         return await self._change(claim.run_id, claim.token, changes, ends=True)
