@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
 from store.connection import StoreUnavailable
@@ -111,20 +112,22 @@ def problem_of(error: Exception) -> Problem:
     raise error
 
 
-def response_of(request: Request, problem: Problem) -> Response:
-    """The problem in the shape of the API that was called."""
-    headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
-    if request.url.path.startswith("/v1/"):
-        kind = "invalid_request_error" if problem.status < 500 else "server_error"
-        error = {
-            "message": " ".join(
-                filter(None, (problem.detail + ".", problem.remedy and f"Remedy: {problem.remedy}."))
-            ),
-            "type": kind,
-            "param": problem.field,
-            "code": problem.kind,
-        }
-        return JSONResponse({"error": error}, problem.status, headers)
+MALFORMED = Problem(
+    400, "malformed_json", "the body is not valid JSON", remedy="send JSON in UTF-8 as application/json"
+)
+OPENAI_CODES = {"too_long": "context_length_exceeded", "sign_in": "invalid_api_key"}
+
+
+def response_of(path: str, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The problem in the shape of the API that `path` belongs to."""
+    headers = dict(headers or {})
+    if problem.retry_after_s is not None:
+        headers["Retry-After"] = str(problem.retry_after_s)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if path.startswith("/v1/"):
+        status = 400 if problem.status == 422 else problem.status  # as OpenAI's clients expect it
+        return _json({"error": openai_error(problem)}, status, headers, "application/json")
     body = {
         "type": f"urn:heed:{problem.kind}",
         "title": problem.kind.replace("_", " "),
@@ -133,46 +136,61 @@ def response_of(request: Request, problem: Problem) -> Response:
         "field": problem.field,
         "remedy": problem.remedy,
     }
-    return JSONResponse(body, problem.status, headers, media_type="application/problem+json")
+    return _json(body, problem.status, headers, "application/problem+json")
+
+
+def openai_error(problem: Problem) -> dict[str, Any]:
+    """The `error` object that OpenAI's clients read, also in the middle of a stream."""
+    kind = "invalid_request_error" if problem.status < 500 else "server_error"
+    remedy = f"Remedy: {problem.remedy}." if problem.remedy else None
+    return {
+        "message": " ".join(filter(None, (problem.detail + ".", remedy))),
+        "type": "rate_limit_error" if problem.status == 429 else kind,
+        "param": problem.field,
+        "code": OPENAI_CODES.get(problem.kind, problem.kind),
+    }
+
+
+def _json(body: dict[str, Any], status: int, headers: Mapping[str, str], media_type: str) -> Response:
+    # ASCII only: a lone surrogate in what a hostile client sent must not break the answer that refuses it.
+    return Response(json.dumps(body, ensure_ascii=True), status, headers, media_type)
 
 
 def _from_validation(error: RequestValidationError) -> Problem:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
     if first["type"] == "json_invalid":
-        return Problem(400, "malformed_json", "the body is not valid JSON", remedy="send JSON in UTF-8")
+        return MALFORMED
     detail = f"{field or 'body'}: {first['msg']}"
     return Problem(422, "invalid", detail, field=field or None, remedy="correct this field")
+
+
+def _from_http(error: HTTPException) -> Problem:
+    if error.status_code == 404:
+        return not_found("page or route")
+    if error.status_code == 405:
+        return Problem(405, "not_allowed", "this route does not take this method", remedy="see Allow")
+    # FastAPI's own refusal of a body that it cannot read, such as invalid UTF-8.
+    return MALFORMED if error.status_code == 400 else Problem(error.status_code, "http", error.detail)
 
 
 def add_handlers(app: FastAPI) -> None:
     """Give every error its shape; what is not expected becomes a plain 500 without a trace."""
 
     async def handle(request: Request, error: Exception) -> Response:
-        return response_of(request, problem_of(error))
+        return response_of(request.scope["path"], problem_of(error))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return response_of(request, _from_validation(error))
+        return response_of(request.scope["path"], _from_validation(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        problem = Problem(
-            error.status_code, "not_allowed" if error.status_code == 405 else "http", error.detail
-        )
-        if error.status_code == 404:
-            problem = not_found("page or route")
-        return response_of(request, problem)
+        return response_of(request.scope["path"], _from_http(error), error.headers)
 
     async def unexpected(request: Request, error: Exception) -> Response:
         detail = "something unexpected went wrong here; the server's log has it"
-        return response_of(request, Problem(500, "internal", detail, remedy="try again"))
-
-    async def undecodable(request: Request, error: Exception) -> Response:
-        problem = Problem(
-            400, "malformed_json", "the body is not valid UTF-8 JSON", remedy="send JSON in UTF-8"
-        )
-        return response_of(request, problem)
+        return response_of(request.scope["path"], Problem(500, "internal", detail, remedy="try again"))
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
@@ -183,16 +201,4 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(UnicodeDecodeError, undecodable)
     app.add_exception_handler(Exception, unexpected)
-
-
-def sse_error(problem: Problem) -> str:
-    """An error in the middle of an OpenAI stream."""
-    error: dict[str, Any] = {
-        "message": problem.detail,
-        "type": "server_error",
-        "param": None,
-        "code": problem.kind,
-    }
-    return json.dumps({"error": error})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from store.records import Sampling
@@ -14,6 +14,8 @@ from store.settings import ConfigError, StoreSettings, read_sections
 
 
 class Section(BaseModel):
+    """Base of the sections: frozen, unknown keys refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -37,10 +39,36 @@ class EngineConfig(Section):
     """Answers under way for one person; more get 429."""
 
 
+class ScheduleShown(BaseModel):
+    """What the server shows of the workers' section: how many votes a retrain waits for."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    min_votes: int = Field(default=50, ge=1)
+    """New duel votes that start a retrain."""
+
+
 class ServerConfig(Section):
+    """The server's sections of the TOML file."""
+
     sampling: Sampling = Sampling()
+    """How answers are drawn when a request does not say it."""
     duel: DuelConfig = DuelConfig()
+    """When a message opens a duel."""
     engine: EngineConfig = EngineConfig()
+    """How vLLM engines are started and used."""
+    schedule: ScheduleShown = ScheduleShown()
+    """Read only to show it; the workers act on it."""
+
+
+def _split(value: object) -> object:
+    """`a, b` -> (a, b), as environment variables write lists."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class ServerSettings(StoreSettings):
@@ -49,17 +77,15 @@ class ServerSettings(StoreSettings):
     model_config = SettingsConfigDict(env_prefix="HEED_", frozen=True, extra="ignore")
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=8080, ge=1, le=65535)
-    engines: Annotated[tuple[str, ...], NoDecode] = ()
+    """Port to listen on."""
+    engines: Addresses = ()
     """Comma-separated engine addresses, `unix:///path/engine-1.sock` or `http://host:port`."""
-    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Comma-separated names by which browsers reach this server, beside loopback."""
-
-    def __init__(self, **values: Any) -> None:
-        for name in ("engines", "allowed_hosts"):
-            text = os.environ.get(f"HEED_{name.upper()}", "")
-            values.setdefault(name, tuple(part for part in text.split(",") if part))
-        super().__init__(**values)
+    allowed_hosts: Addresses = ()
+    """Comma-separated names by which browsers reach this server, beside `localhost` and IP addresses."""
+    web: Path = Path(__file__).resolve().parent.parent / "webui" / "dist"
+    """Folder of the built web page."""
 
     @property
     def server_id(self) -> str:

@@ -48,6 +48,10 @@ def generation(answer_id: str) -> str:
     return f"heed:generation:{answer_id}"  # who speaks it, with a TTL
 
 
+def stop(answer_id: str) -> str:
+    return f"heed:stop:{answer_id}"
+
+
 def votes_of(annotator_id: str) -> str:
     return f"heed:votes:of:{annotator_id}"  # list of vote json, newest first
 

@@ -16,6 +16,7 @@ PolicyState = Literal["candidate", "canary", "active", "retired", "rejected", "r
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["freeze", "reward", "ppo", "gate", "release"]
 StageState = Literal["waiting", "running", "done", "failed", "skipped"]
+EngineState = Literal["starting", "ready", "loading", "down"]
 Role = Literal["admin", "annotator"]
 
 STAGES: tuple[Stage, ...] = ("freeze", "reward", "ppo", "gate", "release")
@@ -258,7 +259,7 @@ class EngineStatus(Record):
 
     name: str
     address: str
-    state: Literal["starting", "ready", "loading", "down", "failed"]
+    state: EngineState
     version: int | None = None
     in_flight: int = 0
     error: str | None = None

@@ -68,6 +68,15 @@ class AnswerStream:
         with available():
             await self._redis.delete(keys.generation(answer_id))
 
+    async def request_stop(self, answer_id: str) -> None:
+        """Ask whichever server generates this answer to end it."""
+        with available():
+            await self._redis.set(keys.stop(answer_id), 1, ex=60)
+
+    async def stop_requested(self, answer_id: str) -> bool:
+        with available():
+            return bool(await self._redis.exists(keys.stop(answer_id)))
+
     async def alive(self, answer_id: str) -> bool:
         """False when the server that generated this answer is gone."""
         with available():

@@ -1,6 +1,7 @@
-"""Become the vLLM server of the active version: `python -m server.engines.launch --name engine-1 --socket PATH`.
+"""Become the vLLM server of the active version.
 
-vLLM's control calls have no login, so the engine listens on a Unix socket in a private folder, never on a port.
+vLLM's control calls have no login, so the engine listens on a Unix socket in a private folder,
+never on a port.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def command(folder: Path, socket: Path, max_model_len: int) -> list[str]:
     return [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--uds", str(socket)),
         *("--model", str(folder), "--served-model-name", "policy"),
-        *("--dtype", "bfloat16", "--max-model-len", str(max_model_len), "--disable-log-requests"),
+        *("--dtype", "bfloat16", "--max-model-len", str(max_model_len)),
         # On CPU compiled output differs from eager output token by token, and takes minutes to compile.
         *([] if shutil.which("nvidia-smi") else ["--enforce-eager"]),
     ]

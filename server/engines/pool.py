@@ -10,7 +10,7 @@ from pathlib import Path
 
 from server.engines.client import Delta, EngineClient
 from server.errors import EngineFailed, NoEngine, QueueFull, VersionNotServed
-from store.records import ChatTurn, EngineStatus, Sampling, now
+from store.records import ChatTurn, EngineState, EngineStatus, Sampling, now
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Engine:
     """One engine and what the pool knows of it."""
 
     client: EngineClient
-    state: str = "starting"
+    state: EngineState = "starting"
     version: int | None = None
     folder: Path | None = None
     error: str | None = None
@@ -129,7 +129,7 @@ class EnginePool:
             EngineStatus(
                 name=engine.name,
                 address=engine.client.address,
-                state=engine.state,  # type: ignore[arg-type]
+                state=engine.state,
                 version=engine.version,
                 in_flight=len(engine.leases),
                 error=engine.error,

@@ -11,7 +11,7 @@ from server.engines.pool import Engine, EnginePool
 from server.engines.swap import BadVersion, swap
 from server.errors import EngineFailed
 from store.connection import StoreUnavailable
-from store.policies import LockHeld, NothingToRollBackTo, Policies, PointerMoved
+from store.policies import LockHeld, NothingToRollBackTo, PointerMoved, Policies
 from store.records import PolicyVersion
 
 TICK_S = 0.5

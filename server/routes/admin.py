@@ -1,0 +1,101 @@
+"""The admin's view: what is live, what trains, which versions exist; train now, cancel, roll back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from server import shapes
+from server.dependencies import Admin, Heed, Parts
+from server.errors import not_found
+from store.records import Activation, AuditEvent, Run, now
+
+router = APIRouter(prefix="/api/v1", tags=["admin"])
+
+
+@router.get("/status")
+async def status(heed: Heed, admin: Admin) -> shapes.StatusOut:
+    """One glance: the live version, engines, votes until the next training, the run."""
+    active = await heed.policies.active()
+    previous = await heed.policies.previous()
+    timeline = await heed.policies.timeline(limit=1)
+    since = timeline[0].at if timeline else None
+    pending = await heed.voting.pending()
+    min_votes = heed.config.schedule.min_votes
+    return shapes.StatusOut(
+        active=shapes.ActiveOut(number=active.number, since=since) if active else None,
+        previous=previous.number if previous else None,
+        serving=await heed.policies.serving(),
+        engines=await heed.policies.engines(),
+        votes=shapes.VoteCounts(total=await heed.votes.total(), pending=pending, min_votes=min_votes),
+        run=await heed.runs.current(),
+        warnings=heed.warnings,
+    )
+
+
+@router.get("/runs")
+async def list_runs(heed: Heed, admin: Admin) -> shapes.RunPage:
+    """Newest first."""
+    return shapes.RunPage(items=await heed.runs.newest())
+
+
+@router.post("/runs", status_code=201)
+async def train_now(heed: Heed, admin: Admin) -> Run:
+    """Queue a retrain on the votes there are. 409 while one is queued or running."""
+    run = await heed.runs.request(admin.id)
+    await _note(heed, admin.id, "train_now", run.id)
+    return run
+
+
+@router.get("/runs/{run_id}")
+async def get_run(run_id: str, heed: Heed, admin: Admin) -> Run:
+    """One run with its stages."""
+    run = await heed.runs.get(run_id)
+    if run is None:
+        raise not_found("run")
+    return run
+
+
+@router.get("/runs/{run_id}/metrics")
+async def run_metrics(
+    run_id: str, heed: Heed, admin: Admin, after: Annotated[str, Query(pattern=r"^\d+(-\d+)?$")] = "0"
+) -> shapes.MetricPage:
+    """The run's numbers step by step, after a row's id."""
+    rows = await heed.runs.metrics(run_id, after)
+    items = [shapes.MetricOut.model_validate(row.model_dump() | {"id": entry}) for entry, row in rows]
+    return shapes.MetricPage(items=items)
+
+
+@router.post("/runs/{run_id}/cancel", status_code=202)
+async def cancel_run(run_id: str, heed: Heed, admin: Admin) -> Run:
+    """Ask a run to stop; a running one stops within seconds."""
+    run = await heed.runs.cancel(run_id)
+    if run is None:
+        raise not_found("run")
+    await _note(heed, admin.id, "cancel", run_id)
+    return run
+
+
+@router.get("/policies")
+async def list_policies(heed: Heed, admin: Admin) -> shapes.PolicyPage:
+    """Every version with its gate report, and what was active when."""
+    active, previous = await heed.policies.active(), await heed.policies.previous()
+    return shapes.PolicyPage(
+        items=await heed.policies.versions(),
+        active=active.number if active else None,
+        previous=previous.number if previous else None,
+        timeline=await heed.policies.timeline(),
+    )
+
+
+@router.post("/policies/rollback")
+async def rollback(body: shapes.RollbackIn, heed: Heed, admin: Admin) -> Activation:
+    """Back to the version that was active before."""
+    activation = await heed.policies.rollback(admin.id, body.reason)
+    await _note(heed, admin.id, "rollback", f"v{activation.number}", reason=body.reason)
+    return activation
+
+
+async def _note(heed: Parts, actor: str, action: str, what: str, **detail: str) -> None:
+    await heed.audit.append(AuditEvent(actor=actor, action=action, object=what, detail=detail, at=now()))

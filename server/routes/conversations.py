@@ -1,0 +1,105 @@
+"""Conversations, and the turns that a message opens in them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from server import shapes
+from server.dependencies import Heed, Me, OwnConversation, Parts
+from server.errors import Problem, not_found
+from server.turns import Turn
+from store.records import Account, Answer, Conversation, Duel
+
+router = APIRouter(prefix="/api/v1/conversations", tags=["conversations"])
+
+
+@router.get("")
+async def list_conversations(heed: Heed, me: Me) -> shapes.ConversationPage:
+    """The caller's conversations, last changed first."""
+    found = await heed.conversations.of_owner(me.id)
+    return shapes.ConversationPage(items=[shapes.conversation_out(one) for one in found])
+
+
+@router.post("", status_code=201)
+async def create_conversation(body: shapes.ConversationIn, heed: Heed, me: Me) -> shapes.ConversationOut:
+    """An empty conversation."""
+    return shapes.conversation_out(await heed.conversations.create(me.id, body.title, body.system_prompt))
+
+
+@router.get("/{conversation_id}")
+async def get_conversation(conversation: OwnConversation, heed: Heed, me: Me) -> shapes.ConversationTree:
+    """The whole tree: messages, answers, duels."""
+    return await tree(heed, conversation, me)
+
+
+@router.patch("/{conversation_id}")
+async def change_conversation(
+    body: shapes.ConversationChange, conversation: OwnConversation, heed: Heed
+) -> shapes.ConversationOut:
+    """Rename it, or show another branch."""
+    if body.leaf_id is not None:
+        leaf = await heed.conversations.answer(body.leaf_id)
+        if leaf is None or leaf.conversation_id != conversation.id:
+            raise Problem(
+                422, "unknown_leaf", "there is no such answer here", field="leaf_id", remedy="use an answer's id"
+            )
+    changed = await heed.conversations.change(conversation, title=body.title, leaf_id=body.leaf_id)
+    return shapes.conversation_out(changed)
+
+
+@router.delete("/{conversation_id}", status_code=204)
+async def delete_conversation(conversation: OwnConversation, heed: Heed) -> None:
+    """Remove it and its texts."""
+    await heed.conversations.delete(conversation)
+
+
+@router.post("/{conversation_id}/messages", status_code=202)
+async def say(
+    body: shapes.MessageIn, conversation: OwnConversation, heed: Heed, me: Me
+) -> shapes.TurnOut:
+    """Say something: one answer or a duel of two begins; follow `stream`."""
+    return turn_out(
+        await heed.turns.say(me, conversation, body.text, body.parent_id, body.mode, body.sampling)
+    )
+
+
+@router.post("/{conversation_id}/answers", status_code=202)
+async def answer_again(
+    body: shapes.AnswersIn, conversation: OwnConversation, heed: Heed, me: Me
+) -> shapes.TurnOut:
+    """New answers to a message that is there: after a failure, or to compare."""
+    return turn_out(await heed.turns.answer_again(me, conversation, body.parent_id, body.mode))
+
+
+def turn_out(turn: Turn) -> shapes.TurnOut:
+    return shapes.TurnOut(
+        message=shapes.message_out(turn.message),
+        answers=[shapes.answer_out(answer, hidden=turn.duel is not None) for answer in turn.answers],
+        duel=shapes.duel_out(turn.duel, turn.answers, None) if turn.duel else None,
+        stream=shapes.stream_path(turn.stream_id),
+    )
+
+
+async def tree(heed: Parts, conversation: Conversation, me: Account) -> shapes.ConversationTree:
+    answers = [
+        await heed.turns.interrupt_if_dead(answer)
+        for answer in await heed.conversations.answers(conversation.id)
+    ]
+    duels = await heed.conversations.duels(conversation.id)
+    thumbs = await heed.votes.thumbs(me.id, [answer.id for answer in answers])
+    undecided = {duel.id for duel in duels if duel.vote_id is None}
+    return shapes.ConversationTree(
+        conversation=shapes.conversation_out(conversation),
+        messages=[shapes.message_out(one) for one in await heed.conversations.messages(conversation.id)],
+        answers=[
+            shapes.answer_out(one, hidden=one.duel_id in undecided, thumb=thumbs.get(one.id)) for one in answers
+        ],
+        duels=[await duel_shown(heed, duel, answers) for duel in duels],
+    )
+
+
+async def duel_shown(heed: Parts, duel: Duel, answers: list[Answer]) -> shapes.DuelOut:
+    vote = await heed.votes.get(duel.vote_id) if duel.vote_id else None
+    if not {duel.answer_a, duel.answer_b} <= {answer.id for answer in answers}:
+        raise not_found("duel")
+    return shapes.duel_out(duel, answers, vote)

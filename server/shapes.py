@@ -1,0 +1,301 @@
+"""What the web API takes and gives. A duel's versions stay hidden here until its vote is cast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from store.records import (
+    Account,
+    Activation,
+    Answer,
+    AnswerState,
+    Conversation,
+    Duel,
+    DuelChoice,
+    EngineStatus,
+    Message,
+    MetricRow,
+    PolicyVersion,
+    Role,
+    Run,
+    Sampling,
+    Side,
+    ThumbChoice,
+    Vote,
+)
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=100_000, pattern=r"\S")]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class In(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Out(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class SetupIn(In):
+    token: str
+    name: Name
+    password: str = Field(max_length=1000)
+
+
+class LoginIn(In):
+    name: Name
+    password: str = Field(max_length=1000)
+
+
+class AccountIn(LoginIn):
+    role: Role = "annotator"
+
+
+class KeyIn(In):
+    label: Name
+
+
+class ConversationIn(In):
+    title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
+    system_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+
+
+class ConversationChange(In):
+    title: Name | None = None
+    leaf_id: str | None = None
+
+
+class MessageIn(In):
+    text: Text
+    parent_id: str | None = None
+    mode: Literal["auto", "duel", "single"] = "auto"
+    sampling: Sampling | None = None
+
+
+class AnswersIn(In):
+    parent_id: str
+    mode: Literal["auto", "duel", "single"] = "auto"
+
+
+class DuelVoteIn(In):
+    kind: Literal["duel"]
+    duel_id: str
+    choice: DuelChoice
+    shown_ms: int | None = Field(default=None, ge=0)
+    comment: str | None = Field(default=None, max_length=2000)
+
+
+class ThumbIn(In):
+    kind: Literal["thumb"]
+    answer_id: str
+    choice: ThumbChoice
+
+
+VoteIn = Annotated[DuelVoteIn | ThumbIn, Field(discriminator="kind")]
+
+
+class RollbackIn(In):
+    reason: Reason
+
+
+class AccountOut(Out):
+    id: str
+    name: str
+    role: Role
+
+
+class SetupState(Out):
+    needed: bool
+
+
+class KeyOut(Out):
+    id: str
+    label: str
+    secret: str
+
+
+class ConversationOut(Out):
+    id: str
+    title: str
+    system_prompt: str | None
+    leaf_id: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class MessageOut(Out):
+    id: str
+    parent_id: str | None
+    text: str
+    created_at: datetime
+
+
+class AnswerOut(Out):
+    id: str
+    parent_id: str
+    duel_id: str | None
+    side: Side | None
+    state: AnswerState
+    text: str
+    finish_reason: str | None
+    error: str | None
+    created_at: datetime
+    policy_version: int | None
+    """None until the answer's duel is decided."""
+    stream: str | None
+    """Where its events are, while it is streaming."""
+    thumb: Literal["up", "down"] | None
+
+
+class VoteSaid(Out):
+    choice: DuelChoice
+
+
+class DuelOut(Out):
+    id: str
+    parent_id: str
+    answer_a: str
+    answer_b: str
+    ready: bool
+    vote: VoteSaid | None
+    version_a: int | None
+    version_b: int | None
+
+
+class ConversationPage(Out):
+    items: list[ConversationOut]
+
+
+class ConversationTree(Out):
+    conversation: ConversationOut
+    messages: list[MessageOut]
+    answers: list[AnswerOut]
+    duels: list[DuelOut]
+
+
+class TurnOut(Out):
+    message: MessageOut
+    answers: list[AnswerOut]
+    duel: DuelOut | None
+    stream: str
+
+
+class VoteOut(Out):
+    id: str
+    kind: Literal["duel", "thumb"]
+    duel_id: str | None
+    answer_id: str | None
+    choice: str
+    created_at: datetime
+
+
+class Reveal(Out):
+    version_a: int
+    version_b: int
+
+
+class CastOut(Out):
+    vote: VoteOut
+    pending: int
+    min_votes: int
+    reveal: Reveal | None
+
+
+class VotePage(Out):
+    items: list[VoteOut]
+
+
+class ActiveOut(Out):
+    number: int
+    since: datetime | None
+
+
+class VoteCounts(Out):
+    total: int
+    pending: int
+    min_votes: int
+
+
+class StatusOut(Out):
+    active: ActiveOut | None
+    previous: int | None
+    serving: dict[str, int]
+    engines: list[EngineStatus]
+    votes: VoteCounts
+    run: Run | None
+    warnings: list[str]
+
+
+class RunPage(Out):
+    items: list[Run]
+
+
+class MetricOut(MetricRow):
+    id: str
+
+
+class MetricPage(Out):
+    items: list[MetricOut]
+
+
+class PolicyPage(Out):
+    items: list[PolicyVersion]
+    active: int | None
+    previous: int | None
+    timeline: list[Activation]
+
+
+def account_out(account: Account) -> AccountOut:
+    return AccountOut(id=account.id, name=account.name, role=account.role)
+
+
+def conversation_out(conversation: Conversation) -> ConversationOut:
+    return ConversationOut.model_validate(conversation.model_dump(exclude={"owner_id"}))
+
+
+def message_out(message: Message) -> MessageOut:
+    return MessageOut.model_validate(message.model_dump(exclude={"conversation_id"}))
+
+
+def vote_out(vote: Vote) -> VoteOut:
+    return VoteOut.model_validate(vote.model_dump(include=set(VoteOut.model_fields)))
+
+
+def answer_out(answer: Answer, *, hidden: bool, thumb: str | None = None) -> AnswerOut:
+    """`hidden`: its duel is not decided, so nothing may tell the version.
+
+    While a duel streams its texts come by the stream alone, where both sides share their ticks.
+    """
+    fields = answer.model_dump(include=set(AnswerOut.model_fields) - {"policy_version"})
+    return AnswerOut.model_validate(
+        fields
+        | {
+            "policy_version": None if hidden else answer.policy_version,
+            "stream": stream_path(answer.stream_id) if answer.state == "streaming" else None,
+            "thumb": thumb,
+        }
+    )
+
+
+def duel_out(duel: Duel, answers: Iterable[Answer], vote: Vote | None) -> DuelOut:
+    sides = {answer.id: answer for answer in answers}
+    a, b = sides[duel.answer_a], sides[duel.answer_b]
+    return DuelOut(
+        id=duel.id,
+        parent_id=duel.parent_id,
+        answer_a=duel.answer_a,
+        answer_b=duel.answer_b,
+        ready=a.state == b.state == "finished" and len(a.versions) == len(b.versions) == 1,
+        vote=VoteSaid.model_validate({"choice": vote.choice}) if vote else None,
+        version_a=a.policy_version if vote else None,
+        version_b=b.policy_version if vote else None,
+    )
+
+
+def stream_path(stream_id: str) -> str:
+    return f"/api/v1/streams/{stream_id}"

@@ -1,0 +1,103 @@
+"""Votes: check what may be voted on, log it once, let the winner go on as the assistant's message."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from server.errors import Problem, not_found
+from server.turns import why_not_votable
+from store.conversations import Conversations
+from store.records import Account, Answer, Duel, DuelChoice, ThumbChoice, Vote, new_id, now
+from store.votes import VoteLog
+
+
+class Cast(NamedTuple):
+    """A vote that counts: whether this request made it, and how many wait for the next training."""
+
+    vote: Vote
+    created: bool
+    pending: int
+
+
+class VoteService:
+    def __init__(self, conversations: Conversations, votes: VoteLog) -> None:
+        self._conversations = conversations
+        self._votes = votes
+
+    async def duel(
+        self,
+        account: Account,
+        duel_id: str,
+        choice: DuelChoice,
+        key: str,
+        comment: str | None = None,
+        shown_ms: int | None = None,
+    ) -> Cast:
+        """Vote on a duel. Raises Problem, AlreadyVoted, IdempotencyConflict, StoreUnavailable."""
+        duel = await self._conversations.duel(duel_id)
+        if duel is None or duel.owner_id != account.id:
+            raise not_found("duel")
+        a, b = await self._sides(duel)
+        if reason := why_not_votable((a, b)):
+            remedy = "wait for `duel.ready`" if "streaming" in (a.state, b.state) else "ask for new answers"
+            raise Problem(409, "not_votable", reason, field="duel_id", remedy=remedy)
+        vote = Vote(
+            id=new_id("vote"),
+            kind="duel",
+            conversation_id=duel.conversation_id,
+            duel_id=duel.id,
+            annotator_id=account.id,
+            choice=choice,
+            version_a=a.policy_version,
+            version_b=b.policy_version,
+            comment=comment,
+            shown_ms=shown_ms,
+            idempotency_key=key,
+            created_at=now(),
+        )
+        vote, created = await self._votes.cast(vote, duel)
+        conversation = await self._conversations.get(duel.conversation_id)
+        if conversation:
+            winner = duel.answer_b if vote.choice == "b" else duel.answer_a
+            await self._conversations.change(conversation, leaf_id=winner)
+        return Cast(vote, created, await self.pending())
+
+    async def thumb(self, account: Account, answer_id: str, choice: ThumbChoice, key: str) -> Cast:
+        """A thumb on one answer; a later one replaces it. Raises Problem, StoreUnavailable."""
+        answer = await self._conversations.answer(answer_id)
+        conversation = await self._conversations.get(answer.conversation_id) if answer else None
+        if answer is None or conversation is None or conversation.owner_id != account.id:
+            raise not_found("answer")
+        if answer.state == "streaming":
+            detail = "the answer is not finished"
+            raise Problem(409, "not_votable", detail, field="answer_id", remedy="wait for its end")
+        if answer.duel_id:
+            duel = await self._conversations.duel(answer.duel_id)
+            if duel and duel.vote_id is None:
+                raise Problem(
+                    409, "not_votable", "the duel is not decided yet", field="answer_id", remedy="vote first"
+                )
+        vote = Vote(
+            id=new_id("vote"),
+            kind="thumb",
+            conversation_id=conversation.id,
+            answer_id=answer.id,
+            annotator_id=account.id,
+            choice=choice,
+            version_a=answer.policy_version,
+            idempotency_key=key,
+            created_at=now(),
+        )
+        vote, created = await self._votes.cast(vote)
+        return Cast(vote, created, await self.pending())
+
+    async def pending(self) -> int:
+        """Votes that the next training will see for the first time."""
+        return await self._votes.pending(await self._votes.mark("attempted_through"))
+
+    async def _sides(self, duel: Duel) -> tuple[Answer, Answer]:
+        a = await self._conversations.answer(duel.answer_a)
+        b = await self._conversations.answer(duel.answer_b)
+        if a is None or b is None:
+            raise not_found("duel")
+        return a, b

@@ -1,0 +1,190 @@
+"""Configuration of the trainer: the TOML sections [reward], [rollout], [ppo] and [gate].
+
+The defaults are PPO-max. A trick is one number; 0 turns it off.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainer.errors import ConfigError
+
+FOREIGN_SECTIONS = ("sampling", "duel", "schedule", "engine", "release")
+"""Sections of the same file that belong to the server or the workers."""
+
+
+class Section(BaseModel):
+    """Base of all sections: immutable, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class RewardConfig(Section):
+    """How the reward model is trained."""
+
+    lr: float = Field(default=1e-5, gt=0.0)
+    """Peak learning rate of AdamW."""
+    warmup_share: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the steps over which the learning rate rises to its peak; after it, it falls linearly."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over the pairs. A second pass mostly memorises."""
+    batch_pairs: int = Field(default=8, ge=1)
+    """Pairs per optimiser step."""
+    micro_batch_tokens: int = Field(default=4096, ge=64)
+    """Padded tokens per forward pass; a step is cut into as many passes as it needs."""
+    max_tokens: int = Field(default=1024, ge=16)
+    """Longest prompt plus answer. Over it the oldest turns of the prompt are dropped."""
+    margin: float = Field(default=0.0, ge=0.0)
+    """How far the preferred answer's score has to be ahead before its loss is small."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
+    """Assumed share of votes that say the opposite of what was meant."""
+    lm_coef: float = Field(default=0.0, ge=0.0)
+    """Weight of the language-model loss on the preferred answer; 0 is off and saves the LM head."""
+    seed_share: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Share of the loss weight that seed pairs get, so that they steady a few votes but do not drown many."""
+    max_seed_pairs: int = Field(default=160, ge=0)
+    """Seed pairs drawn for one run."""
+    frozen_layers: int = Field(default=0, ge=0)
+    """Lower layers (and the embedding) that keep the policy's weights; saves most of their backward pass."""
+    max_grad_norm: float = Field(default=1.0, ge=0.0)
+    """Global gradient norm is clipped to this; 0 is off."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """AdamW's decoupled weight decay."""
+    seed_answer_tokens: int = Field(default=160, ge=8)
+    """Longest answer drawn from the base model for a seed pair."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the head's initial weights and of the order of the pairs."""
+
+
+class RolloutConfig(Section):
+    """How answers are drawn from the policy in training."""
+
+    engine: Literal["auto", "vllm", "transformers"] = "auto"
+    """`auto` is vLLM where it is installed, else transformers."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """Longest answer, end token included."""
+    max_prompt_tokens: int = Field(default=512, ge=8)
+    """Longest prompt; over it the oldest turns are dropped."""
+    temperature: float = Field(default=1.0, gt=0.0, le=2.0)
+    """Temperature of the draw; every log-probability in training is taken at the same temperature."""
+
+
+class PPOConfig(Section):
+    """How the policy is trained. The defaults are PPO-max."""
+
+    updates: int = Field(default=8, ge=1)
+    """Policy updates in a run: each draws `rollouts` answers and learns from them."""
+    rollouts: int = Field(default=32, ge=1)
+    """Answers per update (the experience buffer; small keeps the training on-policy)."""
+    minibatch: int = Field(default=32, ge=1)
+    """Answers per optimiser step."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over one buffer."""
+    lr: float = Field(default=1e-6, gt=0.0)
+    """Learning rate of the policy."""
+    critic_lr: float = Field(default=3e-6, gt=0.0)
+    """Learning rate of the critic."""
+    critic_pretrain_updates: int = Field(default=1, ge=0)
+    """Updates at the start in which only the critic learns."""
+    kl_coef: float = Field(default=0.05, ge=0.0)
+    """Weight of the per-token KL penalty against the reference model; 0 is off."""
+    kl_target: float = Field(default=0.0, ge=0.0)
+    """Nats per answer that the adaptive controller aims for; 0 keeps `kl_coef` fixed."""
+    score_clip: float = Field(default=5.0, ge=0.0)
+    """Scores are normalised by their history and clipped to this many deviations; 0 leaves them raw."""
+    missing_eos_penalty: float = Field(default=1.0, ge=0.0)
+    """Taken from the normalised score of an answer that does not end by itself; 0 is off."""
+    gamma: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Discount."""
+    gae_lambda: float = Field(default=0.95, ge=0.0, le=1.0)
+    """Bias against variance of the advantage estimate."""
+    clip_range: float = Field(default=0.2, gt=0.0)
+    """Clip range of the policy ratio."""
+    value_clip_range: float = Field(default=0.2, ge=0.0)
+    """Clip range of the value; 0 is off."""
+    advantage_clip: float = Field(default=0.0, ge=0.0)
+    """Whitened advantages are clipped to this; 0 is off."""
+    max_grad_norm: float = Field(default=1.0, ge=0.0)
+    """Gradient norm of policy and critic, clipped apart; 0 is off."""
+    ptx_coef: float = Field(default=0.0, ge=0.0)
+    """Weight of the language-model loss mixed into the policy's step; 0 is off."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the draws and of the order of the prompts."""
+
+
+class GateConfig(Section):
+    """When a candidate may serve."""
+
+    max_prompts: int = Field(default=32, ge=1)
+    """Held-out prompts that are answered by candidate, active and reference."""
+    min_win_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of prompts on which the candidate's answer must score above the active version's."""
+    max_kl: float = Field(default=20.0, gt=0.0)
+    """Nats per answer that the candidate may be away from the reference."""
+
+
+class TrainerConfig(Section):
+    """Everything that says how the trainer works."""
+
+    reward: RewardConfig = RewardConfig()
+    """[reward]"""
+    rollout: RolloutConfig = RolloutConfig()
+    """[rollout]"""
+    ppo: PPOConfig = PPOConfig()
+    """[ppo]"""
+    gate: GateConfig = GateConfig()
+    """[gate]"""
+
+
+def load_config(path: Path | None, overrides: tuple[str, ...] = ()) -> TrainerConfig:
+    """Reads the trainer's sections of a TOML file.
+
+    Args:
+        path: the file; None means the defaults.
+        overrides: `section.field=value` strings, the value in TOML's notation; applied last.
+
+    Raises:
+        ConfigError: the file cannot be read, or it names a section or a field that does not exist, or a value
+            is out of bounds. The message names it.
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"config {path} cannot be read: {error.strerror}. Give an existing file.") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"config {path} is not valid TOML: {error}.") from None
+    known = tuple(TrainerConfig.model_fields)
+    for name in data:
+        if name not in known + FOREIGN_SECTIONS:
+            sections = ", ".join(f"[{section}]" for section in known + FOREIGN_SECTIONS)
+            raise ConfigError(f"config {path}: there is no section [{name}]. The sections are {sections}.")
+    own = {name: data[name] for name in known if name in data}
+    for override in overrides:
+        _apply(own, override)
+    try:
+        return TrainerConfig.model_validate(own)
+    except ValidationError as error:
+        problems = (f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"config {path or 'overrides'}: " + "; ".join(problems)) from None
+
+
+def _apply(sections: dict[str, Any], override: str) -> None:
+    """Puts one `section.field=value` into the parsed sections."""
+    name, equals, text = override.partition("=")
+    section, dot, field = name.strip().partition(".")
+    if not (equals and dot and section in TrainerConfig.model_fields):
+        names = ", ".join(TrainerConfig.model_fields)
+        raise ConfigError(f"--set {override}: write SECTION.FIELD=VALUE with a section of {names}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    sections.setdefault(section, {})[field] = value

@@ -1,0 +1,267 @@
+"""Model folders: load a policy, a reward model or a critic from one; write one that can be served."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
+
+from trainer.errors import ModelError
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+SHARD_SIZE = "5GB"
+
+
+def default_device() -> torch.device:
+    """The GPU when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device | str) -> torch.autocast:
+    """bf16 matrix products over fp32 weights: 1.7 times faster on the CPU, and small updates are not lost."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+def load_policy(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
+    """Loads a policy (or a reference model) with fp32 weights, in eval mode, so that dropout is off.
+
+    Raises:
+        ModelError: the folder holds no causal language model.
+    """
+    model = _load(AutoModelForCausalLM, folder, dtype=torch.float32)
+    model.config.use_cache = False
+    return model.to(device)
+
+
+class RewardModel(nn.Module):
+    """A transformer with one number per token; the number of the last real token is the score.
+
+    The same module is the critic: `forward` gives every token's number. The head is applied in fp32, because
+    a bf16 score would have eight bits and near answers would tie.
+    """
+
+    def __init__(self, classifier: PreTrainedModel) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    @property
+    def backbone(self) -> PreTrainedModel:
+        backbone = getattr(self.classifier, self.classifier.base_model_prefix)
+        assert isinstance(backbone, PreTrainedModel)
+        return backbone
+
+    @property
+    def head(self) -> nn.Linear:
+        head = self.classifier.get_submodule("score")
+        assert isinstance(head, nn.Linear)
+        return head
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
+        """Last hidden states (B, T, H), fp32."""
+        hidden: Tensor = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+        return hidden.float()
+
+    def value(self, hidden: Tensor) -> Tensor:
+        """Head over hidden states (..., H) -> (...), fp32 whatever autocast says."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            bias = None if self.head.bias is None else self.head.bias.float()
+            return nn.functional.linear(hidden, self.head.weight.float(), bias).squeeze(-1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
+        """Values of every token, (B, T) fp32; what stands at padding means nothing."""
+        return self.value(self.hidden(input_ids, attention_mask, position_ids))
+
+    def scores(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
+        """Score of each sequence, (B,) fp32: the value of its last token that the mask counts.
+
+        The mask decides, not the pad id: in many tokenizers padding and end of answer are the same token.
+        """
+        hidden = self.hidden(input_ids, attention_mask, position_ids)
+        return self.value(hidden[torch.arange(len(hidden), device=hidden.device), last_token(attention_mask)])
+
+
+def last_token(attention_mask: Tensor) -> Tensor:
+    """Index of the last counted token of each row: (B, T) -> (B,), right for either side of padding."""
+    positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
+    return (attention_mask.long() * positions).argmax(dim=1)
+
+
+def load_reward_model(folder: Path, device: torch.device | str = "cpu") -> RewardModel:
+    """Loads a trained reward model with fp32 weights, in eval mode.
+
+    Raises:
+        ModelError: the folder holds no sequence classifier with one label.
+    """
+    if read_config(folder).get("architectures", [""])[0].endswith("ForCausalLM"):
+        raise ModelError(f"{folder} is a policy, not a reward model. Give a folder that `reward` wrote.")
+    model = _load(AutoModelForSequenceClassification, folder, dtype=torch.float32)
+    if model.config.num_labels != 1:
+        raise ModelError(f"{folder}: num_labels is {model.config.num_labels}, a reward model has 1.")
+    return RewardModel(model).to(device)
+
+
+def load_critic(reward_model: Path, device: torch.device | str = "cpu") -> RewardModel:
+    """A critic that starts as the reward model: per-token values (B, T) from `forward`."""
+    return load_reward_model(reward_model, device)
+
+
+def reward_model_from_policy(
+    folder: Path, *, seed: int, pad_token_id: int, device: torch.device | str = "cpu"
+) -> RewardModel:
+    """The policy's transformer with a new scalar head, weights N(0, 1 / (H + 1)), no bias.
+
+    Head as in "The N Implementation Details of RLHF with PPO".
+
+    Args:
+        seed: of the head's weights.
+        pad_token_id: a token that no text holds, so that plain transformers finds the last real token.
+    """
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config.num_labels = 1
+    config.pad_token_id = pad_token_id
+    model = _load(AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32)
+    reward_model = RewardModel(model)
+    weight = reward_model.head.weight
+    deviation = 1.0 / math.sqrt(weight.shape[1] + 1)
+    with torch.no_grad():
+        weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)) * deviation)
+        if reward_model.head.bias is not None:
+            reward_model.head.bias.zero_()
+    return reward_model.to(device)
+
+
+def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> Path:
+    """Writes a policy that vLLM can serve and reload: bf16 safetensors, tokenizer, config.
+
+    `lm_head.weight` is written even where it is tied to the embedding: vLLM's reload keeps the old head
+    for a checkpoint without it. The config's tie flag stays as it is.
+
+    Raises:
+        ModelError: `out` exists, or a weight is not finite.
+    """
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    head = model.get_output_embeddings()
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output embedding: it is not a policy.")
+    state["lm_head.weight"] = head.weight.detach()
+    with written_aside(out) as folder:
+        save_weights(model, state, folder)
+        copy_tokenizer(tokenizer_from, folder)
+        generation = tokenizer_from / "generation_config.json"
+        if generation.exists():
+            shutil.copy(generation, folder)
+    return out
+
+
+def save_reward_model(model: RewardModel, folder: Path) -> None:
+    """Writes weights and config that AutoModelForSequenceClassification loads (bf16 safetensors)."""
+    save_weights(model.classifier, model.classifier.state_dict(), folder)
+
+
+def save_weights(model: PreTrainedModel, state: dict[str, Tensor], folder: Path) -> None:
+    """Writes config.json and the state in bf16 safetensors, in shards when it is large.
+
+    Raises:
+        ModelError: a weight is not finite.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise ModelError(f"{name} holds NaN or infinity: the training diverged; lower the learning rate.")
+    # Each tensor becomes a copy of its own, because tied ones would be written once only.
+    weights = {name: _as_bf16(tensor).cpu().contiguous().clone() for name, tensor in state.items()}
+    save_torch_state_dict(weights, folder, max_shard_size=SHARD_SIZE, metadata={"format": "pt"})
+    model.config.save_pretrained(folder)
+    config = read_config(folder) | {
+        "architectures": [type(model).__name__],
+        "dtype": "bfloat16",
+        "use_cache": True,
+    }
+    config.pop("_name_or_path", None)
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def round_to_bf16(model: nn.Module) -> None:
+    """Gives the weights the values that the bf16 file will hold, so that what is judged is what is saved."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(_as_bf16(parameter))
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copies the tokenizer's files. Raises ModelError when there is no tokenizer.json."""
+    if not (source / "tokenizer.json").exists():
+        raise ModelError(f"{source} has no tokenizer.json: the tokenizer must be a fast one.")
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copy(source / name, folder)
+
+
+@contextmanager
+def written_aside(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that becomes `out` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        ModelError: `out` exists already; nothing is ever overwritten.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ModelError(f"{out} exists already. Give a new folder; nothing is overwritten.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = out.parent / f".tmp-{out.name}-{secrets.token_hex(4)}"
+    folder.mkdir()
+    try:
+        yield folder
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # safetensors leaves 0600, other users serve these
+        os.replace(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json. Raises ModelError when there is none."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise ModelError(f"{folder} is not a model folder: config.json is missing.")
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config
+
+
+def _load(kind: Any, folder: Path, **options: Any) -> PreTrainedModel:
+    read_config(folder)
+    try:
+        model = kind.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} cannot be loaded: {error}") from error
+    assert isinstance(model, PreTrainedModel)
+    return model.eval()
+
+
+def _as_bf16(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor

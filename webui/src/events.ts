@@ -1,0 +1,87 @@
+/** Server-sent events: typed, each once, continued after a break from the last id that was seen. */
+import type { Engine, MetricRow, Run } from "./api";
+
+export type TurnEvent =
+  | { type: "answer.start"; answer_id: string; side: "a" | "b" | null }
+  | { type: "answer.delta"; answer_id: string; text: string }
+  | {
+      type: "answer.end";
+      answer_id: string;
+      state: "streaming" | "finished" | "stopped" | "failed";
+      finish_reason: string | null;
+      error: string | null;
+    }
+  | { type: "duel.ready"; duel_id: string }
+  | { type: "turn.end" };
+
+export type FeedEvent =
+  | { type: "run"; data: Run }
+  | { type: "metric"; data: MetricRow }
+  | { type: "policy"; data: unknown }
+  | { type: "vote"; data: unknown }
+  | { type: "engines"; data: Engine[] | { engines: Engine[] } };
+
+export const TURN_EVENTS = ["answer.start", "answer.delta", "answer.end", "duel.ready", "turn.end"] as const;
+export const FEED_EVENTS = ["run", "metric", "policy", "vote", "engines"] as const;
+
+/** `open`: events flow. `waiting`: the line is cut and will be tried again. */
+export type LineState = "open" | "waiting";
+
+export interface Line {
+  close(): void;
+}
+
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 8000;
+
+/** Wait before the n-th try to come back: 1, 2, 4, 8 s, each spread by up to a half so that tabs do not march in step. */
+export function waitMs(tries: number, random: () => number = Math.random): number {
+  return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries) * (0.75 + 0.5 * random());
+}
+
+/**
+ * Opens a stream. A cut line is retried by the browser itself (it sends Last-Event-ID); where the browser
+ * gives up because the server answered with an error, a new one is opened with `?after=<last id>`.
+ */
+export function openLine(
+  url: string,
+  names: readonly string[],
+  after: string | null,
+  onEvent: (name: string, id: string, data: unknown) => void,
+  onState: (state: LineState) => void,
+): Line {
+  let last = after;
+  let tries = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let source: EventSource;
+  let closed = false;
+
+  const open = () => {
+    const from = last ? `${url.includes("?") ? "&" : "?"}after=${encodeURIComponent(last)}` : "";
+    source = new EventSource(url + from);
+    source.onopen = () => {
+      tries = 0;
+      onState("open");
+    };
+    source.onerror = () => {
+      if (closed) return;
+      onState("waiting");
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, waitMs(tries++));
+    };
+    for (const name of names) {
+      source.addEventListener(name, (event) => {
+        const message = event as MessageEvent<string>;
+        if (message.lastEventId) last = message.lastEventId;
+        onEvent(name, message.lastEventId, JSON.parse(message.data));
+      });
+    }
+  };
+  open();
+  return {
+    close() {
+      closed = true;
+      clearTimeout(timer);
+      source.close();
+    },
+  };
+}

@@ -1,0 +1,23 @@
+/** How the page is built, served while developing, and tested. */
+import tailwindcss from "@tailwindcss/vite";
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+const server = process.env.HEED_SERVER ?? "http://127.0.0.1:8080";
+const proxied = { target: server, changeOrigin: false };
+
+export default defineConfig({
+  plugins: [react(), tailwindcss()],
+  build: {
+    // The server's CSP allows no data: fonts or scripts, so nothing is inlined into the bundle.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    target: "es2022",
+  },
+  server: { proxy: { "/api": proxied, "/v1": proxied } },
+  test: {
+    environment: "happy-dom",
+    setupFiles: ["test/setup.ts"],
+    include: ["test/**/*.test.{ts,tsx}"],
+  },
+});

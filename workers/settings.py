@@ -1,0 +1,80 @@
+"""Settings of the workers: the environment says where, [schedule] and [release] of the TOML say how."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from store.settings import ConfigError, StoreSettings, read_sections
+
+BUNDLED_PROMPTS = Path(__file__).resolve().parent.parent / "trainer" / "prompts.jsonl"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Schedule(_Section):
+    """When a run starts, how long a silent worker keeps it, and how much data it gets."""
+
+    min_votes: int = Field(default=50, ge=2)
+    """New votes for a or b that make a run due."""
+    every_hours: float | None = Field(default=None, gt=0)
+    """A vote waits at most this long for a run, even when fewer than `min_votes` wait; none: no limit."""
+    tick_s: float = Field(default=10, gt=0)
+    """How often the schedule is looked at."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Attempts after which a run that keeps failing is given up."""
+    lease_s: float = Field(default=30, gt=0)
+    """A worker that is silent for this long has lost its run; also the pause before the next attempt."""
+    held_out_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of conversations whose pairs judge the reward model and never train it."""
+    max_pairs: int = Field(default=2000, ge=2)
+    """Preference pairs in a snapshot, newest first."""
+    rollout_prompts: int = Field(default=256, ge=1)
+    """Prompts that PPO samples answers to: the platform's own first, bundled ones fill up."""
+    gate_prompts: int = Field(default=64, ge=1)
+    """Prompts that the gate compares versions on; none of them is ever a rollout prompt of the same run."""
+
+
+class Release(_Section):
+    """How a passed candidate goes into service."""
+
+    serve_timeout_s: float = Field(default=120, gt=0)
+    """Time in which every server must serve the new version; else the pointer goes back."""
+
+
+class WorkerSettings(StoreSettings):
+    """Everything the workers are told. Environment: `HEED_DATA`, `HEED_REDIS_URL`, `HEED_CONFIG` and below."""
+
+    trainer_command: tuple[str, ...] = (sys.executable, "-m", "trainer")
+    """How the trainer is started, as a JSON list; `["deepspeed", "--module", "trainer"]` for many GPUs."""
+    prompts: Path = BUNDLED_PROMPTS
+    """JSON lines `{"prompt": [{"role", "content"}, ...]}` that fill up the platform's own prompts."""
+    schedule: Schedule = Schedule()
+    release: Release = Release()
+
+
+def load_settings() -> WorkerSettings:
+    """The settings from environment and TOML. Raises ConfigError naming file, field and what is wrong."""
+    where = WorkerSettings()
+    sections = read_sections(where.config)
+    return where.model_copy(
+        update={
+            "schedule": _section(Schedule, where.config, "schedule", sections),
+            "release": _section(Release, where.config, "release", sections),
+        }
+    )
+
+
+def _section(kind: type[_Section], path: Path, name: str, sections: dict[str, dict[str, Any]]) -> _Section:
+    try:
+        return kind.model_validate(sections.get(name, {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        known = ", ".join(kind.model_fields)
+        raise ConfigError(f"{path}: [{name}] {field}: {first['msg']} (fields: {known})") from None

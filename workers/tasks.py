@@ -1,0 +1,24 @@
+"""The two Celery tasks: wake-ups that carry an id at most, may be lost and may come twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+from workers import recipe, schedule
+from workers.app import app
+from workers.settings import load_settings
+
+WAKE_EXPIRES_S = 3600
+
+
+@app.task(name="heed.retrain")
+def retrain(run_id: str) -> None:
+    """Work on a run until it ends, is taken over or fails; returns at once when it is not ours to take."""
+    asyncio.run(recipe.retrain(run_id, load_settings()))
+
+
+@app.task(name="heed.tick")
+def tick() -> None:
+    """Look at the schedule: start what is due, wake what nobody holds."""
+    for run_id in asyncio.run(schedule.tick(load_settings())):
+        retrain.apply_async((run_id,), expires=WAKE_EXPIRES_S)
