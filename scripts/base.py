@@ -1,6 +1,6 @@
 """The base model becomes version 1: made once by the trainer, sealed, registered, activated. Safe to repeat.
 
-    python -m scripts.base      the step alone, for `docker compose`; `make up` does it by itself
+python -m scripts.base      the step alone, for `docker compose`; `make up` does it by itself
 """
 
 from __future__ import annotations
@@ -26,25 +26,33 @@ BUNDLED = "SmolLM2-135M-Instruct"
 
 
 def ensure_base(data: Path, redis_url: str, model: str) -> PolicyVersion:
-    """The active version; made from `model` (the bundled one when empty) when there is none. Raises Problem."""
-    folder = data / "policies" / FIRST
+    """The active version; made from `model` (empty: the bundled one) when there is none. Raises Problem."""
+    policies = data / "policies"
+    policies.mkdir(parents=True, exist_ok=True)
     clean(data)
+    check_model(policies / FIRST, model)
     active = asyncio.run(_active(data, redis_url))
     if active is None:
-        if not folder.exists():
-            _make(folder, model)
-        active = asyncio.run(_register(data, redis_url, folder))
-    check_model(folder, model)
+        if later := [path.name for path in policies.glob("v*") if path.name != FIRST]:
+            raise Problem(
+                f"{policies} holds {max(later)}, which this Redis does not know:"
+                " set HEED_REDIS_URL to the one used before, or HEED_DATA to a new folder"
+            )
+        if not (policies / FIRST).exists():
+            _make(policies / FIRST, model)
+        active = asyncio.run(_register(data, redis_url, policies / FIRST))
+    if not (policies / active.folder / "manifest.json").exists():
+        raise Problem(
+            f"version {active.number} is active, but {policies / active.folder} is gone: restore it"
+        )
     pointer = read_pointer(data)
     if pointer is None or pointer.name != active.folder:
         write_pointer(data, active.folder)
-    if not (data / "policies" / active.folder / "manifest.json").exists():
-        raise Problem(f"version {active.number} is active but {data / 'policies' / active.folder} is not there")
     return active
 
 
 def check_model(folder: Path, model: str) -> None:
-    """Refuse a HEED_MODEL that is not what this data folder began with: its versions all descend from that."""
+    """Refuse another HEED_MODEL than this data folder began with: all its versions descend from that one."""
     manifest = folder / "manifest.json"
     made_from = json.loads(manifest.read_text()).get("model") if manifest.exists() else None
     if model and made_from and made_from != model:
@@ -57,7 +65,7 @@ def check_model(folder: Path, model: str) -> None:
 def _make(folder: Path, model: str) -> None:
     """Write the base model's folder with the trainer and seal it."""
     name = model or BUNDLED
-    aside = Path(tempfile.mkdtemp(prefix=".base-", dir=folder.parent))
+    aside = Path(tempfile.mkdtemp(prefix=".tmp-base-", dir=folder.parent))
     try:
         with Step(f"Making version 1 from {name}") as step:
             _run_trainer(step, aside / "policy", model)

@@ -43,11 +43,12 @@ class Step:
     def at(self, where: str) -> None:
         """Say how far the step is; the seconds are added."""
         now = time.monotonic()
+        text = f"{where} ({self.seconds:.0f} s)" if where else f"{self.seconds:.0f} s"
         if self.terminal:
-            self._show(f"{where}  {self.seconds:.0f} s", "")
+            self._show(text, "")
         elif now - self.shown >= QUIET_S:
             self.shown = now
-            self._show(f"{where}  {self.seconds:.0f} s", "\n")
+            self._show(text, "\n")
 
     def _show(self, where: str, end: str) -> None:
         start, erase = ("\r", "\x1b[K") if self.terminal else ("", "")

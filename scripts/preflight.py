@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,9 @@ from scripts.console import Problem, say
 from server.settings import ServerSettings, read_config
 from store.connection import StoreUnavailable, UnsafeRedis, check_durable, connect
 from store.settings import ConfigError
+from trainer.config import load_config
+from trainer.errors import ConfigError as TrainerConfigError
+from workers.settings import load_settings
 
 NEEDED_GIB = 6.0
 TWO_ENGINES_GIB = 12.0
@@ -128,7 +130,7 @@ def lock(where: Where) -> int:
     except OSError:
         owner = os.read(handle, 32).decode().strip()
         raise Problem(
-            f"another Heed runs on {where.data} (process {owner}): stop it, or set HEED_DATA to another folder"
+            f"another Heed runs on {where.data} (process {owner}): stop it, or set another HEED_DATA"
         ) from None
     os.ftruncate(handle, 0)
     os.write(handle, f"{os.getpid()}\n".encode())
@@ -138,7 +140,9 @@ def lock(where: Where) -> int:
 def check_machine(where: Where, memory_gib: float) -> None:
     """Enough memory and disk. Raises Problem."""
     if memory_gib < NEEDED_GIB:
-        raise Problem(f"{memory_gib:.1f} GiB of memory available, {NEEDED_GIB:.0f} are needed: end other programs")
+        raise Problem(
+            f"{memory_gib:.1f} GiB of memory available, {NEEDED_GIB:.0f} are needed: end other programs"
+        )
     free_gib = shutil.disk_usage(where.data).free / 2**30
     if free_gib < NEEDED_GIB:
         raise Problem(
@@ -160,14 +164,18 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise Problem(f"port {port} is taken on {host}: try `HEED_PORT={port + 1} make up`") from None
-            raise Problem(f"HEED_HOST, HEED_PORT: cannot listen on {host}:{port} ({error.strerror})") from None
+            raise Problem(
+                f"HEED_HOST, HEED_PORT: cannot listen on {host}:{port} ({error.strerror})"
+            ) from None
 
 
 def check_config(where: Where) -> None:
     """The TOML file as every part will read it. Raises Problem naming section and key."""
     try:
         read_config(ServerSettings(config=where.config))
-    except ConfigError as error:
+        load_settings()
+        load_config(where.config)
+    except (ConfigError, TrainerConfigError) as error:
         raise Problem(str(error)) from None
 
 
@@ -195,8 +203,3 @@ def without_password(url: str) -> str:
     """The URL as it may be shown."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
-def check_python() -> None:
-    if sys.version_info < (3, 11):
-        raise Problem("Python 3.11 or newer is needed: `make setup` finds one")

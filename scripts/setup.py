@@ -89,7 +89,7 @@ def last_line(text: str) -> str:
 
 
 def drop_half_installed(python: Path) -> None:
-    """Forget packages whose installation was cut short: INSTALLER comes last, but pip would take them as done."""
+    """Forget packages whose installation was cut short: pip takes them as done, but INSTALLER comes last."""
     for record in (python.parent.parent / "lib").glob("python*/site-packages/*.dist-info"):
         if not (record / "INSTALLER").exists():
             shutil.rmtree(record)

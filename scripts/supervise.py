@@ -1,4 +1,4 @@
-"""supervisord: the processes of one machine, their order, their restarts, and how the launcher talks to it."""
+"""supervisord: the processes of one machine, their order and restarts, and how the launcher talks to it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def redis_command(where: Where) -> list[str]:
     """Our own Redis; `flock` keeps a second server off the same append-only file, whoever starts it."""
     server = [str(find_server_binary()), *server_arguments(where.data, where.run / "redis.sock")]
     flock = shutil.which("flock")
-    return [flock, "--nonblock", "--no-fork", str(where.data / "redis" / "lock"), *server] if flock else server
+    return (
+        [flock, "--nonblock", "--no-fork", str(where.data / "redis" / "lock"), *server] if flock else server
+    )
 
 
 def dies_with_parent() -> list[str]:
@@ -67,7 +69,7 @@ def dies_with_parent() -> list[str]:
 
 
 def configuration(where: Where, listed: list[Program], prefix: list[str]) -> str:
-    """The text of supervisord.conf. Nothing starts by itself: the launcher starts each part when its turn comes."""
+    """The text of supervisord.conf. Nothing starts by itself: the launcher starts each part in its turn."""
     sections: dict[str, dict[str, Any]] = {
         "supervisord": {
             "nodaemon": "true",

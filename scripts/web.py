@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -131,3 +132,14 @@ def build_page(python: Path) -> None:
         return
     run_npm(install_modules(python), "Building the web page", "run", "build")
     stamp.write_text(inputs)
+
+
+def main() -> None:
+    """`python -m scripts.web check`: an npm script of the web page, with the Node that the set-up chose."""
+    node = find_node(ROOT / ".venv" / "bin" / "python")
+    done = subprocess.run([*node.npm, "run", *sys.argv[1:]], cwd=WEBUI, env=node.environment())
+    sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

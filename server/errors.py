@@ -49,7 +49,7 @@ class NoEngine(Problem):
     """No engine can answer now."""
 
     def __init__(self, detail: str = "the model is not available right now") -> None:
-        remedy = "your message is kept; try again in a few seconds"
+        remedy = "try again in a few seconds"
         super().__init__(503, "engine_unavailable", detail, remedy=remedy, retry_after_s=5)
 
 
@@ -88,7 +88,8 @@ def problem_of(error: Exception) -> Problem:
             remedy = "try again in a few seconds with the same Idempotency-Key"
             return Problem(503, "store_unavailable", detail, remedy=remedy, retry_after_s=RETRY_AFTER_S)
         case EngineFailed():
-            return NoEngine(str(error))
+            # Its own words name an engine, which could tell two blind answers apart; they are in the log.
+            return NoEngine("the model broke off the answer")
         case IdempotencyConflict():
             remedy = "send a new key with a new vote"
             return Problem(409, "idempotency_conflict", str(error), field="Idempotency-Key", remedy=remedy)

@@ -203,7 +203,8 @@ def save_weights(model: PreTrainedModel, state: dict[str, Tensor], folder: Path)
         "dtype": "bfloat16",
         "use_cache": True,
     }
-    config.pop("_name_or_path", None)
+    for name in ("_name_or_path", "_model_name_or_path"):
+        config.pop(name, None)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -44,7 +44,7 @@ def make_tiny(folder: Path, seed: int = 0) -> Path:
         bos_token_id=tokenizer.convert_tokens_to_ids(START),
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.1,
+        initializer_range=0.05,  # greedy choices are clear, samples still vary
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

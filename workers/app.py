@@ -37,7 +37,7 @@ def celery_config() -> dict[str, Any]:
     settings = load_settings()
     tick_s = settings.schedule.tick_s
     return {
-        "broker_url": broker_url(settings.redis),
+        "broker_url": broker_url(settings.redis_url),
         "imports": ("workers.tasks",),
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -74,7 +74,7 @@ def celery_config() -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "beat_scheduler": "redbeat.RedBeatScheduler",
         "beat_max_loop_interval": min(5, tick_s),
-        "redbeat_redis_url": redbeat_url(settings.redis),
+        "redbeat_redis_url": redbeat_url(settings.redis_url),
         "redbeat_key_prefix": "heed:redbeat:",
         "redbeat_lock_timeout": 30,
         "beat_schedule": {

@@ -48,11 +48,10 @@ async def run_trainer(
     """Run one trainer command to its end; the report of its `done` line.
 
     stdout is one JSON object a line (`metric`, `log`, `done`, `error`); stderr goes to `log`.
-    Raises StageFailed (bad exit, or no report), Cancelled (SIGTERM, after 15 s SIGKILL) or StaleClaim (the run
-    is somebody else's now: SIGKILL). In every case nothing of the child is left running.
+    Raises StageFailed (bad exit, or no report), Cancelled (SIGTERM, after 15 s SIGKILL) or StaleClaim (the
+    run is somebody else's now: SIGKILL). In every case nothing of the child is left running.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab", buffering=0) as log_file:
+    with _open(log) as log_file:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=DEVNULL,
@@ -92,7 +91,9 @@ async def _until_end(process: Process, listening: asyncio.Task[None], lease: Lea
             return "ok"
         if stop.result() == "cancel":
             process.terminate()
-            await asyncio.wait({exit_, listening}, timeout=CANCEL_PATIENCE_S, return_when=asyncio.ALL_COMPLETED)
+            await asyncio.wait(
+                {exit_, listening}, timeout=CANCEL_PATIENCE_S, return_when=asyncio.ALL_COMPLETED
+            )
         return stop.result()
     finally:
         exit_.cancel()
@@ -156,6 +157,11 @@ class _Said:
             # A point missing on a curve is no reason to stop a training.
             self._lease.redis_errors += 1
             logger.warning("metric not stored: %s", error)
+
+
+def _open(log: Path) -> BinaryIO:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return open(log, "ab", buffering=0)  # a line is there when it was said, whoever dies next
 
 
 def _die_with_parent() -> Callable[[], None]:

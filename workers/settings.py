@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from store.settings import ConfigError, StoreSettings, read_sections
+
+Section = TypeVar("Section", bound="_Section")
 
 BUNDLED_PROMPTS = Path(__file__).resolve().parent.parent / "trainer" / "prompts.jsonl"
 
@@ -20,7 +23,7 @@ class _Section(BaseModel):
 class Schedule(_Section):
     """When a run starts, how long a silent worker keeps it, and how much data it gets."""
 
-    min_votes: int = Field(default=50, ge=2)
+    min_votes: int = Field(default=50, ge=1)
     """New votes for a or b that make a run due."""
     every_hours: float | None = Field(default=None, gt=0)
     """A vote waits at most this long for a run, even when fewer than `min_votes` wait; none: no limit."""
@@ -47,34 +50,48 @@ class Release(_Section):
     """Time in which every server must serve the new version; else the pointer goes back."""
 
 
-class WorkerSettings(StoreSettings):
-    """Everything the workers are told. Environment: `HEED_DATA`, `HEED_REDIS_URL`, `HEED_CONFIG` and below."""
+class Environment(StoreSettings):
+    """What the environment says: `HEED_DATA`, `HEED_REDIS_URL`, `HEED_CONFIG` and the two below."""
 
     trainer_command: tuple[str, ...] = (sys.executable, "-m", "trainer")
     """How the trainer is started, as a JSON list; `["deepspeed", "--module", "trainer"]` for many GPUs."""
     prompts: Path = BUNDLED_PROMPTS
     """JSON lines `{"prompt": [{"role", "content"}, ...]}` that fill up the platform's own prompts."""
-    schedule: Schedule = Schedule()
-    release: Release = Release()
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Everything the workers are told."""
+
+    data: Path
+    redis_url: str
+    config: Path
+    trainer_command: tuple[str, ...] = (sys.executable, "-m", "trainer")
+    prompts: Path = BUNDLED_PROMPTS
+    schedule: Schedule = field(default_factory=Schedule)
+    release: Release = field(default_factory=Release)
 
 
 def load_settings() -> WorkerSettings:
     """The settings from environment and TOML. Raises ConfigError naming file, field and what is wrong."""
-    where = WorkerSettings()
+    where = Environment()
     sections = read_sections(where.config)
-    return where.model_copy(
-        update={
-            "schedule": _section(Schedule, where.config, "schedule", sections),
-            "release": _section(Release, where.config, "release", sections),
-        }
+    return WorkerSettings(
+        data=where.data,
+        redis_url=where.redis,
+        config=where.config,
+        trainer_command=where.trainer_command,
+        prompts=where.prompts,
+        schedule=_section(Schedule, where.config, "schedule", sections),
+        release=_section(Release, where.config, "release", sections),
     )
 
 
-def _section(kind: type[_Section], path: Path, name: str, sections: dict[str, dict[str, Any]]) -> _Section:
+def _section(kind: type[Section], path: Path, name: str, sections: dict[str, dict[str, Any]]) -> Section:
     try:
         return kind.model_validate(sections.get(name, {}))
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
+        name_in_file = ".".join(map(str, first["loc"]))
         known = ", ".join(kind.model_fields)
-        raise ConfigError(f"{path}: [{name}] {field}: {first['msg']} (fields: {known})") from None
+        raise ConfigError(f"{path}: [{name}] {name_in_file}: {first['msg']} (fields: {known})") from None

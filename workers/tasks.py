@@ -11,13 +11,13 @@ from workers.settings import load_settings
 WAKE_EXPIRES_S = 3600
 
 
-@app.task(name="heed.retrain")
+@app.task(name="heed.retrain")  # type: ignore[untyped-decorator]
 def retrain(run_id: str) -> None:
     """Work on a run until it ends, is taken over or fails; returns at once when it is not ours to take."""
     asyncio.run(recipe.retrain(run_id, load_settings()))
 
 
-@app.task(name="heed.tick")
+@app.task(name="heed.tick")  # type: ignore[untyped-decorator]
 def tick() -> None:
     """Look at the schedule: start what is due, wake what nobody holds."""
     for run_id in asyncio.run(schedule.tick(load_settings())):

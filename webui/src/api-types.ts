@@ -4,7 +4,7 @@ type DateTime = string;
 
 export interface components {
   schemas: {
-    MeOut: { id: string; name: string; role: "admin" | "annotator" };
+    AccountOut: { id: string; name: string; role: "admin" | "annotator" };
     ConversationOut: {
       id: string;
       title: string;
@@ -21,7 +21,7 @@ export interface components {
       side: "a" | "b" | null;
       state: "streaming" | "finished" | "stopped" | "failed";
       text: string;
-      finish_reason: "stop" | "length" | "stopped" | "error" | null;
+      finish_reason: string | null;
       error: string | null;
       created_at: DateTime;
       policy_version: number | null;
@@ -38,7 +38,7 @@ export interface components {
       version_a: number | null;
       version_b: number | null;
     };
-    ConversationDetail: {
+    ConversationTree: {
       conversation: components["schemas"]["ConversationOut"];
       messages: components["schemas"]["MessageOut"][];
       answers: components["schemas"]["AnswerOut"][];
@@ -50,8 +50,15 @@ export interface components {
       duel: components["schemas"]["DuelOut"] | null;
       stream: string;
     };
-    VoteOut: { id: string; choice: "a" | "b" | "tie" | "both_bad" | "up" | "down" };
-    VoteCounted: {
+    VoteOut: {
+      id: string;
+      kind: "duel" | "thumb";
+      duel_id: string | null;
+      answer_id: string | null;
+      choice: string;
+      created_at: DateTime;
+    };
+    CastOut: {
       vote: components["schemas"]["VoteOut"];
       pending: number;
       min_votes: number;
@@ -73,10 +80,10 @@ export interface components {
       created_at: DateTime;
     };
     Activation: { number: number; previous: number | null; actor: string; reason: string; at: DateTime };
-    PoliciesOut: {
+    PolicyPage: {
       items: components["schemas"]["PolicyVersion"][];
-      active: components["schemas"]["PolicyVersion"] | null;
-      previous: components["schemas"]["PolicyVersion"] | null;
+      active: number | null;
+      previous: number | null;
       timeline: components["schemas"]["Activation"][];
     };
     StageStatus: {
@@ -118,11 +125,12 @@ export interface components {
     };
     StatusOut: {
       active: { number: number; since: DateTime | null } | null;
+      previous: number | null;
       serving: Record<string, number>;
       engines: components["schemas"]["EngineStatus"][];
       votes: { total: number; pending: number; min_votes: number };
       run: components["schemas"]["Run"] | null;
-      redis: { ok: boolean };
+      warnings: string[];
     };
   };
 }

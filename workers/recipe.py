@@ -1,0 +1,124 @@
+"""One retrain: steps 5 to 9 of the loop in order, and how each way to end is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from store.connection import Redis, connect
+from store.conversations import Conversations
+from store.policies import Policies
+from store.records import RunState
+from store.runs import Runs, StaleClaim
+from store.votes import VoteLog
+from workers.attempt import RunFailed, Work
+from workers.child import StageFailed
+from workers.lease import Cancelled, Lease, patiently
+from workers.pairs import NotEnoughData
+from workers.release import release
+from workers.schedule import settle
+from workers.settings import WorkerSettings
+from workers.snapshot import SnapshotChanged
+from workers.steps import freeze, gate, ppo, reward
+
+logger = logging.getLogger(__name__)
+
+
+async def train(work: Work) -> int:
+    """The number of the version that came out, released or held back."""
+    frozen = await freeze(work)
+    reward_model = await reward(work, frozen)
+    candidate = await ppo(work, frozen, reward_model)
+    report = await gate(work, frozen, reward_model, candidate)
+    return await release(work, frozen, reward_model, candidate, report)
+
+
+async def retrain(run_id: str, settings: WorkerSettings) -> None:
+    """Take the run and bring it to its end; nothing happens when it ended or a living worker has it.
+
+    A failure that another attempt may heal leaves the run `running` without a worker: its lease runs out and
+    the janitor wakes it, until `max_attempts`.
+    """
+    async with connected(settings) as redis:
+        runs = Runs(redis)
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        schedule = settings.schedule
+        claim = await patiently(lambda: runs.acquire(run_id, owner, schedule.lease_s, schedule.max_attempts))
+        if claim is None:
+            return
+        async with Lease(runs, claim) as lease:
+            work = Work(
+                settings=settings,
+                claim=claim,
+                lease=lease,
+                runs=runs,
+                votes=VoteLog(redis),
+                policies=Policies(redis, settings.data),
+                conversations=Conversations(redis),
+            )
+            try:
+                await _to_its_end(work)
+            except StaleClaim as error:
+                logger.warning("stopped: %s", error)
+                return
+        await patiently(lambda: settle(runs, VoteLog(redis)))
+
+
+async def _to_its_end(work: Work) -> None:
+    try:
+        version = await train(work)
+    except Cancelled:
+        await _finish(work, "cancelled")
+    except (RunFailed, NotEnoughData, SnapshotChanged) as error:
+        await _finish(work, "failed", error=str(error))
+    except StageFailed as error:
+        await _try_again(work, str(error))
+    except StaleClaim:
+        raise
+    except Exception as error:
+        await _try_again(work, f"{type(error).__name__}: {error}")
+        raise
+    else:
+        await _finish(work, "succeeded", version=version)
+
+
+async def _try_again(work: Work, error: str) -> None:
+    """Write the error down; the last attempt ends the run."""
+    run = await patiently(lambda: work.runs.update(work.claim, error=error))
+    logger.error("attempt %d of %s: %s", run.attempt, run.id, error)
+    if run.attempt >= work.settings.schedule.max_attempts:
+        await _finish(work, "failed", error=f"gave up after {run.attempt} attempts; the last one: {error}")
+
+
+async def _finish(
+    work: Work, state: RunState, *, error: str | None = None, version: int | None = None
+) -> None:
+    async def finish() -> None:
+        try:
+            await work.runs.finish(work.claim, state, error=error, version=version)
+        except StaleClaim:
+            run = await work.runs.get(work.claim.run_id)
+            if run is None or run.token != work.claim.token or run.state != state:
+                raise  # otherwise a first try wrote it and its answer was lost
+
+    await patiently(finish)
+    logger.info("%s %s", work.claim.run_id, state)
+    for folder in work.attempts():
+        for bulky in ("reward", "ppo/checkpoints", "candidate"):
+            # What counts is sealed; reports and logs stay.
+            await asyncio.to_thread(shutil.rmtree, folder / bulky, ignore_errors=True)
+
+
+@asynccontextmanager
+async def connected(settings: WorkerSettings) -> AsyncIterator[Redis]:
+    """A client of the store for one task."""
+    redis = connect(settings.redis_url)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()

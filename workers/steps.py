@@ -1,0 +1,162 @@
+"""Steps 5 to 8 of the loop: freeze, reward, ppo, gate; each once, whichever attempt finishes it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from store.records import GateReport, Stage
+from store.settings import read_sections
+from workers import snapshot
+from workers.attempt import RunFailed, Trained, Work, once, write_durably
+from workers.child import run_trainer
+from workers.lease import patiently
+from workers.snapshot import Frozen
+
+
+async def freeze(work: Work) -> Frozen:
+    """5. The votes that count become a data set; the active version becomes the parent."""
+    active = await patiently(work.policies.active)
+    if active is None:
+        raise RunFailed("no policy version is active: `make up` publishes the base model as version 1")
+
+    async def step() -> dict[str, Any]:
+        await asyncio.to_thread(_keep_config, work)
+        frozen = await patiently(
+            lambda: snapshot.freeze(
+                work.folder / "snapshot",
+                run_id=work.claim.run_id,
+                parent=active.number,
+                votes=work.votes,
+                conversations=work.conversations,
+                bundled_prompts=work.settings.prompts,
+                schedule=work.settings.schedule,
+            )
+        )
+        sections = await asyncio.to_thread(read_sections, work.config)
+        await patiently(lambda: work.runs.update(work.claim, snapshot=frozen.snapshot, config=sections))
+        return frozen.snapshot.model_dump(mode="json", exclude={"run_id"}) | {
+            "parent": frozen.parent,
+            "skipped": frozen.skipped,
+        }
+
+    await once(work, "freeze", step)
+    return await asyncio.to_thread(snapshot.read, work.folder / "snapshot")
+
+
+async def reward(work: Work, frozen: Frozen) -> Trained:
+    """6. The reward model, from the frozen pairs and the seed pairs, starting from the parent."""
+    data = work.folder / "snapshot"
+
+    async def step() -> dict[str, Any]:
+        arguments = (
+            *("--policy", await _policy(work, frozen.parent), "--pairs", data / "train.jsonl"),
+            *("--held-out", data / "held_out.jsonl", "--seed-pairs", await _seed_pairs(work)),
+            *("--out", work.attempt / "reward", *await _previous_reward_model(work)),
+        )
+        return await _train(work, "reward", arguments)
+
+    attempt, report = await once(work, "reward", step)
+    return Trained(attempt / "reward", report)
+
+
+async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
+    """7. PPO-max from the parent towards the reward model, held near version 1; a candidate comes out."""
+
+    async def step() -> dict[str, Any]:
+        await asyncio.to_thread(_hand_over_checkpoints, work)
+        arguments = (
+            *("--policy", await _policy(work, frozen.parent), "--reference", await _policy(work, 1)),
+            *("--reward-model", reward_model.folder, "--prompts", work.folder / "snapshot" / "prompts.jsonl"),
+            *("--work", work.attempt / "ppo", "--out", work.attempt / "candidate"),
+        )
+        return await _train(work, "ppo", arguments)
+
+    attempt, report = await once(work, "ppo", step)
+    return Trained(attempt / "candidate", report)
+
+
+async def gate(work: Work, frozen: Frozen, reward_model: Trained, candidate: Trained) -> GateReport:
+    """8. The candidate against the parent, on prompts that neither training has seen."""
+    out = work.attempt / "gate" / "report.json"
+
+    async def step() -> dict[str, Any]:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        arguments = (
+            *("--candidate", candidate.folder, "--active", await _policy(work, frozen.parent)),
+            *("--reference", await _policy(work, 1), "--reward-model", reward_model.folder),
+            *("--prompts", work.folder / "snapshot" / "held_out_prompts.jsonl", "--out", out),
+        )
+        await _train(work, "gate", arguments)
+        return GateReport.model_validate_json(out.read_text()).model_dump(mode="json")
+
+    _, report = await once(work, "gate", step)
+    return GateReport.model_validate(report)
+
+
+async def _train(work: Work, stage: Stage, arguments: tuple[object, ...]) -> dict[str, Any]:
+    """One trainer stage as a child process, its metrics forwarded."""
+
+    async def forward(step: int, of: int | None, values: dict[str, float]) -> None:
+        await work.runs.metric(work.claim, stage, step, of, values)
+
+    command = [*work.settings.trainer_command, stage, "--config", str(work.config), *map(str, arguments)]
+    return await run_trainer(command, work.attempt / f"{stage}.log", work.lease, forward)
+
+
+async def _policy(work: Work, number: int) -> Path:
+    version = await patiently(lambda: work.policies.get(number))
+    if version is None:
+        raise RunFailed(f"policy version {number} is not registered: `make up` publishes the base model")
+    return work.policies.folder(version)
+
+
+async def _previous_reward_model(work: Work) -> tuple[object, ...]:
+    """The newest sealed reward model: how well did it predict the votes that it has not seen?"""
+    for version in await patiently(work.policies.versions):
+        if version.reward_model is not None:
+            folder = work.settings.data / "reward_models" / f"v{version.reward_model:04d}"
+            return ("--previous", folder) if folder.is_dir() else ()
+    return ()
+
+
+async def _seed_pairs(work: Work) -> Path:
+    """Contrast pairs of version 1, made once per volume."""
+    target = work.settings.data / "seed_pairs.jsonl"
+    if not target.exists():
+        aside = work.attempt / f"seed_pairs-{secrets.token_hex(6)}.jsonl"
+        arguments = ("--policy", await _policy(work, 1), "--out", aside)
+        command = [*work.settings.trainer_command, "seeds", "--config", work.config, *arguments]
+        await run_trainer([str(word) for word in command], work.attempt / "seeds.log", work.lease)
+        os.replace(aside, target)
+    return target
+
+
+def _hand_over_checkpoints(work: Work) -> None:
+    """Give this attempt the newest checkpoints of an earlier one, as links: nobody writes into a checkpoint.
+
+    Links and not the same folder: the trainer of a frozen worker may wake up and write into its own.
+    """
+    target = work.attempt / "ppo" / "checkpoints"
+    for attempt in work.attempts():
+        source = attempt / "ppo" / "checkpoints"
+        if attempt != work.attempt and source.is_dir() and any(source.iterdir()):
+            shutil.copytree(source, target, copy_function=_link)
+            return
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
+
+
+def _keep_config(work: Work) -> None:
+    work.folder.mkdir(parents=True, exist_ok=True)
+    if not work.config.exists():
+        write_durably(work.config, work.settings.config.read_text(encoding="utf-8"))
