@@ -18,27 +18,33 @@ from scripts.preflight import Where
 from store.embedded import find_server_binary, server_arguments
 
 PYTHON = sys.executable
+MINDER = str(Path(__file__).resolve().parent / "minder.py")
 REDIS, ENGINES, HEED = 10, 20, 30
 """Stopped from the highest to the lowest: Redis outlives everybody who writes to it."""
 
 
 class Program(NamedTuple):
-    """One process: `order` is its group in the shutdown, `stop_s` how long it may take to end."""
+    """One process: `order` is its group in the shutdown, `stop_s` how long it may take to end.
+
+    `orphaned` is the signal it gets when supervisord is killed. Only Redis and the minders have something to
+    finish then; a worker would wait for a Redis that is gone, and its run goes on from the record later.
+    """
 
     name: str
     command: list[str]
     order: int
     stop_s: int
+    orphaned: str = "KILL"
 
 
 def programs(where: Where, sockets: list[Path]) -> list[Program]:
     """Every process that `make up` starts, in the order of their start."""
     listed = []
     if not where.redis_url:
-        listed.append(Program("redis", redis_command(where), REDIS, 20))
+        listed.append(Program("redis", redis_command(where), REDIS, 20, "TERM"))
     for path in sockets:
         engine = [PYTHON, "-m", "server.engines.launch", "--name", path.stem, "--socket", str(path)]
-        listed.append(Program(path.stem, engine, ENGINES, 20))
+        listed.append(Program(path.stem, [PYTHON, "-I", "-S", MINDER, *engine], ENGINES, 20, "TERM"))
     celery = [PYTHON, "-m", "celery", "-A", "workers.app"]
     worker = [*celery, "worker", "-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle"]
     beat = [*celery, "beat", "-S", "redbeat.RedBeatScheduler", "--pidfile="]
@@ -60,15 +66,16 @@ def redis_command(where: Where) -> list[str]:
     )
 
 
-def dies_with_parent() -> list[str]:
-    """A command prefix by which a process gets SIGTERM when its parent is gone; empty where there is none."""
-    prefix = ["setpriv", "--pdeathsig", "TERM"]
-    if not shutil.which(prefix[0]) or subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+def dies_with_parent(signal_name: str) -> list[str]:
+    """A command prefix by which a process gets the signal when its parent is gone; empty where there is none."""
+    setpriv = shutil.which("setpriv") or ""
+    prefix = [setpriv, "--pdeathsig", signal_name]
+    if not setpriv or subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
         return []
-    return [str(shutil.which(prefix[0])), *prefix[1:]]
+    return prefix
 
 
-def configuration(where: Where, listed: list[Program], prefix: list[str]) -> str:
+def configuration(where: Where, listed: list[Program]) -> str:
     """The text of supervisord.conf. Nothing starts by itself: the launcher starts each part in its turn."""
     sections: dict[str, dict[str, Any]] = {
         "supervisord": {
@@ -88,7 +95,7 @@ def configuration(where: Where, listed: list[Program], prefix: list[str]) -> str
     }
     for program in listed:
         sections[f"program:{program.name}"] = {
-            "command": escaped(shlex.join([*prefix, *program.command])),
+            "command": escaped(shlex.join([*dies_with_parent(program.orphaned), *program.command])),
             "autostart": "false",
             "autorestart": "true",
             "startsecs": 2,

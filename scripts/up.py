@@ -81,12 +81,20 @@ class Launch:
 
     def start_supervisor(self) -> None:
         """supervisord as a child in a session of its own: Ctrl-C reaches it through us only."""
-        prefix = dies_with_parent()
         conf = self.where.run / "supervisord.conf"
         listed = programs(self.where, self.sockets)
-        conf.write_text(configuration(self.where, listed, prefix))
+        conf.write_text(configuration(self.where, listed))
         socket_of(self.where).unlink(missing_ok=True)
-        command = [*prefix, PYTHON, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(conf)]
+        command = [
+            *dies_with_parent("TERM"),
+            PYTHON,
+            "-W",
+            "ignore",
+            "-m",
+            "supervisor.supervisord",
+            "-c",
+            str(conf),
+        ]
         with open(log_of(self.where, "supervisord"), "ab") as log:
             self.process = subprocess.Popen(
                 command,

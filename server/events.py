@@ -1,31 +1,47 @@
-"""The events of a turn's stream, one discriminated union: what the browser may be sent."""
+"""The events of a turn, one discriminated union, and the response that carries events to a browser."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from sse_starlette.event import ServerSentEvent
+from sse_starlette.sse import EventSourceResponse
 
 from store.records import AnswerState, Side
+from store.streams import Entry
+
+RETRY_MS = 1000
+HEARTBEAT_S = 15
 
 
 class Event(BaseModel):
+    """Base of the events: frozen, nothing beside the declared fields."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class AnswerStart(Event):
+    """An answer begins; in a duel both do, a first."""
+
     type: Literal["answer.start"] = "answer.start"
     answer_id: str
     side: Side | None
 
 
 class AnswerDelta(Event):
+    """More of an answer's text. The deltas of an answer, joined, are its text."""
+
     type: Literal["answer.delta"] = "answer.delta"
     answer_id: str
     text: str
 
 
 class AnswerEnd(Event):
+    """An answer has ended and is saved."""
+
     type: Literal["answer.end"] = "answer.end"
     answer_id: str
     state: AnswerState
@@ -34,14 +50,39 @@ class AnswerEnd(Event):
 
 
 class DuelReady(Event):
+    """Both answers have finished: the duel can be voted on."""
+
     type: Literal["duel.ready"] = "duel.ready"
     duel_id: str
 
 
 class TurnEnd(Event):
+    """Nothing follows: close the stream."""
+
     type: Literal["turn.end"] = "turn.end"
 
 
 TurnEvent = Annotated[
     AnswerStart | AnswerDelta | AnswerEnd | DuelReady | TurnEnd, Field(discriminator="type")
 ]
+
+
+def sse(entry: Entry) -> ServerSentEvent:
+    """A stored entry as it is sent; its id is what Last-Event-ID brings back."""
+    return ServerSentEvent(json.dumps(entry.data), event=entry.event, id=entry.id)
+
+
+class EventStream(EventSourceResponse):
+    """An event stream with our heartbeat, and headers that keep proxies from holding it back."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterable[ServerSentEvent], *, send_timeout_s: float | None = 30) -> None:
+        super().__init__(
+            events,
+            headers={"Cache-Control": "no-cache, no-transform"},
+            sep="\n",
+            ping=HEARTBEAT_S,
+            ping_message_factory=lambda: ServerSentEvent(comment="alive", sep="\n"),
+            send_timeout=send_timeout_s,
+        )

@@ -1,12 +1,19 @@
-"""Pure ASGI middleware: response headers and a limit on bodies."""
+"""Pure ASGI middleware: which hosts are answered, how large a body may be, which headers leave."""
 
 from __future__ import annotations
 
-import json
+import asyncio
+import ipaddress
+import time
+from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.errors import Problem, response_of
+from server.metrics import Metrics
+
 BODY_LIMIT = 256 * 1024
+BODY_TIMEOUT_S = 30.0
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -20,54 +27,93 @@ HEADERS = [
 ]
 
 
-class TooLarge(Exception):
-    """The body passed the limit while it was read."""
-
-
 class Shield:
-    """Adds the security headers to every response and answers 413 to a huge body."""
+    """Refuses foreign hosts and huge bodies, adds the security headers, counts requests."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, allowed_hosts: Collection[str] = ()) -> None:
         self.app = app
+        self._metrics = metrics
+        self._allowed_hosts = {"localhost", *(name.lower() for name in allowed_hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        received = 0
-        started = False
+        began, code = time.monotonic(), 500
 
         async def send_shielded(message: Message) -> None:
-            nonlocal started
+            nonlocal code
             if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message["headers"], *HEADERS]
+                code = message["status"]
+                own = [*HEADERS, *([] if _says_caching(message) else [(b"cache-control", b"no-store")])]
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
-        async def receive_limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > BODY_LIMIT:
-                raise TooLarge
-            return message
-
-        length = dict(scope["headers"]).get(b"content-length", b"0")
-        if length.isdigit() and int(length) > BODY_LIMIT:
-            return await _refuse(scope, send_shielded)
         try:
-            await self.app(scope, receive_limited, send_shielded)
-        except TooLarge:
-            if not started:
-                await _refuse(scope, send_shielded)
+            try:
+                self._check_host(scope)
+                receive = await _whole_body(scope, receive)
+            except Problem as problem:
+                return await response_of(scope["path"], problem)(scope, receive, send_shielded)
+            await self.app(scope, receive, send_shielded)
+        finally:
+            # The route's pattern, never the path: paths hold ids.
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.request(route, scope["method"], code, time.monotonic() - began)
+
+    def _check_host(self, scope: Scope) -> None:
+        """Only names that mean this server: a rebound DNS name of another site must not reach it.
+
+        An IP address is always accepted, because a browser never sends one for a rebound name.
+        """
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        name = name.strip("[]").lower()
+        if name in self._allowed_hosts or _is_address(name):
+            return
+        remedy = "add the name to HEED_ALLOWED_HOSTS, or use localhost"
+        raise Problem(421, "unknown_host", f"this server is not called {name!r}", field="Host", remedy=remedy)
 
 
-async def _refuse(scope: Scope, send: Send) -> None:
-    detail, remedy = f"the body is larger than {BODY_LIMIT} bytes", "send less"
-    if scope["path"].startswith("/v1/"):
-        error = {"message": detail, "type": "invalid_request_error", "param": None, "code": "too_large"}
-        body, kind = json.dumps({"error": error}), b"application/json"
-    else:
-        problem = {"type": "urn:heed:too_large", "title": "too large", "status": 413, "detail": detail}
-        body, kind = json.dumps({**problem, "field": None, "remedy": remedy}), b"application/problem+json"
-    await send({"type": "http.response.start", "status": 413, "headers": [(b"content-type", kind)]})
-    await send({"type": "http.response.body", "body": body.encode()})
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _says_caching(start: Message) -> bool:
+    return any(name.lower() == b"cache-control" for name, _ in start["headers"])
+
+
+async def _whole_body(scope: Scope, receive: Receive) -> Receive:
+    """Read a request's body up to the limit, then hand it on. Raises Problem 413 and 408."""
+    if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        return receive
+    detail = f"the body is larger than {BODY_LIMIT} bytes"
+    too_large = Problem(413, "too_large", detail, remedy="send less")
+    declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if declared.isdigit() and int(declared) > BODY_LIMIT:
+        raise too_large
+    body, more = bytearray(), True
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while more:
+                message = await receive()
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > BODY_LIMIT:
+                    raise too_large
+    except TimeoutError:
+        detail = f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s"
+        raise Problem(408, "too_slow", detail, remedy="send it again") from None
+    handed_on = False
+
+    async def replay() -> Message:
+        nonlocal handed_on
+        if handed_on:
+            return await receive()
+        handed_on = True
+        return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+    return replay

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -162,6 +162,9 @@ class DuelOut(Out):
     answer_a: str
     answer_b: str
     ready: bool
+    """Both answers are there and can be voted on."""
+    reason: str | None
+    """Why not, when not."""
     vote: VoteSaid | None
     version_a: int | None
     version_b: int | None
@@ -266,31 +269,65 @@ def vote_out(vote: Vote) -> VoteOut:
     return VoteOut.model_validate(vote.model_dump(include=set(VoteOut.model_fields)))
 
 
-def answer_out(answer: Answer, *, hidden: bool, thumb: str | None = None) -> AnswerOut:
-    """`hidden`: its duel is not decided, so nothing may tell the version.
+def reveal(vote: Vote) -> Reveal | None:
+    """The versions behind a duel's sides; a thumb reveals nothing."""
+    if vote.version_a is None or vote.version_b is None:
+        return None
+    return Reveal(version_a=vote.version_a, version_b=vote.version_b)
 
-    While a duel streams its texts come by the stream alone, where both sides share their ticks.
+
+def answer_out(
+    answer: Answer, *, hidden: bool, other: Answer | None = None, thumb: str | None = None
+) -> AnswerOut:
+    """`hidden`: its duel is not decided, so nothing may tell the version; `other` is the duel's other side.
+
+    A side that has finished is shown as streaming until the other has too: the faster side would give its
+    version away. While an answer streams its text comes by the stream alone, from the start.
     """
+    state = answer.state
+    if hidden and state == "finished" and other is not None and other.state == "streaming":
+        state = "streaming"
+    streaming = state == "streaming"
     fields = answer.model_dump(include=set(AnswerOut.model_fields) - {"policy_version"})
     return AnswerOut.model_validate(
         fields
         | {
+            "state": state,
+            "text": "" if streaming else answer.text,
+            "finish_reason": None if streaming else answer.finish_reason,
             "policy_version": None if hidden else answer.policy_version,
-            "stream": stream_path(answer.stream_id) if answer.state == "streaming" else None,
+            "stream": stream_path(answer.stream_id) if streaming else None,
             "thumb": thumb,
         }
     )
 
 
+def why_not_votable(answers: Sequence[Answer]) -> str | None:
+    """Why a duel between these answers cannot be voted on; None when it can. Never says which side."""
+    states = {answer.state for answer in answers}
+    if "failed" in states:
+        return "an answer failed"
+    if "stopped" in states:
+        return "an answer was stopped before its end"
+    if "streaming" in states:
+        return "both answers must be finished first"
+    if any(len(answer.versions) != 1 for answer in answers):
+        return "the model was swapped while an answer was written"
+    return None
+
+
 def duel_out(duel: Duel, answers: Iterable[Answer], vote: Vote | None) -> DuelOut:
+    """A duel; its versions only with its vote."""
     sides = {answer.id: answer for answer in answers}
     a, b = sides[duel.answer_a], sides[duel.answer_b]
+    reason = why_not_votable((a, b))
     return DuelOut(
         id=duel.id,
         parent_id=duel.parent_id,
         answer_a=duel.answer_a,
         answer_b=duel.answer_b,
-        ready=a.state == b.state == "finished" and len(a.versions) == len(b.versions) == 1,
+        ready=reason is None,
+        reason=reason,
         vote=VoteSaid.model_validate({"choice": vote.choice}) if vote else None,
         version_a=a.policy_version if vote else None,
         version_b=b.policy_version if vote else None,

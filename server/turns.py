@@ -1,31 +1,31 @@
-"""Turns: a message opens one answer or a duel of two; the server owns the generation, not the connection."""
+"""Turns: open one (a single answer or a duel), stop an answer, mark what a dead server left behind."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-import secrets
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal, NamedTuple
 
 from server.engines.pool import EnginePool, Lease
-from server.errors import EngineFailed, NoEngine, Problem, QueueFull, not_found
-from server.events import AnswerDelta, AnswerEnd, AnswerStart, DuelReady, Event, TurnEnd
+from server.errors import NoEngine, Problem, QueueFull, not_found
+from server.events import AnswerEnd, TurnEnd
+from server.generation import LiveTurn, Side
+from server.metrics import Metrics
 from server.settings import ServerConfig
-from store.connection import StoreUnavailable
 from store.conversations import Conversations
-from store.records import Account, Answer, ChatTurn, Conversation, Duel, Message, Sampling, Side, new_id, now
+from store.records import Account, Answer, ChatTurn, Conversation, Duel, Message, Sampling, new_id, now
 from store.streams import AnswerStream
 
-FLUSH_S = 0.03
-HOLD_S = 5.0
-STOP_LOOK_S = 0.4
-PATIENCE_S = 60.0
-INTERRUPTED = "the server was restarted while it spoke; try again"
 Mode = Literal["auto", "duel", "single"]
+
+TEMPLATE_TOKENS = 512
+DRAIN_S = 5.0
+GRACE_S = 1.5
+TITLE_LENGTH = 60
+INTERRUPTED = "the server that wrote this answer went away"
 log = logging.getLogger("heed.turns")
 
 
@@ -38,28 +38,56 @@ class Turn(NamedTuple):
     stream_id: str
 
 
-@dataclass
-class Speaker:
-    """One side while it speaks."""
+async def room(pool: EnginePool, messages: Sequence[ChatTurn], max_tokens: int) -> int:
+    """How many tokens the answer may have: `max_tokens`, or what the context leaves.
 
-    answer: Answer
-    lease: Lease
-    unsent: str = ""
-    ended: bool = False
+    Raises Problem (422) when the context is full already, NoEngine when nobody can count.
+    """
+    # A token is at least one byte: what is surely short enough needs no question to the engine.
+    at_most = sum(len(turn.content.encode()) for turn in messages) + 32 * len(messages) + TEMPLATE_TOKENS
+    if at_most + max_tokens <= pool.max_model_len:
+        return max_tokens
+    tokens, limit = await pool.count_tokens(messages), pool.max_model_len
+    if tokens >= limit:
+        detail = f"the prompt has {tokens} tokens; the model takes {limit}, prompt and answer together"
+        raise Problem(422, "too_long", detail, field="text", remedy="shorten it or start a new conversation")
+    return min(max_tokens, limit - tokens)
 
 
 class TurnService:
-    """Opens turns and runs their generations in the background."""
+    """Owns every turn that this server generates, whoever is or is not connected."""
 
     def __init__(
-        self, pool: EnginePool, conversations: Conversations, streams: AnswerStream, config: ServerConfig
+        self,
+        pool: EnginePool,
+        conversations: Conversations,
+        streams: AnswerStream,
+        metrics: Metrics,
+        config: ServerConfig,
+        server_id: str,
+        chance: random.Random | None = None,
     ) -> None:
         self._pool = pool
         self._conversations = conversations
         self._streams = streams
+        self._metrics = metrics
         self._config = config
-        self._owner = secrets.token_hex(6)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._server_id = server_id
+        self._chance = chance or random.SystemRandom()
+        self._under_way: dict[str, tuple[LiveTurn, asyncio.Task[None]]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The life of the service; at its end turns get a few seconds to finish, then are marked failed."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            yield
+            self._group = None
+            if tasks := [task for _, task in self._under_way.values()]:
+                _, late = await asyncio.wait(tasks, timeout=DRAIN_S)
+                for task in late:
+                    task.cancel()
 
     async def say(
         self,
@@ -70,96 +98,126 @@ class TurnService:
         mode: Mode,
         sampling: Sampling | None,
     ) -> Turn:
-        """Add the person's message and open its answers.
+        """A new message and the answer or duel that it opens.
 
-        Raises Problem: unknown parent, a prompt beyond the context limit. When no engine can answer, the
-        message is kept and NoEngine or QueueFull raised: `answer_again` answers it later.
+        Raises Problem: an unknown parent, a prompt beyond the context. When no engine can answer (NoEngine,
+        QueueFull), the message is kept and the remedy says how to ask for its answer.
         """
-        if parent_id is not None:
-            parent = await self._conversations.answer(parent_id)
-            if parent is None or parent.conversation_id != conversation.id or parent.state == "streaming":
-                raise Problem(
-                    422, "unknown_parent", "there is no such finished answer here", field="parent_id",
-                    remedy="use the id of a finished answer of this conversation, or null",
-                )  # fmt: skip
+        parent = None if parent_id is None else await self._parent(conversation, parent_id)
         message = Message(
             id=new_id("msg"),
             conversation_id=conversation.id,
-            parent_id=parent_id,
+            parent_id=parent.id if parent else None,
             text=text,
             created_at=now(),
         )
-        prompt = await self._prompt_before(conversation, parent_id)
-        prompt = (*prompt, ChatTurn(role="user", content=text))
+        said = ChatTurn(role="user", content=text)
+        if parent is not None:
+            before = await self._conversations.prompt(conversation, parent.parent_id)
+            prompt = (*before, ChatTurn(role="assistant", content=parent.text), said)
+        elif conversation.system_prompt:
+            prompt = (ChatTurn(role="system", content=conversation.system_prompt), said)
+        else:
+            prompt = (said,)
         try:
-            sampling = await self._fitted(prompt, sampling)
-        except NoEngine:
-            await self._keep(conversation, message)
+            return await self._open(account, conversation, message, prompt, mode, sampling, new=True)
+        except (NoEngine, QueueFull) as problem:
+            await self._conversations.open_turn(message)
+            await self._show(conversation, message, message.id)
+            problem.remedy = (
+                "the message is kept: ask for its answer with POST"
+                f' /api/v1/conversations/{conversation.id}/answers {{"parent_id": "{message.id}"}}'
+            )
             raise
-        await self._keep(conversation, message)
-        return await self._open(account, conversation, message, prompt, mode, sampling)
 
     async def answer_again(
         self, account: Account, conversation: Conversation, message_id: str, mode: Mode
     ) -> Turn:
-        """Open new answers to a message that is there: after a failure, or to compare."""
+        """Another answer or duel for a message that is there already (retry, regenerate)."""
         message = await self._conversations.message(conversation.id, message_id)
         if message is None:
             raise not_found("message")
-        prompt = await self._conversations.prompt(conversation, message_id)
-        sampling = await self._fitted(prompt, None)
-        return await self._open(account, conversation, message, prompt, mode, sampling)
+        prompt = await self._conversations.prompt(conversation, message.id)
+        return await self._open(account, conversation, message, prompt, mode, None, new=False)
 
-    async def interrupt_if_dead(self, answer: Answer) -> Answer:
-        """An answer whose server is gone is marked failed, and its stream is ended."""
-        if answer.state != "streaming" or await self._streams.alive(answer.id):
-            return answer
-        fresh = await self._conversations.answer(answer.id) or answer
-        if fresh.state != "streaming":
-            return fresh
-        failed = fresh.model_copy(
-            update={"state": "failed", "finish_reason": "error", "error": INTERRUPTED, "ended_at": now()}
-        )
-        await self._conversations.save_answer(failed)
-        await self._send(answer.stream_id, _end_of(failed))
-        siblings = await self._conversations.answers(answer.conversation_id)
-        if all(one.state != "streaming" for one in siblings if one.stream_id == answer.stream_id):
-            await self._send(answer.stream_id, TurnEnd())
-            await self._streams.finish(answer.stream_id)
-        return failed
+    async def stop(self, answer: Answer) -> None:
+        """Ask whichever server writes this answer to end it now."""
+        if answer.state != "streaming":
+            return
+        if answer.stream_id in self._under_way:
+            self._under_way[answer.stream_id][0].stop(answer.id)
+            return
+        await self._streams.request_stop(answer.id)
 
-    async def close(self) -> None:
-        """End every generation and save what was said."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def abandon(self, conversation_id: str) -> None:
+        """End what is under way in a conversation that is about to be deleted."""
+        tasks = []
+        for stream_id, (live, task) in self._under_way.items():
+            if stream_id.startswith(f"{conversation_id}."):
+                tasks.append(task)
+                for side in live.sides:
+                    live.stop(side.answer.id)
+        if tasks:
+            await asyncio.wait(tasks, timeout=DRAIN_S)
 
-    async def _prompt_before(self, conversation: Conversation, parent_id: str | None) -> tuple[ChatTurn, ...]:
-        if parent_id is None:
-            system = conversation.system_prompt
-            return (ChatTurn(role="system", content=system),) if system else ()
+    async def settled(self, answers: Sequence[Answer]) -> list[Answer]:
+        """The same answers; those whose server is gone are marked failed first, with what they had said."""
+        if not [answer for answer in answers if await self._orphaned(answer)]:
+            return list(answers)
+        # A server that lost Redis for a moment renews its hold within this time.
+        await asyncio.sleep(GRACE_S)
+        streams = {answer.stream_id for answer in answers if await self._orphaned(answer)}
+        for stream_id in streams:
+            await self._bury(stream_id, [answer for answer in answers if answer.stream_id == stream_id])
+        fresh = [await self._conversations.answer(answer.id) for answer in answers]
+        return [answer for answer in fresh if answer is not None]
+
+    async def _orphaned(self, answer: Answer) -> bool:
+        if answer.state != "streaming" or answer.stream_id in self._under_way:
+            return False
+        return not await self._streams.alive(answer.id)
+
+    async def _bury(self, stream_id: str, answers: Sequence[Answer]) -> None:
+        """End a turn that nobody writes any more: its stream, then its records."""
+        ends = [
+            AnswerEnd(answer_id=answer.id, state="failed", finish_reason="error", error=INTERRUPTED)
+            for answer in answers
+            if answer.state == "streaming"
+        ]
+        events: list[AnswerEnd | TurnEnd] = [*ends, TurnEnd()]
+        for event in events:
+            await self._streams.append(stream_id, event.type, event.model_dump(mode="json"))
+        await self._streams.finish(stream_id)
+        texts: dict[str, str] = {answer.id: "" for answer in answers}
+        async for entry in self._streams.read(stream_id):
+            if entry is None or entry.event == "turn.end":
+                break
+            if entry.event == "answer.delta":
+                texts[entry.data["answer_id"]] += entry.data["text"]
+        for answer in answers:
+            if answer.state == "streaming":
+                changes = {
+                    "state": "failed",
+                    "finish_reason": "error",
+                    "error": INTERRUPTED,
+                    "ended_at": now(),
+                }
+                changes["text"] = texts[answer.id]
+                await self._conversations.save_answer(answer.model_copy(update=changes))
+
+    async def _parent(self, conversation: Conversation, parent_id: str) -> Answer:
+        """The answer that a message follows: one that has ended and can be read."""
         parent = await self._conversations.answer(parent_id)
-        assert parent is not None
-        before = await self._conversations.prompt(conversation, parent.parent_id)
-        return (*before, ChatTurn(role="assistant", content=parent.text))
-
-    async def _fitted(self, prompt: Sequence[ChatTurn], sampling: Sampling | None) -> Sampling:
-        """The sampling with as many tokens as the context leaves. Raises Problem (422) when it leaves none."""
-        wanted = sampling or self._config.sampling
-        tokens = await self._pool.count_tokens(prompt)
-        room = self._pool.max_model_len - tokens
-        if room < 1:
+        if parent is None or parent.conversation_id != conversation.id:
+            remedy = "use the id of an answer of this conversation, or null"
             raise Problem(
-                422, "too_long",
-                f"the conversation has {tokens} tokens; the model's context holds {self._pool.max_model_len}",
-                field="text", remedy="shorten the message or start a new conversation",
-            )  # fmt: skip
-        return wanted.model_copy(update={"max_tokens": min(wanted.max_tokens, room)})
-
-    async def _keep(self, conversation: Conversation, message: Message) -> None:
-        await self._conversations.open_turn(message)
-        title = None if conversation.title else " ".join(message.text.split())[:60]
-        await self._conversations.change(conversation, title=title)
+                422, "unknown_parent", "there is no such answer here", field="parent_id", remedy=remedy
+            )
+        if parent.state not in ("finished", "stopped"):
+            detail = f"the answer before this message is {parent.state}"
+            remedy = "wait for its end, or ask for another one with POST .../answers"
+            raise Problem(409, "parent_not_ended", detail, field="parent_id", remedy=remedy)
+        return parent
 
     async def _open(
         self,
@@ -168,184 +226,102 @@ class TurnService:
         message: Message,
         prompt: Sequence[ChatTurn],
         mode: Mode,
-        sampling: Sampling,
+        sampling: Sampling | None,
+        *,
+        new: bool,
     ) -> Turn:
-        is_duel = mode == "duel" or (mode == "auto" and random.random() < self._config.duel.share)
+        sampling = sampling or self._config.sampling
+        limit = await room(self._pool, prompt, sampling.max_tokens)
+        sampling = sampling.model_copy(update={"max_tokens": limit})
+        is_duel = mode == "duel" or (mode == "auto" and self._chance.random() < self._config.duel.share)
         leases: list[Lease] = []
         try:
             for _ in range(2 if is_duel else 1):
                 leases.append(await self._pool.lease(user=account.id))
-            # The seed decides who is side a, so that a position never stands for an engine or a version.
-            seed = secrets.randbits(31)
-            random.Random(seed).shuffle(leases)
-            turn = _records(account, message, leases, sampling, seed)
-            for answer in turn.answers:
-                await self._streams.hold(answer.id, self._owner)
-            await self._conversations.open_turn(None, turn.answers, turn.duel)
+            stream_id = f"{conversation.id}.{new_id('turn')}"
+            sides, duel = self._sides(conversation, message, leases, sampling, stream_id, is_duel)
+            answers = tuple(side.answer for side in sides)
+            await self._conversations.open_turn(message if new else None, answers, duel)
+            await self._show(conversation, message, message.id if duel else answers[0].id)
+            live = LiveTurn(
+                stream_id,
+                sides,
+                duel,
+                prompt,
+                pool=self._pool,
+                conversations=self._conversations,
+                streams=self._streams,
+                metrics=self._metrics,
+                owner=self._server_id,
+                user=account.id,
+            )
+            await live.begin()
+            if self._group is None:
+                raise NoEngine("the server is shutting down")
+            task = self._group.create_task(self._run(live))
         except BaseException:
             for lease in leases:
                 await lease.release()
             raise
-        speakers = [Speaker(answer, lease) for answer, lease in zip(turn.answers, leases, strict=True)]
-        task = asyncio.create_task(self._run(conversation, turn, speakers, prompt))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return turn
+        self._under_way[stream_id] = (live, task)
+        return Turn(message, answers, duel, stream_id)
 
-    async def _run(
-        self, conversation: Conversation, turn: Turn, speakers: list[Speaker], prompt: Sequence[ChatTurn]
-    ) -> None:
-        """Both sides at once; their text leaves in shared ticks, so that no timing tells them apart."""
-        sends = [AnswerStart(answer_id=one.answer.id, side=one.answer.side) for one in speakers]
-        for event in sends:
-            await self._patiently(lambda event=event: self._send(turn.stream_id, event))  # type: ignore[misc]
-        sides = [asyncio.create_task(self._speak(speaker, prompt)) for speaker in speakers]
-        held = looked = time.monotonic()
-        try:
-            while not all(side.done() for side in sides):
-                await asyncio.wait(sides, timeout=FLUSH_S)
-                at = time.monotonic()
-                try:
-                    await self._flush(turn.stream_id, speakers)
-                    if at - held > HOLD_S:
-                        held = at
-                        for one in speakers:
-                            await self._streams.hold(one.answer.id, self._owner)
-                    if at - looked > STOP_LOOK_S:
-                        looked = at
-                        for one, side in zip(speakers, sides, strict=True):
-                            if not side.done() and await self._streams.stop_requested(one.answer.id):
-                                side.cancel()
-                except StoreUnavailable:
-                    await asyncio.sleep(0.2)  # the text waits in the speakers
-        finally:
-            for side in sides:
-                side.cancel()
-            await asyncio.gather(*sides, return_exceptions=True)
-            for speaker in speakers:
-                await speaker.lease.release()
-            await self._patiently(lambda: self._end(conversation, turn, speakers))
-
-    async def _speak(self, speaker: Speaker, prompt: Sequence[ChatTurn]) -> None:
-        """One side to its end; whatever happens, the answer says how it ended."""
-        ended: dict[str, object]
-        generation = self._pool.stream(speaker.lease, prompt, speaker.answer.sampling)
-        try:
-            async for delta in generation:
-                speaker.unsent += delta.text
-                speaker.answer = speaker.answer.model_copy(update={"text": speaker.answer.text + delta.text})
-            ended = {
-                "state": "finished",
-                "finish_reason": delta.finish_reason,
-                "prompt_tokens": delta.prompt_tokens,
-                "response_tokens": delta.response_tokens,
-            }
-        except asyncio.CancelledError:
-            ended = {"state": "stopped", "finish_reason": "stopped"}
-        except (EngineFailed, Problem) as error:
-            log.warning("answer %s failed: %s", speaker.answer.id, error)
-            said = "the model broke off; try again"
-            ended = {"state": "failed", "finish_reason": "error", "error": said}
-        finally:
-            await generation.aclose()
-        ended |= {"ended_at": now(), "versions": speaker.lease.versions}
-        speaker.answer = speaker.answer.model_copy(update=ended)
-        speaker.ended = True
-
-    async def _flush(self, stream_id: str, speakers: list[Speaker]) -> None:
-        if not all(one.ended or one.answer.text for one in speakers):
-            return  # the first words of both sides appear together
-        for speaker in speakers:
-            if text := speaker.unsent:
-                await self._send(stream_id, AnswerDelta(answer_id=speaker.answer.id, text=text))
-                speaker.unsent = speaker.unsent[len(text) :]
-
-    async def _end(self, conversation: Conversation, turn: Turn, speakers: list[Speaker]) -> None:
-        await self._flush(turn.stream_id, speakers)
-        for speaker in speakers:
-            await self._conversations.save_answer(speaker.answer)
-            await self._send(turn.stream_id, _end_of(speaker.answer))
-        answers = [speaker.answer for speaker in speakers]
-        if turn.duel and not why_not_votable(answers):
-            await self._send(turn.stream_id, DuelReady(duel_id=turn.duel.id))
-        if not turn.duel and answers[0].state != "failed":
-            fresh = await self._conversations.get(conversation.id)
-            if fresh:
-                await self._conversations.change(fresh, leaf_id=answers[0].id)
-        await self._send(turn.stream_id, TurnEnd())
-        await self._streams.finish(turn.stream_id)
-        for answer in answers:
-            await self._streams.release(answer.id)
-
-    async def _patiently(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work`, waiting up to a minute for Redis to come back."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return await work()
-            except StoreUnavailable:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.5)
-
-    async def _send(self, stream_id: str, event: Event) -> None:
-        data = event.model_dump(mode="json")
-        await self._streams.append(stream_id, data["type"], data)
-
-
-def _records(
-    account: Account, message: Message, leases: Sequence[Lease], sampling: Sampling, seed: int
-) -> Turn:
-    stream_id, at = new_id("stream"), now()
-    sides: tuple[Side | None, ...] = ("a", "b") if len(leases) == 2 else (None,)
-    duel_id = new_id("duel") if len(leases) == 2 else None
-    answers = tuple(
-        Answer(
-            id=new_id("ans"),
-            conversation_id=message.conversation_id,
-            parent_id=message.id,
-            stream_id=stream_id,
-            duel_id=duel_id,
-            side=side,
-            policy_version=lease.version,
-            versions=lease.versions,
-            sampling=sampling,
-            created_at=at,
-        )
-        for side, lease in zip(sides, leases, strict=True)
-    )
-    duel = None
-    if duel_id:
+    def _sides(
+        self,
+        conversation: Conversation,
+        message: Message,
+        leases: Sequence[Lease],
+        sampling: Sampling,
+        stream_id: str,
+        is_duel: bool,
+    ) -> tuple[list[Side], Duel | None]:
+        """The answers on their leases; in a duel the seed decides which lease becomes side a."""
+        seed, at = self._chance.getrandbits(32), now()
+        if is_duel and random.Random(seed).random() < 0.5:
+            leases = leases[::-1]
+        duel_id = new_id("duel") if is_duel else None
+        sides = []
+        for number, lease in enumerate(leases):
+            # One sampling seed for both sides would draw the same answer twice.
+            own_seed = None if sampling.seed is None else sampling.seed + number
+            answer = Answer(
+                id=new_id("ans"),
+                conversation_id=conversation.id,
+                parent_id=message.id,
+                stream_id=stream_id,
+                duel_id=duel_id,
+                side=("a", "b")[number] if is_duel else None,
+                policy_version=lease.version,
+                versions=(lease.version,),
+                sampling=sampling.model_copy(update={"seed": own_seed}),
+                created_at=at,
+            )
+            sides.append(Side(answer, lease))
+        if duel_id is None:
+            return sides, None
         duel = Duel(
             id=duel_id,
-            conversation_id=message.conversation_id,
+            conversation_id=conversation.id,
             parent_id=message.id,
             stream_id=stream_id,
-            answer_a=answers[0].id,
-            answer_b=answers[1].id,
+            answer_a=sides[0].answer.id,
+            answer_b=sides[1].answer.id,
             seed=seed,
-            owner_id=account.id,
+            owner_id=conversation.owner_id,
             created_at=at,
         )
-    return Turn(message, answers, duel, stream_id)
+        return sides, duel
 
+    async def _show(self, conversation: Conversation, message: Message, leaf_id: str) -> None:
+        """Make this the shown branch; the first message gives an unnamed conversation its title."""
+        title = None if conversation.title else " ".join(message.text.split())[:TITLE_LENGTH]
+        await self._conversations.change(conversation, title=title, leaf_id=leaf_id)
 
-def _end_of(answer: Answer) -> AnswerEnd:
-    return AnswerEnd(
-        answer_id=answer.id, state=answer.state, finish_reason=answer.finish_reason, error=answer.error
-    )
-
-
-def why_not_votable(answers: Sequence[Answer]) -> str | None:
-    """Why a duel between these answers cannot be voted on; None when it can."""
-    for answer in answers:
-        if answer.state == "streaming":
-            return "both answers must be finished first"
-        if answer.state != "finished":
-            return f"answer {answer.side} was {answer.state}"
-        if len(answer.versions) != 1:
-            return f"answer {answer.side} was made by two versions"
-    return None
-
-
-__all__ = ["Mode", "QueueFull", "Turn", "TurnService", "why_not_votable"]
+    async def _run(self, live: LiveTurn) -> None:
+        try:
+            await live.run()
+        except Exception:
+            # One turn that cannot be written must not end the others, which share the task group.
+            log.exception("turn %s ended early", live.id)
+        finally:
+            self._under_way.pop(live.id, None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from server.errors import Problem, not_found
-from server.turns import why_not_votable
+from server.shapes import why_not_votable
+from server.turns import TurnService
 from store.conversations import Conversations
 from store.records import Account, Answer, Duel, DuelChoice, ThumbChoice, Vote, new_id, now
 from store.votes import VoteLog
@@ -20,9 +21,12 @@ class Cast(NamedTuple):
 
 
 class VoteService:
-    def __init__(self, conversations: Conversations, votes: VoteLog) -> None:
+    """Casts votes. StoreUnavailable means that it is not sure whether the vote counts: send it again."""
+
+    def __init__(self, conversations: Conversations, votes: VoteLog, turns: TurnService) -> None:
         self._conversations = conversations
         self._votes = votes
+        self._turns = turns
 
     async def duel(
         self,
@@ -37,9 +41,10 @@ class VoteService:
         duel = await self._conversations.duel(duel_id)
         if duel is None or duel.owner_id != account.id:
             raise not_found("duel")
-        a, b = await self._sides(duel)
+        a, b = await self.sides(duel)
         if reason := why_not_votable((a, b)):
-            remedy = "wait for `duel.ready`" if "streaming" in (a.state, b.state) else "ask for new answers"
+            ended = "streaming" not in (a.state, b.state)
+            remedy = "ask for new answers with POST .../answers" if ended else "wait for `duel.ready`"
             raise Problem(409, "not_votable", reason, field="duel_id", remedy=remedy)
         vote = Vote(
             id=new_id("vote"),
@@ -56,10 +61,7 @@ class VoteService:
             created_at=now(),
         )
         vote, created = await self._votes.cast(vote, duel)
-        conversation = await self._conversations.get(duel.conversation_id)
-        if conversation:
-            winner = duel.answer_b if vote.choice == "b" else duel.answer_a
-            await self._conversations.change(conversation, leaf_id=winner)
+        await self._go_on(duel, duel.answer_b if vote.choice == "b" else duel.answer_a, created)
         return Cast(vote, created, await self.pending())
 
     async def thumb(self, account: Account, answer_id: str, choice: ThumbChoice, key: str) -> Cast:
@@ -71,12 +73,10 @@ class VoteService:
         if answer.state == "streaming":
             detail = "the answer is not finished"
             raise Problem(409, "not_votable", detail, field="answer_id", remedy="wait for its end")
-        if answer.duel_id:
-            duel = await self._conversations.duel(answer.duel_id)
-            if duel and duel.vote_id is None:
-                raise Problem(
-                    409, "not_votable", "the duel is not decided yet", field="answer_id", remedy="vote first"
-                )
+        duel = await self._conversations.duel(answer.duel_id) if answer.duel_id else None
+        if duel is not None and duel.vote_id is None:
+            detail = "the duel is not decided yet"
+            raise Problem(409, "not_votable", detail, field="answer_id", remedy="vote on the duel first")
         vote = Vote(
             id=new_id("vote"),
             kind="thumb",
@@ -95,9 +95,19 @@ class VoteService:
         """Votes that the next training will see for the first time."""
         return await self._votes.pending(await self._votes.mark("attempted_through"))
 
-    async def _sides(self, duel: Duel) -> tuple[Answer, Answer]:
-        a = await self._conversations.answer(duel.answer_a)
-        b = await self._conversations.answer(duel.answer_b)
-        if a is None or b is None:
+    async def _go_on(self, duel: Duel, winner: str, created: bool) -> None:
+        """The winner (a on a tie or both bad) becomes the assistant's message.
+
+        A repeated vote does this only where its first try broke off: the person may have moved on since.
+        """
+        conversation = await self._conversations.get(duel.conversation_id)
+        if conversation and (created or conversation.leaf_id == duel.parent_id):
+            await self._conversations.change(conversation, leaf_id=winner)
+
+    async def sides(self, duel: Duel) -> list[Answer]:
+        """Both answers, a first; marked failed where their server is gone."""
+        found = [await self._conversations.answer(one) for one in (duel.answer_a, duel.answer_b)]
+        sides = await self._turns.settled([answer for answer in found if answer is not None])
+        if len(sides) != 2:
             raise not_found("duel")
-        return a, b
+        return sides

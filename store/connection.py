@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -21,9 +22,21 @@ from redis.exceptions import (
 # redis-py types every answer as bytes or str or None; the records validate what comes back.
 Redis: TypeAlias = Any
 
+SOCKET_TIMEOUT_S = 2.0
+OLDEST = (6, 2)
+
+# Each reader of a stream blocks on a connection of its own; redis-py's default of 100 would refuse the votes
+# of everybody once a hundred tabs are open. Redis' own limit is 10,000.
+MAX_CONNECTIONS = 10_000
+
+_REFUSES_WRITES = re.compile(r"\b(MISCONF|OOM|LOADING|READONLY|NOREPLICAS|MASTERDOWN|CLUSTERDOWN)\b")
+
 
 class StoreUnavailable(Exception):
-    """Redis cannot take or give state right now; nothing was acknowledged. Try again soon."""
+    """Redis cannot take or give state right now; nothing was acknowledged. Try again soon.
+
+    A write may have been done although its answer was lost: repeat it with the same ids.
+    """
 
 
 class UnsafeRedis(Exception):
@@ -35,8 +48,9 @@ def connect(redis_url: str) -> Redis:
     return redis.asyncio.Redis.from_url(
         redis_url,
         decode_responses=True,
-        socket_timeout=8,  # above the 5 s of a blocking read
+        socket_timeout=SOCKET_TIMEOUT_S,
         socket_connect_timeout=1,
+        max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 0),
     )
 
@@ -49,24 +63,31 @@ def available() -> Iterator[None]:
     except (ConnectionError, TimeoutError, BusyLoadingError, OutOfMemoryError, ReadOnlyError) as error:
         raise StoreUnavailable(f"Redis is not available: {error}") from error
     except ResponseError as error:
-        if str(error).startswith(("MISCONF", "OOM", "LOADING")):
+        if _REFUSES_WRITES.search(str(error)):
             raise StoreUnavailable(f"Redis refuses writes: {error}") from error
         raise
 
 
 async def check_durable(client: Redis) -> list[str]:
-    """Warnings about durability; raises UnsafeRedis when keys could be evicted."""
+    """Warnings about durability; raises UnsafeRedis when keys could be evicted or the server is too old."""
     with available():
-        config = await client.config_get("maxmemory-policy", "appendonly", "appendfsync")
-    policy = config.get("maxmemory-policy", "noeviction")
+        version = str((await client.info("server"))["redis_version"])
+        try:
+            config = await client.config_get("maxmemory-policy", "appendonly", "appendfsync")
+        except ResponseError:  # managed services forbid CONFIG
+            config = {}
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise UnsafeRedis(f"Redis {version} is too old: version 6.2 or newer is needed.")
+    if not config:
+        return ["Redis hides its settings: make sure of `maxmemory-policy noeviction` and `appendonly yes`."]
+    policy = config["maxmemory-policy"]
     if policy != "noeviction":
         raise UnsafeRedis(
             f"Redis has maxmemory-policy {policy}: it would drop votes silently."
             " Set `maxmemory-policy noeviction` and start again."
         )
-    warnings = []
-    if config.get("appendonly") != "yes":
-        warnings.append("Redis has appendonly off: a crash loses votes. Set `appendonly yes`.")
-    elif config.get("appendfsync") != "always":
-        warnings.append("Redis has appendfsync below always: a power cut loses up to a second of votes.")
-    return warnings
+    if config["appendonly"] != "yes":
+        return ["Redis has appendonly off: a crash loses votes. Set `appendonly yes`."]
+    if config["appendfsync"] != "always":
+        return ["Redis has appendfsync below always: a power cut loses up to a second of votes."]
+    return []

@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from store import keys
 from store.connection import Redis, available
 from store.records import Answer, ChatTurn, Conversation, Duel, Message, new_id, now
+
+
+class ConversationGone(Exception):
+    """The conversation was deleted meanwhile; nothing was saved."""
+
+
+# KEYS: conversations, conversations of the owner. ARGV: id, json before, json after, time of the change.
+_CHANGE = """
+local text = redis.call('HGET', KEYS[1], ARGV[1])
+if not text then return 'gone' end
+if text ~= ARGV[2] then return 'changed' end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+return 'ok'
+"""
+
+# What a generation saves after its conversation was deleted must not bring texts back.
+# KEYS: conversations, messages, answers, duels, places of answers, places of duels.
+# ARGV: conversation id, then for each record: index of its hash, index of its places or 0, id, json.
+_SAVE = """
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+for i = 2, #ARGV, 4 do
+  local places = tonumber(ARGV[i + 1])
+  redis.call('HSET', KEYS[tonumber(ARGV[i])], ARGV[i + 2], ARGV[i + 3])
+  if places > 0 then redis.call('HSET', KEYS[places], ARGV[i + 2], ARGV[1]) end
+end
+return 1
+"""
+
+# KEYS: as _SAVE, then the conversations of the owner. ARGV: conversation id.
+_DELETE = """
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[7], ARGV[1])
+for _, id in ipairs(redis.call('HKEYS', KEYS[3])) do redis.call('HDEL', KEYS[5], id) end
+for _, id in ipairs(redis.call('HKEYS', KEYS[4])) do redis.call('HDEL', KEYS[6], id) end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+"""
+
+_MESSAGES, _ANSWERS, _DUELS = (2, 0), (3, 5), (4, 6)  # indexes into KEYS of _SAVE
 
 
 class Conversations:
@@ -15,8 +53,12 @@ class Conversations:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._change = redis.register_script(_CHANGE)
+        self._save = redis.register_script(_SAVE)
+        self._delete = redis.register_script(_DELETE)
 
     async def create(self, owner_id: str, title: str = "", system_prompt: str | None = None) -> Conversation:
+        """A new, empty conversation."""
         at = now()
         conversation = Conversation(
             id=new_id("conv"),
@@ -26,16 +68,12 @@ class Conversations:
             created_at=at,
             updated_at=at,
         )
-        await self.save(conversation)
-        return conversation
-
-    async def save(self, conversation: Conversation) -> None:
         with available():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hset(keys.CONVERSATIONS, conversation.id, conversation.model_dump_json())
-                when = conversation.updated_at.timestamp()
-                pipe.zadd(keys.by_owner(conversation.owner_id), {conversation.id: when})
+                pipe.zadd(keys.by_owner(owner_id), {conversation.id: at.timestamp()})
                 await pipe.execute()
+        return conversation
 
     async def get(self, conversation_id: str) -> Conversation | None:
         with available():
@@ -52,49 +90,48 @@ class Conversations:
     async def change(
         self, conversation: Conversation, *, title: str | None = None, leaf_id: str | None = None
     ) -> Conversation:
-        """Set the title or the shown branch; the changed record."""
-        changes: dict[str, str | datetime] = {"updated_at": now()}
-        if title is not None:
-            changes["title"] = title
-        if leaf_id is not None:
-            changes["leaf_id"] = leaf_id
-        changed = conversation.model_copy(update=changes)
-        await self.save(changed)
-        return changed
+        """Set the title or the shown branch, whatever else changed meanwhile; the changed record.
+
+        A conversation that was deleted meanwhile stays deleted, and is given back as it was.
+        """
+        wanted = {"title": title, "leaf_id": leaf_id}
+        changes = {name: value for name, value in wanted.items() if value is not None}
+        while True:
+            with available():
+                text = await self._redis.hget(keys.CONVERSATIONS, conversation.id)
+            if text is None:
+                return conversation
+            at = now()
+            changed = Conversation.model_validate_json(text).model_copy(update={**changes, "updated_at": at})
+            with available():
+                verdict = await self._change(
+                    keys=[keys.CONVERSATIONS, keys.by_owner(conversation.owner_id)],
+                    args=[conversation.id, text, changed.model_dump_json(), at.timestamp()],
+                )
+            if verdict == "ok":
+                return changed
 
     async def delete(self, conversation: Conversation) -> None:
         """Remove it from the owner's list and its texts. Votes keep their ids and count no more."""
         with available():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hdel(keys.CONVERSATIONS, conversation.id)
-                pipe.zrem(keys.by_owner(conversation.owner_id), conversation.id)
-                for kind in ("messages", "answers", "duels"):
-                    pipe.delete(keys.nodes(conversation.id, kind))
-                await pipe.execute()
+            await self._delete(
+                keys=[*_keys(conversation.id), keys.by_owner(conversation.owner_id)], args=[conversation.id]
+            )
 
     async def open_turn(
         self, message: Message | None, answers: Sequence[Answer] = (), duel: Duel | None = None
     ) -> None:
-        """Save a message, its answers and their duel in one transaction: all or nothing."""
-        with available():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                if message:
-                    field = keys.nodes(message.conversation_id, "messages")
-                    pipe.hset(field, message.id, message.model_dump_json())
-                for answer in answers:
-                    field = keys.nodes(answer.conversation_id, "answers")
-                    pipe.hset(field, answer.id, answer.model_dump_json())
-                    pipe.hset(keys.ANSWER_PLACE, answer.id, answer.conversation_id)
-                if duel:
-                    field = keys.nodes(duel.conversation_id, "duels")
-                    pipe.hset(field, duel.id, duel.model_dump_json())
-                    pipe.hset(keys.DUEL_PLACE, duel.id, duel.conversation_id)
-                await pipe.execute()
+        """Save a message, its answers and their duel: all or nothing. Raises ConversationGone."""
+        records = [(_MESSAGES, message), *((_ANSWERS, answer) for answer in answers), (_DUELS, duel)]
+        await self._put([(place, record) for place, record in records if record is not None])
 
-    async def save_answer(self, answer: Answer) -> None:
-        with available():
-            key = keys.nodes(answer.conversation_id, "answers")
-            await self._redis.hset(key, answer.id, answer.model_dump_json())
+    async def save_answer(self, answer: Answer) -> bool:
+        """Save what an answer has become; False when its conversation was deleted meanwhile."""
+        try:
+            await self._put([(_ANSWERS, answer)])
+        except ConversationGone:
+            return False
+        return True
 
     async def message(self, conversation_id: str, message_id: str) -> Message | None:
         with available():
@@ -114,6 +151,7 @@ class Conversations:
         return Duel.model_validate_json(text) if text else None
 
     async def messages(self, conversation_id: str) -> list[Message]:
+        """Oldest first, as the lists below."""
         with available():
             texts = await self._redis.hvals(keys.nodes(conversation_id, "messages"))
         return sorted(map(Message.model_validate_json, texts), key=lambda node: node.created_at)
@@ -121,7 +159,10 @@ class Conversations:
     async def answers(self, conversation_id: str) -> list[Answer]:
         with available():
             texts = await self._redis.hvals(keys.nodes(conversation_id, "answers"))
-        return sorted(map(Answer.model_validate_json, texts), key=lambda node: node.created_at)
+        # Both sides of a duel are made at the same moment.
+        return sorted(
+            map(Answer.model_validate_json, texts), key=lambda one: (one.created_at, one.side or "")
+        )
 
     async def duels(self, conversation_id: str) -> list[Duel]:
         with available():
@@ -148,3 +189,20 @@ class Conversations:
         if conversation.system_prompt:
             turns.append(ChatTurn(role="system", content=conversation.system_prompt))
         return tuple(reversed(turns))
+
+    async def _put(self, records: Sequence[tuple[tuple[int, int], Message | Answer | Duel]]) -> None:
+        """Save records of one conversation in one step. Raises ConversationGone."""
+        if not records:
+            return
+        conversation_id = records[0][1].conversation_id
+        args: list[str | int] = [conversation_id]
+        for place, record in records:
+            args += [*place, record.id, record.model_dump_json()]
+        with available():
+            if not await self._save(keys=_keys(conversation_id), args=args):
+                raise ConversationGone(conversation_id)
+
+
+def _keys(conversation_id: str) -> list[str]:
+    kinds = [keys.nodes(conversation_id, kind) for kind in ("messages", "answers", "duels")]
+    return [keys.CONVERSATIONS, *kinds, keys.ANSWER_PLACE, keys.DUEL_PLACE]

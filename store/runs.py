@@ -7,6 +7,7 @@ harmless: whoever holds the current token may write, and nobody else.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from store.connection import Redis, available
 from store.records import MetricRow, Run, RunState, Stage, StageState, StageStatus, new_id, now
 
 QUEUED_TOO_LONG_S = 60
+OPEN = ("queued", "running")
 
 
 class RunAlreadyOpen(Exception):
@@ -34,7 +36,7 @@ class Claim(NamedTuple):
     lease_s: float
 
 
-_FEED = "redis.call('XADD', KEYS[4], 'MAXLEN', '~', '2000', '*', 'event', 'run', 'data', ARGV[2])"
+_FEED = "redis.call('XADD', KEYS[4], 'MAXLEN', '~', 2000, '*', 'event', 'run', 'data', ARGV[2])"
 
 # KEYS: runs, open, order, feed. ARGV: id, json.
 _REQUEST = f"""
@@ -47,50 +49,45 @@ redis.call('LPUSH', KEYS[3], ARGV[1])
 return ''
 """
 
-# KEYS: runs, lease, tokens. ARGV: id, lease ms. A token while nobody holds a lease, else 0.
-_ACQUIRE = """
-local text = redis.call('HGET', KEYS[1], ARGV[1])
-if not text then return 0 end
-local state = cjson.decode(text)['state']
-if state ~= 'queued' and state ~= 'running' then return 0 end
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-local token = redis.call('INCR', KEYS[3])
-redis.call('SET', KEYS[2], token, 'PX', ARGV[2])
-return token
-"""
-
-# KEYS: runs, lease, open, feed. ARGV: id, json, token, previous json, 1 when the run ends.
-# The compare with the previous json keeps a cancel that came in between.
+# KEYS: runs, lease, open, feed. ARGV: id, json after, json before, 1 when the run ends.
+# Who may write was judged by the json before; the comparison makes judging and writing one step.
 _WRITE = f"""
-local text = redis.call('HGET', KEYS[1], ARGV[1])
-if not text then return 'stale' end
-if text ~= ARGV[4] then return 'changed' end
-local lease = redis.call('GET', KEYS[2])
-local run = cjson.decode(text)
-if lease and lease ~= ARGV[3] then return 'stale' end
-if not lease and tostring(run['token']) ~= ARGV[3] then return 'stale' end
-if run['state'] ~= 'queued' and run['state'] ~= 'running' then return 'stale' end
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[3] then return 'changed' end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-{_FEED}
-if ARGV[5] == '1' then
+if ARGV[4] == '1' then
   redis.call('DEL', KEYS[2])
   if redis.call('GET', KEYS[3]) == ARGV[1] then redis.call('DEL', KEYS[3]) end
 end
+{_FEED}
 return 'ok'
 """
 
-# KEYS: runs, lease. ARGV: id, token, lease ms. A lease that is gone is taken again while the token is still
-# the newest: Redis was away, not this worker.
-_RENEW = """
-local text = redis.call('HGET', KEYS[1], ARGV[1])
-if not text then return 'lost' end
-local run = cjson.decode(text)
-local lease = redis.call('GET', KEYS[2])
-if run['state'] ~= 'running' or tostring(run['token']) ~= ARGV[2] then return 'lost' end
-if lease and lease ~= ARGV[2] then return 'lost' end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-if run['cancel_requested'] then return 'cancel' end
+# KEYS: runs, lease, open, feed. ARGV: id, json after, json before, token, lease ms.
+_TAKE = f"""
+if redis.call('EXISTS', KEYS[2]) == 1 then return 'held' end
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[3] then return 'changed' end
+redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+{_FEED}
 return 'ok'
+"""
+
+# A lease that is gone is taken again while the token is still the newest: Redis was away, not this worker.
+# KEYS: runs, lease. ARGV: id, token, lease ms.
+_RENEW = """
+local run = cjson.decode(redis.call('HGET', KEYS[1], ARGV[1]) or '{}')
+if run['state'] ~= 'running' or tostring(run['token']) ~= ARGV[2] then return 'lost' end
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return run['cancel_requested'] and 'cancel' or 'ok'
+"""
+
+# KEYS: runs, metrics of the run, feed. ARGV: id, token, row.
+_METRIC = """
+local run = cjson.decode(redis.call('HGET', KEYS[1], ARGV[1]) or '{}')
+if run['state'] ~= 'running' or tostring(run['token']) ~= ARGV[2] then return 0 end
+redis.call('XADD', KEYS[2], '*', 'row', ARGV[3])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', 2000, '*', 'event', 'metric', 'data', ARGV[3])
+return 1
 """
 
 
@@ -100,9 +97,10 @@ class Runs:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._request = redis.register_script(_REQUEST)
-        self._acquire = redis.register_script(_ACQUIRE)
         self._write = redis.register_script(_WRITE)
+        self._take = redis.register_script(_TAKE)
         self._renew = redis.register_script(_RENEW)
+        self._metric = redis.register_script(_METRIC)
 
     async def request(self, requested_by: str, config: dict[str, Any] | None = None) -> Run:
         """Queue a run. Raises RunAlreadyOpen while another one is queued or running."""
@@ -136,29 +134,35 @@ class Runs:
         return await self.get(run_id) if run_id else None
 
     async def acquire(self, run_id: str, owner: str, lease_s: float, max_attempts: int) -> Claim | None:
-        """Take the run, or None when it ended, is held by a living worker, or has used up its attempts."""
-        with available():
-            token = await self._acquire(
-                keys=[keys.RUNS, keys.run_lease(run_id), keys.RUN_TOKENS], args=[run_id, int(lease_s * 1000)]
-            )
-        if not token:
-            return None
-        claim = Claim(run_id, int(token), owner, lease_s)
-        run = await self.get(run_id)
-        assert run is not None
-        if run.attempt >= max_attempts:
-            last = f"; the last one said: {run.error}" if run.error else ""
-            await self.finish(claim, "failed", error=f"gave up after {run.attempt} attempts{last}")
-            return None
-        await self.update(
-            claim,
-            state="running",
-            attempt=run.attempt + 1,
-            token=claim.token,
-            owner=owner,
-            started_at=run.started_at or now(),
-        )
-        return claim
+        """Take the run, or None when it ended, is held by a living worker, or has used up its attempts.
+
+        A run without attempts left ends as `failed`, one that was asked to stop as `cancelled`.
+        """
+        while True:
+            text = await self._text(run_id)
+            run = Run.model_validate_json(text) if text else None
+            if text is None or run is None or run.state not in OPEN:
+                return None
+            with available():
+                claim = Claim(run_id, int(await self._redis.incr(keys.RUN_TOKENS)), owner, lease_s)
+            over = run.cancel_requested or run.attempt >= max_attempts
+            changes: dict[str, Any] = {"token": claim.token, "owner": owner}
+            if not over:
+                started_at = run.started_at or now()
+                changes |= {"state": "running", "attempt": run.attempt + 1, "started_at": started_at}
+            with available():
+                verdict = await self._take(
+                    keys=_keys(run_id),
+                    args=[
+                        *(run_id, _changed(run, changes).model_dump_json(), text),
+                        *(claim.token, int(lease_s * 1000)),
+                    ],
+                )
+            if verdict == "ok" and over:
+                await self._give_up(claim, run)
+                return None
+            if verdict != "changed":
+                return claim if verdict == "ok" else None
 
     async def renew(self, claim: Claim) -> Literal["ok", "cancel", "lost"]:
         """Keep the lease. `cancel`: somebody asked the run to stop. `lost`: stop at once, write nothing."""
@@ -171,21 +175,23 @@ class Runs:
 
     async def update(self, claim: Claim, **changes: Any) -> Run:
         """Change fields of the run. Raises StaleClaim when the claim is no longer the newest."""
-        return await self._change(claim.run_id, claim.token, changes)
+        return await self._fenced(claim, lambda run: changes)
 
     async def set_stage(
         self, claim: Claim, stage: Stage, state: StageState, summary: dict[str, Any] | None = None
     ) -> Run:
         """Move one stage: `running` starts its clock, any end stops it; the summary grows."""
-        run = await self.get(claim.run_id)
-        if run is None:
-            raise StaleClaim(claim.run_id)
         at = now()
-        stages = tuple(
-            _moved(status, state, summary or {}, at) if status.stage == stage else status
-            for status in run.stages
-        )
-        return await self.update(claim, stages=stages)
+
+        def moved(run: Run) -> dict[str, Any]:
+            return {
+                "stages": tuple(
+                    _moved(status, state, summary or {}, at) if status.stage == stage else status
+                    for status in run.stages
+                )
+            }
+
+        return await self._fenced(claim, moved)
 
     async def finish(
         self, claim: Claim, state: RunState, *, error: str | None = None, version: int | None = None
@@ -194,7 +200,7 @@ class Runs:
         changes: dict[str, Any] = {"state": state, "error": error, "ended_at": now()}
         if version is not None:
             changes["version"] = version
-        return await self._change(claim.run_id, claim.token, changes, ends=True)
+        return await self._fenced(claim, lambda run: changes, ends=True)
 
     async def cancel(self, run_id: str) -> Run | None:
         """Ask a run to stop: a queued one ends at once, a running one at its next renewal."""
@@ -203,26 +209,26 @@ class Runs:
             if text is None:
                 return None
             run = Run.model_validate_json(text)
-            if run.state not in ("queued", "running"):
+            if run.state not in OPEN:
                 return run
-            changes: dict[str, Any] = {"cancel_requested": True}
-            if run.state == "queued":
-                changes |= {"state": "cancelled", "ended_at": now()}
-            changed = run.model_copy(update=changes)
-            if await self._try_write(run_id, run.token, text, changed, ends=run.state == "queued") == "ok":
+            queued = run.state == "queued"
+            ended = {"state": "cancelled", "ended_at": now()} if queued else {}
+            changed = _changed(run, {"cancel_requested": True, **ended})
+            if await self._replaced(text, changed, ends=queued):
                 return changed
 
     async def metric(
         self, claim: Claim, stage: Stage, step: int, of: int | None, values: dict[str, float]
     ) -> None:
-        """Append one step's numbers to the run's stream and to the feed."""
+        """Append one step's numbers to the run's stream and to the feed. Raises StaleClaim."""
         row = MetricRow(run_id=claim.run_id, stage=stage, step=step, of=of, values=values, at=now())
-        data = row.model_dump_json()
         with available():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.xadd(keys.run_metrics(claim.run_id), {"row": data})
-                pipe.xadd(keys.FEED, {"event": "metric", "data": data}, maxlen=2000, approximate=True)
-                await pipe.execute()
+            written = await self._metric(
+                keys=[keys.RUNS, keys.run_metrics(claim.run_id), keys.FEED],
+                args=[claim.run_id, claim.token, row.model_dump_json()],
+            )
+        if not written:
+            raise StaleClaim(_not_newest(claim))
 
     async def metrics(self, run_id: str, after: str = "0", limit: int = 5000) -> list[tuple[str, MetricRow]]:
         """Rows with stream ids after `after`, oldest first."""
@@ -252,26 +258,44 @@ class Runs:
             text: str | None = await self._redis.hget(keys.RUNS, run_id)
         return text
 
-    async def _change(self, run_id: str, token: int, changes: dict[str, Any], ends: bool = False) -> Run:
+    async def _fenced(
+        self, claim: Claim, changes: Callable[[Run], dict[str, Any]], ends: bool = False
+    ) -> Run:
+        """Change the run if the claim is the newest one and the run is open. Raises StaleClaim."""
         while True:
-            text = await self._text(run_id)
-            if text is None:
-                raise StaleClaim(run_id)
-            changed = Run.model_validate_json(text).model_copy(update=changes)
-            verdict = await self._try_write(run_id, token, text, changed, ends)
-            if verdict == "ok":
+            text = await self._text(claim.run_id)
+            run = Run.model_validate_json(text) if text else None
+            if text is None or run is None or run.token != claim.token or run.state not in OPEN:
+                raise StaleClaim(_not_newest(claim))
+            changed = _changed(run, changes(run))
+            if await self._replaced(text, changed, ends):
                 return changed
-            if verdict == "stale":
-                raise StaleClaim(f"{run_id}: token {token} is not the newest any more")
 
-    async def _try_write(self, run_id: str, token: int, before: str, changed: Run, ends: bool) -> str:
+    async def _replaced(self, before: str, run: Run, ends: bool) -> bool:
+        """Write the run unless it is not `before` any more."""
+        args = [run.id, run.model_dump_json(), before, int(ends)]
         with available():
-            return str(
-                await self._write(
-                    keys=[keys.RUNS, keys.run_lease(run_id), keys.RUN_OPEN, keys.FEED],
-                    args=[run_id, changed.model_dump_json(), token, before, "1" if ends else "0"],
-                )
-            )
+            return bool(await self._write(keys=_keys(run.id), args=args) == "ok")
+
+    async def _give_up(self, claim: Claim, run: Run) -> None:
+        if run.cancel_requested:
+            await self.finish(claim, "cancelled")
+            return
+        last = f"; the last one said: {run.error}" if run.error else ""
+        await self.finish(claim, "failed", error=f"gave up after {run.attempt} attempts{last}")
+
+
+def _keys(run_id: str) -> list[str]:
+    return [keys.RUNS, keys.run_lease(run_id), keys.RUN_OPEN, keys.FEED]
+
+
+def _not_newest(claim: Claim) -> str:
+    return f"{claim.run_id}: token {claim.token} is not the newest any more, or the run has ended"
+
+
+def _changed(run: Run, changes: dict[str, Any]) -> Run:
+    """The run with other values, checked as any record is."""
+    return Run.model_validate({**dict(run), **changes})
 
 
 def _moved(status: StageStatus, state: StageState, summary: dict[str, Any], at: datetime) -> StageStatus:

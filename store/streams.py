@@ -10,8 +10,18 @@ from store import keys
 from store.connection import Redis, available
 
 AFTER_END_S = 15 * 60
-BLOCK_MS = 5000
+AT_MOST_S = 24 * 3600
+BLOCK_MS = 1000  # below the socket's time-out
+SILENCE_S = 5
 FEED_LENGTH = 2000
+
+# A stream whose server died before its end must not stay for ever.
+# KEYS: stream. ARGV: event, data, seconds.
+_APPEND = """
+local entry = redis.call('XADD', KEYS[1], '*', 'event', ARGV[1], 'data', ARGV[2])
+if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) end
+return entry
+"""
 
 
 class Entry(NamedTuple):
@@ -24,15 +34,20 @@ class Entry(NamedTuple):
 
 async def _follow(redis: Redis, key: str, after: str) -> AsyncIterator[Entry | None]:
     """Entries after `after` for ever; None whenever nothing came for 5 s (a chance for a heartbeat)."""
+    silent_ms = 0
     while True:
         with available():
             answer = await redis.xread({key: after}, count=500, block=BLOCK_MS)
-        if not answer:
-            yield None
+        if answer:
+            silent_ms = 0
+            for entry_id, fields in answer[0][1]:
+                after = entry_id
+                yield Entry(entry_id, fields["event"], json.loads(fields["data"]))
             continue
-        for entry_id, fields in answer[0][1]:
-            after = entry_id
-            yield Entry(entry_id, fields["event"], json.loads(fields["data"]))
+        silent_ms += BLOCK_MS
+        if silent_ms >= SILENCE_S * 1000:
+            silent_ms = 0
+            yield None
 
 
 class AnswerStream:
@@ -40,14 +55,16 @@ class AnswerStream:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._append = redis.register_script(_APPEND)
 
     async def append(self, stream_id: str, event: str, data: dict[str, Any]) -> str:
         """Add one event; returns its id."""
         with available():
-            entry = {"event": event, "data": json.dumps(data)}
-            return str(await self._redis.xadd(keys.answer_stream(stream_id), entry))
+            args = [event, json.dumps(data, allow_nan=False), AT_MOST_S]
+            return str(await self._append(keys=[keys.answer_stream(stream_id)], args=args))
 
     def read(self, stream_id: str, after: str = "0") -> AsyncIterator[Entry | None]:
+        """Entries after the id `after` for ever; None after each 5 s of silence."""
         return _follow(self._redis, keys.answer_stream(stream_id), after)
 
     async def exists(self, stream_id: str) -> bool:
@@ -65,8 +82,14 @@ class AnswerStream:
             await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s)
 
     async def release(self, answer_id: str) -> None:
+        """The answer has ended: nobody generates it any more."""
         with available():
             await self._redis.delete(keys.generation(answer_id))
+
+    async def alive(self, answer_id: str) -> bool:
+        """False when the server that generated this answer is gone."""
+        with available():
+            return bool(await self._redis.exists(keys.generation(answer_id)))
 
     async def request_stop(self, answer_id: str) -> None:
         """Ask whichever server generates this answer to end it."""
@@ -77,21 +100,20 @@ class AnswerStream:
         with available():
             return bool(await self._redis.exists(keys.stop(answer_id)))
 
-    async def alive(self, answer_id: str) -> bool:
-        """False when the server that generated this answer is gone."""
-        with available():
-            return bool(await self._redis.exists(keys.generation(answer_id)))
-
 
 class Feed:
-    """What happens, for the admin page: events `run`, `metric`, `policy`, `vote`, `engines`."""
+    """What happens, for the admin page: events `run`, `metric`, `policy`, `vote`, `engines`.
+
+    Runs, policies and votes write their events in the same step as the change itself.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def append(self, event: str, data: dict[str, Any]) -> str:
+        """Add one event; returns its id."""
         with available():
-            entry = {"event": event, "data": json.dumps(data)}
+            entry = {"event": event, "data": json.dumps(data, allow_nan=False)}
             return str(await self._redis.xadd(keys.FEED, entry, maxlen=FEED_LENGTH, approximate=True))
 
     async def last_id(self) -> str:
@@ -101,4 +123,5 @@ class Feed:
         return str(newest[0][0]) if newest else "0"
 
     def read(self, after: str) -> AsyncIterator[Entry | None]:
+        """Entries after the id `after` for ever; None after each 5 s of silence."""
         return _follow(self._redis, keys.FEED, after)

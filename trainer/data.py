@@ -93,16 +93,18 @@ def spare_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     candidates = [tokenizer.pad_token_id, tokenizer.unk_token_id]
     candidates += [index for index, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
     for index in candidates:
-        if index is not None and index not in used and tokenizer.decode([index]) not in template:
+        if index is not None and index not in used and str(tokenizer.decode([index])) not in template:
             return int(index)
-    raise ModelError("the tokenizer has no special token to spare for padding; add a pad_token that is not eos.")
+    raise ModelError(
+        "the tokenizer has no special token to spare for padding; add a pad_token that is not eos."
+    )
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[ChatTurn], limit: int) -> list[int]:
-    """Token ids of a prompt, as every part of the platform makes them: chat template, then the answer's header.
+    """Token ids of a prompt as every part of the platform makes them: chat template, answer's header.
 
-    Over `limit` tokens the oldest turns are dropped, two at a time so that a user still speaks first; a system
-    turn at the start stays.
+    Over `limit` tokens the oldest turns are dropped, two at a time so that a user still speaks first; a
+    system turn at the start stays.
 
     Raises:
         DataError: the last turn alone is longer than `limit`.
@@ -111,8 +113,9 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[ChatTurn], l
     turns = list(prompt[len(system) :])
     while True:
         messages = [{"role": turn.role, "content": turn.content} for turn in [*system, *turns]]
-        encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        ids: list[int] = list(encoded["input_ids"])
+        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        # The template writes all special tokens itself, as in the engine's chat endpoint.
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
         if len(ids) <= limit:
             return ids
         if len(turns) <= 1:
@@ -121,7 +124,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[ChatTurn], l
 
 
 def response_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool = True) -> list[int]:
-    """Token ids of an answer, with the end token when it ended by itself: what the engine would have drawn."""
+    """Token ids of an answer, with the end token when it ended by itself, as an engine would draw them."""
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     assert isinstance(tokenizer.eos_token_id, int)
     return [*ids, tokenizer.eos_token_id] if ended else ids
@@ -183,7 +186,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 def token_pairs(
     pairs: Sequence[TrainingPair], tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> list[TokenPair]:
-    """Token ids of the pairs whose last turn and longer answer fit into `max_tokens`; the others are left out."""
+    """Token ids of the pairs that fit into `max_tokens` with their last turn; the others are left out."""
     result = []
     for pair in pairs:
         chosen = response_ids(tokenizer, pair.chosen[0].content, ended=pair.chosen_ended)
@@ -195,7 +198,9 @@ def token_pairs(
         except DataError:
             continue
         both = {"chosen": prompt + chosen, "rejected": prompt + rejected}
-        result.append(TokenPair(**both, prompt_length=len(prompt), weight=pair.weight, source=pair.source, new=pair.new))
+        result.append(
+            TokenPair(**both, prompt_length=len(prompt), weight=pair.weight, source=pair.source, new=pair.new)
+        )
     return result
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -53,7 +54,7 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> PreTrainedM
     """
     model = _load(AutoModelForCausalLM, folder, dtype=torch.float32)
     model.config.use_cache = False
-    return model.to(device)
+    return nn.Module.to(model, device)
 
 
 class RewardModel(nn.Module):
@@ -155,6 +156,16 @@ def reward_model_from_policy(
     return reward_model.to(device)
 
 
+def read_lm_head(policy: Path) -> Tensor:
+    """The output embedding of a policy folder, (V, H) fp32. Raises ModelError when there is none."""
+    for path in sorted(policy.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as tensors:
+            if "lm_head.weight" in tensors.keys():  # noqa: SIM118 - not a dict
+                head: Tensor = tensors.get_tensor("lm_head.weight")
+                return head.float()
+    raise ModelError(f"{policy} has no lm_head.weight. Give a folder that `base` or `ppo` wrote.")
+
+
 def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> Path:
     """Writes a policy that vLLM can serve and reload: bf16 safetensors, tokenizer, config.
 
@@ -165,7 +176,7 @@ def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> Path
         ModelError: `out` exists, or a weight is not finite.
     """
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output embedding: it is not a policy.")
     state["lm_head.weight"] = head.weight.detach()
@@ -261,7 +272,8 @@ def _load(kind: Any, folder: Path, **options: Any) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
     assert isinstance(model, PreTrainedModel)
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def _as_bf16(tensor: Tensor) -> Tensor:

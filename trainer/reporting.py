@@ -1,4 +1,4 @@
-"""Reporting: one JSON object a line tells the parent process how training goes; nothing else may print there."""
+"""Reporting: events as JSON lines on the real stdout, where nothing else may print; cancel by SIGTERM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny random Llama with a byte-level tokenizer: the whole platform runs on it in seconds, real vLLM included."""
+"""Tiny policy: a random Llama with a byte-level tokenizer, for runs of seconds, real vLLM included."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def make_tiny(folder: Path, seed: int = 0) -> Path:
         head_dim=32,
         max_position_embeddings=4096,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.convert_tokens_to_ids(START),
+        bos_token_id=tokenizer.get_vocab()[START],
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.05,  # greedy choices are clear, samples still vary
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)  # type: ignore[no-untyped-call]
     with tempfile.TemporaryDirectory() as name:
         parts = Path(name)
         tokenizer.save_pretrained(parts)
@@ -62,7 +62,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE(vocab={symbol: index for index, symbol in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     core.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         pad_token=PAD,
         eos_token=END,

@@ -28,6 +28,7 @@ CANCEL_PATIENCE_S = 15
 """From SIGTERM to SIGKILL: one training step, and time to write a checkpoint."""
 NICENESS = 10
 """Whoever chats on the same machine goes first."""
+EXIT_POLL_S = 0.05
 DRAIN_S = 60
 TAIL_BYTES = 2000
 LINE_LIMIT = 1 << 26
@@ -79,7 +80,7 @@ async def run_trainer(
 
 async def _until_end(process: Process, listening: asyncio.Task[None], lease: Lease) -> str:
     """Wait for the child's end or for the lease's word; what the lease said ("ok" when nothing)."""
-    exit_ = asyncio.create_task(process.wait())
+    exit_ = asyncio.create_task(_exit(process))
     stop = asyncio.create_task(lease.stopped())
     try:
         waiting: set[asyncio.Task[Any]] = {exit_, stop, listening}
@@ -112,7 +113,13 @@ async def _sweep(process: Process) -> None:
     """Kill what is left of the child's session, and reap the child."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    await _exit(process)
+
+
+async def _exit(process: Process) -> None:
+    """Wait for the child's end. `process.wait` also waits for everybody who holds its stdout open."""
+    while process.returncode is None:
+        await asyncio.sleep(EXIT_POLL_S)
 
 
 class _Said:

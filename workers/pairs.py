@@ -81,9 +81,10 @@ def split_pairs(
     By conversation, because its turns repeat each other; with one conversation only, by vote.
     """
     if len(found.pairs) < 2:
+        made_none = ", ".join(f"{reason}: {count}" for reason, count in sorted(found.skipped.items()))
         raise NotEnoughData(
-            f"{len(found.pairs)} votes make a pair and at least 2 are needed, one to train and one to judge:"
-            f" vote a or b on more duels. Votes that made none: {dict(found.skipped) or 'none'}"
+            f"votes that make a pair: {len(found.pairs)}; at least 2 are needed, one to train and one to"
+            f" judge: vote a or b on more duels. Votes that made none: {made_none or '0'}"
         )
     by_vote = len({pair.conversation_id for pair in found.pairs}) == 1
     groups = [pair.vote_id if by_vote else pair.conversation_id for pair in found.pairs]

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from server import shapes
 from server.dependencies import Heed, Me, OwnConversation, Parts
-from server.errors import Problem, not_found
+from server.errors import Problem
 from server.turns import Turn
 from store.records import Account, Answer, Conversation, Duel
 
@@ -40,23 +40,21 @@ async def change_conversation(
     if body.leaf_id is not None:
         leaf = await heed.conversations.answer(body.leaf_id)
         if leaf is None or leaf.conversation_id != conversation.id:
-            raise Problem(
-                422, "unknown_leaf", "there is no such answer here", field="leaf_id", remedy="use an answer's id"
-            )
+            detail, remedy = "there is no such answer here", "use an answer's id"
+            raise Problem(422, "unknown_leaf", detail, field="leaf_id", remedy=remedy)
     changed = await heed.conversations.change(conversation, title=body.title, leaf_id=body.leaf_id)
     return shapes.conversation_out(changed)
 
 
 @router.delete("/{conversation_id}", status_code=204)
 async def delete_conversation(conversation: OwnConversation, heed: Heed) -> None:
-    """Remove it and its texts."""
+    """Remove it and its texts; answers under way are stopped first."""
+    await heed.turns.abandon(conversation.id)
     await heed.conversations.delete(conversation)
 
 
 @router.post("/{conversation_id}/messages", status_code=202)
-async def say(
-    body: shapes.MessageIn, conversation: OwnConversation, heed: Heed, me: Me
-) -> shapes.TurnOut:
+async def say(body: shapes.MessageIn, conversation: OwnConversation, heed: Heed, me: Me) -> shapes.TurnOut:
     """Say something: one answer or a duel of two begins; follow `stream`."""
     return turn_out(
         await heed.turns.say(me, conversation, body.text, body.parent_id, body.mode, body.sampling)
@@ -81,18 +79,25 @@ def turn_out(turn: Turn) -> shapes.TurnOut:
 
 
 async def tree(heed: Parts, conversation: Conversation, me: Account) -> shapes.ConversationTree:
-    answers = [
-        await heed.turns.interrupt_if_dead(answer)
-        for answer in await heed.conversations.answers(conversation.id)
-    ]
+    answers = await heed.turns.settled(await heed.conversations.answers(conversation.id))
     duels = await heed.conversations.duels(conversation.id)
     thumbs = await heed.votes.thumbs(me.id, [answer.id for answer in answers])
-    undecided = {duel.id for duel in duels if duel.vote_id is None}
+    by_id = {answer.id: answer for answer in answers}
+    other: dict[str, Answer | None] = {}
+    for duel in duels:
+        other |= {duel.answer_a: by_id.get(duel.answer_b), duel.answer_b: by_id.get(duel.answer_a)}
+    decided = {duel.id for duel in duels if duel.vote_id is not None}
     return shapes.ConversationTree(
         conversation=shapes.conversation_out(conversation),
         messages=[shapes.message_out(one) for one in await heed.conversations.messages(conversation.id)],
         answers=[
-            shapes.answer_out(one, hidden=one.duel_id in undecided, thumb=thumbs.get(one.id)) for one in answers
+            shapes.answer_out(
+                one,
+                hidden=one.duel_id is not None and one.duel_id not in decided,
+                other=other.get(one.id),
+                thumb=thumbs.get(one.id),
+            )
+            for one in answers
         ],
         duels=[await duel_shown(heed, duel, answers) for duel in duels],
     )
@@ -100,6 +105,4 @@ async def tree(heed: Parts, conversation: Conversation, me: Account) -> shapes.C
 
 async def duel_shown(heed: Parts, duel: Duel, answers: list[Answer]) -> shapes.DuelOut:
     vote = await heed.votes.get(duel.vote_id) if duel.vote_id else None
-    if not {duel.answer_a, duel.answer_b} <= {answer.id for answer in answers}:
-        raise not_found("duel")
     return shapes.duel_out(duel, answers, vote)

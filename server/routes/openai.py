@@ -1,33 +1,55 @@
-"""OpenAI-compatible chat completions: an allow-list of fields, the same engines, the same errors."""
+"""OpenAI-compatible chat completions: an allow-list of fields, the same engines, OpenAI's errors."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from sse_starlette.event import ServerSentEvent
+from starlette.responses import JSONResponse, Response
 
 from server.dependencies import Heed, Me, Parts
 from server.engines.client import Delta
 from server.engines.pool import Lease
-from server.errors import EngineFailed, Problem, VersionNotServed, problem_of, sse_error
-from server.metrics import TOKENS
-from store.records import Account, ChatTurn, Sampling, new_id
+from server.errors import EngineFailed, Problem, VersionNotServed, openai_error, problem_of
+from server.events import EventStream
+from server.generation import speak
+from server.turns import room
+from store.records import ChatTurn, Sampling, new_id
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
+CLIENT_GONE = 499
+LOOK_S = 0.25
+T = TypeVar("T")
+# Fields that would change the answer but that Heed does not do -> the values that ask for nothing.
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "tools": (None, []),
+    "functions": (None, []),
+    "response_format": (None, {"type": "text"}),
+    "logprobs": (None, False),
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+    "logit_bias": (None, {}),
+}
+
 
 class Part(BaseModel):
+    """A piece of a message; only text."""
+
     type: Literal["text"]
     text: str
 
 
 class TurnIn(BaseModel):
+    """One message."""
+
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
 
@@ -37,11 +59,16 @@ class TurnIn(BaseModel):
 
 
 class StreamOptions(BaseModel):
+    """What a stream ends with."""
+
     include_usage: bool = False
 
 
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
 class CompletionIn(BaseModel):
-    """Unknown fields are ignored, as OpenAI's clients expect; wrong types are refused."""
+    """Unknown fields are ignored, as OpenAI's clients expect; wrong types and what Heed cannot do are refused."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -51,11 +78,20 @@ class CompletionIn(BaseModel):
     max_completion_tokens: int | None = Field(default=None, ge=1, le=8192)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    n: int = Field(default=1, ge=1, le=2)
-    seed: int | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
-    stream: bool = False
+    n: int | None = Field(default=None, ge=1, le=2)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63 - 1)
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_dropped_silently(cls, body: Any) -> Any:
+        if isinstance(body, dict):
+            for name, neutral in UNSUPPORTED.items():
+                if body.get(name) not in neutral:
+                    raise ValueError(f"{name} is not supported here; leave it out")
+        return body
 
     def sampling(self, default: Sampling) -> Sampling:
         given = {
@@ -63,9 +99,21 @@ class CompletionIn(BaseModel):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "seed": self.seed,
-            "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+            "stop": None
+            if self.stop is None
+            else (self.stop,)
+            if isinstance(self.stop, str)
+            else tuple(self.stop),
         }
         return default.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+class Said(NamedTuple):
+    """A piece of one choice, and the version that it comes from."""
+
+    index: int
+    delta: Delta
+    version: int
 
 
 @router.get("/models")
@@ -79,144 +127,172 @@ async def models(heed: Heed, me: Me) -> dict[str, Any]:
 
 
 @router.post("/chat/completions", response_model=None)
-async def complete(body: CompletionIn, heed: Heed, me: Me) -> Response:
+async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> Response:
     """One or two answers, whole or as a stream. A client that leaves stops its generation."""
     version = _version(body.model)
-    messages = [turn.turn() for turn in body.messages]
+    prompt = [turn.turn() for turn in body.messages]
     sampling = body.sampling(heed.config.sampling)
-    leases = await _leases(heed, me, version, body.n)
-    head = {"id": new_id("chatcmpl"), "created": int(time.time()), "model": body.model}
-    head["system_fingerprint"] = f"v{leases[0].version}"
-    if body.stream:
-        usage = body.stream_options is not None and body.stream_options.include_usage
-        generations = _merged(heed, leases, messages, sampling)
-        first = await _first(generations)
-        return StreamingResponse(_chunks(head, first, generations, usage), media_type="text/event-stream")
-    return JSONResponse(await _whole(heed, head, leases, messages, sampling))
+    sampling = sampling.model_copy(update={"max_tokens": await room(heed.pool, prompt, sampling.max_tokens)})
+    leases: list[Lease] = []
+    try:
+        for _ in range(body.n or 1):
+            leases.append(await heed.pool.lease(version, user=me.id))
+        head = {
+            "id": new_id("chatcmpl"),
+            "created": int(time.time()),
+            "model": body.model,
+            "system_fingerprint": f"v{leases[0].version}",
+        }
+        said = _choices(heed, leases, prompt, sampling, version, me.id)
+        if not body.stream:
+            whole = await _unless_gone(request, _whole(head, said, len(leases)))
+            return Response(status_code=CLIENT_GONE) if whole is None else JSONResponse(whole)
+        # The first words before the headers, so that a refusal still has its HTTP status.
+        first = await _unless_gone(request, _first(said))
+    except BaseException:
+        for lease in leases:
+            await lease.release()
+        raise
+    if first is None:
+        return Response(status_code=CLIENT_GONE)
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    return EventStream(_frames(head, first, said, with_usage))
 
 
 def _version(model: str) -> int | None:
     if model == "active":
         return None
-    if model.startswith("v") and model[1:].isdecimal():
+    if model.startswith("v") and model[1:].isascii() and model[1:].isdecimal() and len(model) < 12:
         return int(model[1:])
     raise VersionNotServed(model)
 
 
-async def _leases(heed: Parts, me: Account, version: int | None, n: int) -> list[Lease]:
-    leases: list[Lease] = []
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; when the client leaves before, the work is cancelled and None comes back."""
+    task = asyncio.ensure_future(work)
     try:
-        for _ in range(n):
-            leases.append(await heed.pool.lease(version, user=me.id))
-    except Problem:
-        for lease in leases:
-            await lease.release()
-        raise
-    return leases
+        while not task.done():
+            await asyncio.wait({task}, timeout=LOOK_S)
+            if not task.done() and await request.is_disconnected():
+                return None
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
-async def _merged(
-    heed: Parts, leases: list[Lease], messages: list[ChatTurn], sampling: Sampling
-) -> AsyncIterator[tuple[int, Delta]]:
-    """The deltas of all choices as they come; leaving early aborts every generation in the engine."""
-    arrived: asyncio.Queue[tuple[int, Delta | Exception | None]] = asyncio.Queue()
+async def _choices(
+    heed: Parts,
+    leases: Sequence[Lease],
+    prompt: Sequence[ChatTurn],
+    sampling: Sampling,
+    version: int | None,
+    user: str,
+) -> AsyncGenerator[Said, None]:
+    """The words of all choices as they come; closing it aborts every generation in the engine."""
+    arrived: asyncio.Queue[Said | BaseException | None] = asyncio.Queue()
 
-    async def speak(index: int, lease: Lease) -> None:
-        generation = heed.pool.stream(lease, messages, sampling)
+    async def draw(index: int, lease: Lease) -> None:
+        # One seed for both choices would draw the same answer twice.
+        seed = None if sampling.seed is None else sampling.seed + index
+        own = sampling.model_copy(update={"seed": seed})
         try:
-            async for delta in generation:
-                arrived.put_nowait((index, delta))
-            arrived.put_nowait((index, None))
-        except (EngineFailed, Problem) as error:
-            arrived.put_nowait((index, error))
-        finally:
-            await generation.aclose()
-            await lease.release()
+            words = speak(heed.pool, lease, prompt, own, version=version, user=user)
+            async with aclosing(words):
+                async for delta, current in words:
+                    arrived.put_nowait(Said(index, delta, current.version))
+            arrived.put_nowait(None)
+        except Exception as error:
+            arrived.put_nowait(error)
 
-    tasks = [asyncio.create_task(speak(index, lease)) for index, lease in enumerate(leases)]
+    tasks = [asyncio.create_task(draw(index, lease)) for index, lease in enumerate(leases)]
     speaking = len(tasks)
     try:
         while speaking:
-            index, item = await arrived.get()
-            if isinstance(item, Exception):
+            item = await arrived.get()
+            if isinstance(item, BaseException):
                 raise item
             if item is None:
                 speaking -= 1
-            else:
-                if item.response_tokens:
-                    TOKENS.labels(version=leases[index].version).inc(item.response_tokens)
-                yield index, item
+                continue
+            if item.delta.finish_reason:
+                heed.metrics.answered(item.version, item.delta.response_tokens)
+            yield item
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for lease in leases:
+            await lease.release()
 
 
-async def _first(generations: AsyncIterator[tuple[int, Delta]]) -> tuple[int, Delta]:
-    """Wait for the first delta, so that a refusal still has its HTTP status."""
-    return await anext(generations)
-
-
-async def _chunks(
-    head: dict[str, Any],
-    first: tuple[int, Delta],
-    generations: AsyncIterator[tuple[int, Delta]],
-    with_usage: bool,
-) -> AsyncIterator[str]:
-    prefix = json.dumps(head | {"object": "chat.completion.chunk"})[:-1]
-    tokens: dict[int, tuple[int, int]] = {}
-
-    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> str:
-        choice = json.dumps([{"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}])
-        return f'data: {prefix}, "choices": {choice}}}\n\n'
-
-    opened: set[int] = set()
+async def _first(said: AsyncGenerator[Said, None]) -> Said:
     try:
-        item: tuple[int, Delta] | None = first
-        while item is not None:
-            index, delta = item
-            if index not in opened:
-                opened.add(index)
-                yield chunk(index, {"role": "assistant", "content": ""})
+        return await anext(said)
+    except StopAsyncIteration:
+        raise EngineFailed("the engine said nothing") from None
+
+
+async def _frames(
+    head: dict[str, Any], first: Said, said: AsyncGenerator[Said, None], with_usage: bool
+) -> AsyncIterator[ServerSentEvent]:
+    """OpenAI's chunks; after an error the error object, and no [DONE]."""
+    head = head | {"object": "chat.completion.chunk"}
+    usage: dict[str, Any] = {"usage": None} if with_usage else {}
+    tokens: dict[int, Delta] = {}
+    opened: set[int] = set()
+
+    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> ServerSentEvent:
+        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return ServerSentEvent(json.dumps(head | {"choices": [choice]} | usage))
+
+    item: Said | None = first
+    async with aclosing(said):
+        try:
+            while item is not None:
+                index, delta = item.index, item.delta
+                if index not in opened:
+                    opened.add(index)
+                    yield chunk(index, {"role": "assistant", "content": ""})
+                if delta.text:
+                    yield chunk(index, {"content": delta.text})
+                if delta.finish_reason:
+                    tokens[index] = delta
+                    yield chunk(index, {}, delta.finish_reason)
+                item = await anext(said, None)
+        except (EngineFailed, Problem) as error:
+            yield ServerSentEvent(json.dumps({"error": openai_error(problem_of(error))}))
+            return
+    if with_usage:
+        yield ServerSentEvent(json.dumps(head | {"choices": [], "usage": _usage(tokens)}))
+    yield ServerSentEvent("[DONE]")
+
+
+async def _whole(head: dict[str, Any], said: AsyncGenerator[Said, None], n: int) -> dict[str, Any]:
+    texts: list[list[str]] = [[] for _ in range(n)]
+    ends: dict[int, Delta] = {}
+    async with aclosing(said):
+        async for index, delta, _ in said:
+            texts[index].append(delta.text)
             if delta.finish_reason:
-                tokens[index] = (delta.prompt_tokens or 0, delta.response_tokens or 0)
-                yield chunk(index, {}, delta.finish_reason)
-            else:
-                yield chunk(index, {"content": delta.text})
-            item = await anext(generations, None)
-        if with_usage:
-            yield f'data: {prefix}, "choices": [], "usage": {json.dumps(_usage(tokens))}}}\n\n'
-        yield "data: [DONE]\n\n"
-    except (EngineFailed, Problem) as error:
-        yield f"data: {sse_error(problem_of(error))}\n\n"
-    finally:
-        await generations.aclose()  # type: ignore[attr-defined]
-
-
-async def _whole(
-    heed: Parts, head: dict[str, Any], leases: list[Lease], messages: list[ChatTurn], sampling: Sampling
-) -> dict[str, Any]:
-    texts = [""] * len(leases)
-    reasons: dict[int, str] = {}
-    tokens: dict[int, tuple[int, int]] = {}
-    async for index, delta in _merged(heed, leases, messages, sampling):
-        texts[index] += delta.text
-        if delta.finish_reason:
-            reasons[index] = delta.finish_reason
-            tokens[index] = (delta.prompt_tokens or 0, delta.response_tokens or 0)
+                ends[index] = delta
+    if len(ends) != n:
+        raise EngineFailed("the engine ended without a reason")
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": None},
+            "message": {"role": "assistant", "content": "".join(text), "refusal": None},
             "logprobs": None,
-            "finish_reason": reasons[index],
+            "finish_reason": ends[index].finish_reason,
         }
         for index, text in enumerate(texts)
     ]
-    return head | {"object": "chat.completion", "choices": choices, "usage": _usage(tokens)}
+    return head | {"object": "chat.completion", "choices": choices, "usage": _usage(ends)}
 
 
-def _usage(tokens: dict[int, tuple[int, int]]) -> dict[str, int]:
-    prompt = max((one for one, _ in tokens.values()), default=0)
-    said = sum(one for _, one in tokens.values())
+def _usage(ends: dict[int, Delta]) -> dict[str, int]:
+    """Token counts of all choices; the prompt counts once."""
+    prompt = max((end.prompt_tokens or 0 for end in ends.values()), default=0)
+    said = sum(end.response_tokens or 0 for end in ends.values())
     return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}

@@ -113,3 +113,18 @@ export function useLiveReady(stream: string | null): boolean {
 export function useConnection(): Connection {
   return useSyncExternalStore(subscribe, () => connection);
 }
+
+interface Streamed {
+  id: string;
+  state: LiveAnswer["state"];
+  stream: string | null;
+}
+
+const isStreaming = (answer: Streamed) =>
+  answer.state === "streaming" &&
+  (turnOf(answer.stream)?.answers[answer.id]?.state ?? "streaming") === "streaming";
+
+/** Whether any of these answers is still being written, by what is known this moment. */
+export function useStreaming(answers: readonly Streamed[]): boolean {
+  return useSyncExternalStore(subscribe, () => answers.some(isStreaming));
+}

@@ -1,0 +1,79 @@
+"""Stand between supervisord and a program with children of its own, and leave none of them behind.
+
+    python minder.py COMMAND ...
+
+vLLM's API server starts an engine process, and that one a worker. When the API server is killed (out of memory,
+a crash) the others live on with gigabytes of memory, and SIGTERM during the load is lost. The minder passes SIGTERM
+on, and when the program has ended, or has not within `GRACE_S`, it ends whatever is left of its process group.
+Standard library only, so that it costs little.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+GRACE_S = 6.0
+TRACKER = b"multiprocessing.resource_tracker"
+"""Python's helper that removes shared memory once the processes that used it are gone: it goes last."""
+
+
+def group_members(group: int) -> dict[int, bytes]:
+    """Process id -> command line of everybody in the process group, without this process and zombies."""
+    members = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        try:
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                members[int(folder.name)] = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue  # it ended while we looked
+    return members
+
+
+def sweep(group: int) -> None:
+    """End what is left of the group: asked first, then killed, the resource tracker after the others."""
+    for number, spare_tracker, wait_s in (
+        (signal.SIGTERM, True, 2.0),
+        (signal.SIGKILL, True, 2.0),
+        (signal.SIGKILL, False, 1.0),
+    ):
+        for pid, command in group_members(group).items():
+            if not (spare_tracker and TRACKER in command):
+                try:
+                    os.kill(pid, number)
+                except ProcessLookupError:
+                    continue
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline:
+            if not group_members(group):
+                return
+            time.sleep(0.05)
+
+
+def mind(command: list[str]) -> int:
+    """Run the command to its end. Returns its exit status, 128 + the signal's number when it was killed."""
+    program = subprocess.Popen(command)
+    asked_at: list[float] = []
+
+    def ask(*_: object) -> None:
+        asked_at.append(time.monotonic())
+        program.terminate()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    while program.poll() is None and not (asked_at and time.monotonic() - asked_at[0] > GRACE_S):
+        time.sleep(0.1)
+    sweep(os.getpgrp())
+    status = program.wait()
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(mind(sys.argv[1:]))

@@ -1,0 +1,164 @@
+"""The application: its parts, its routes, and what lives as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from fastapi import Depends, FastAPI
+from starlette.responses import JSONResponse
+
+from server.dependencies import Parts, authorize
+from server.engines import reconcile
+from server.engines.client import EngineClient
+from server.engines.pool import EnginePool
+from server.errors import add_handlers
+from server.metrics import Metrics
+from server.routes import accounts, admin, conversations, openai, ops, streams, votes
+from server.security import Shield
+from server.settings import ServerSettings, read_config
+from server.turns import TurnService
+from server.votes import VoteService
+from server.webpage import WebPage
+from store.accounts import Accounts
+from store.audit import Audit
+from store.connection import Redis, StoreUnavailable, check_durable, connect
+from store.conversations import Conversations
+from store.policies import Policies
+from store.runs import Runs
+from store.streams import AnswerStream, Feed
+from store.votes import VoteLog
+
+STORE_PATIENCE_S = 30
+log = logging.getLogger("heed.server")
+
+
+def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> FastAPI:
+    """The server on `settings`. With a `pool` given, nobody reconciles it: tests script it.
+
+    Raises ConfigError when the TOML file cannot be used. Touches neither Redis nor engines before its start.
+    """
+    redis = connect(settings.redis)
+    parts = _parts(settings, redis, pool or _pool(settings))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(redis.aclose)
+            parts.warnings.extend(await _wait_for_store(redis))
+            await _show_setup(parts)
+            if pool is None:
+                await stack.enter_async_context(_driven(parts))
+            await stack.enter_async_context(parts.turns.running())
+            yield
+
+    app = FastAPI(
+        title="Heed",
+        summary="Online RLHF chat: conversations, blind duels, votes, retrains, versions.",
+        version="0.1.0",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        dependencies=[Depends(authorize)],
+        default_response_class=JSONResponse,
+    )
+    app.state.parts = parts
+    add_handlers(app)
+    for module in (accounts, conversations, streams, votes, admin, openai, ops):
+        app.include_router(module.router)
+    app.mount("/", WebPage(settings.web))
+    app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
+    return app
+
+
+def _parts(settings: ServerSettings, redis: Redis, pool: EnginePool) -> Parts:
+    config, metrics = read_config(settings), Metrics()
+    conversations, streams, log_of_votes = Conversations(redis), AnswerStream(redis), VoteLog(redis)
+    turns = TurnService(pool, conversations, streams, metrics, config, settings.server_id)
+    return Parts(
+        settings=settings,
+        config=config,
+        pool=pool,
+        turns=turns,
+        voting=VoteService(conversations, log_of_votes, turns),
+        accounts=Accounts(redis, settings.data),
+        audit=Audit(redis),
+        conversations=conversations,
+        policies=Policies(redis, settings.data),
+        runs=Runs(redis),
+        streams=streams,
+        feed=Feed(redis),
+        votes=log_of_votes,
+        metrics=metrics,
+        warnings=[],
+    )
+
+
+def _pool(settings: ServerSettings) -> EnginePool:
+    """The engines of HEED_ENGINES, or the one that the launcher starts first."""
+    engine = read_config(settings).engine
+    addresses = settings.engines or (f"unix://{settings.data / 'run' / 'engine-1.sock'}",)
+    clients = [EngineClient(_name(address), address) for address in addresses]
+    return EnginePool(
+        clients,
+        max_model_len=engine.max_model_len,
+        queue_limit=engine.queue_limit,
+        per_user=engine.per_user,
+    )
+
+
+def _name(address: str) -> str:
+    """`unix:///run/engine-1.sock` -> `engine-1`; `http://host:port` -> `host:port`."""
+    return Path(address).stem if address.startswith("unix://") else address.split("//", 1)[-1]
+
+
+async def _wait_for_store(redis: Redis) -> list[str]:
+    """Warnings about Redis. Raises UnsafeRedis when it could drop votes, StoreUnavailable after 30 s."""
+    for second in range(STORE_PATIENCE_S):
+        try:
+            warnings = await check_durable(redis)
+        except StoreUnavailable as error:
+            if second == STORE_PATIENCE_S - 1:
+                raise
+            log.warning("waiting for Redis: %s", error)
+            await asyncio.sleep(1)
+            continue
+        for warning in warnings:
+            log.warning(warning)
+        return warnings
+    raise AssertionError("the last try raises")
+
+
+async def _show_setup(parts: Parts) -> None:
+    """Make the one-time set-up token before anybody asks for it; it is in a file, never in the log."""
+    if await parts.accounts.setup_token() is not None:
+        log.info("no account yet: the set-up token is in %s", parts.settings.data / "secrets" / "setup_token")
+
+
+@asynccontextmanager
+async def _driven(parts: Parts) -> AsyncIterator[None]:
+    """The engine pool, open, with a reconciler that moves versions until the server stops."""
+    await parts.pool.open()
+    try:
+        async with asyncio.TaskGroup() as group:
+            reconciler = group.create_task(_reconcile(parts))
+            try:
+                yield
+            finally:
+                reconciler.cancel()
+    finally:
+        await parts.pool.close()
+
+
+async def _reconcile(parts: Parts) -> None:
+    """Keep the reconciler alive: chat goes on with what the engines hold while it is mended."""
+    while True:
+        try:
+            await reconcile.run(parts.pool, parts.policies, parts.settings.server_id)
+        except Exception:
+            log.exception("the reconciler broke; it starts again")
+            await asyncio.sleep(1)

@@ -1,0 +1,112 @@
+"""The trainer's command line without training: the same arguments, lines and folders, in milliseconds.
+
+`HEED_STUB` names a JSON file, read at each start: {"<stage>": {"steps", "step_s", "exit", "nan", "passed"}}.
+Every start is noted in `calls.jsonl` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+LM_HEAD = [0.5, -0.25, 1.0, 2.0]
+
+
+def say(**event: Any) -> None:
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def write_weights(folder: Path, numbers: list[float], name: str = "lm_head.weight") -> None:
+    """A safetensors folder with one float32 tensor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = struct.pack(f"<{len(numbers)}f", *numbers)
+    entry = {"dtype": "F32", "shape": [len(numbers)], "data_offsets": [0, len(data)]}
+    header = json.dumps({name: entry}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data)
+    (folder / "config.json").write_text("{}")
+
+
+def steps(stage: str, plan: dict[str, Any], begin: int = 0) -> Any:
+    count = plan.get("steps", 3)
+    for step in range(begin, count):
+        say(event="metric", step=step, of=count, values={"loss": 1.0 / (step + 1)})
+        time.sleep(plan.get("step_s", 0.0))
+        if "exit" in plan:
+            sys.stderr.write(f"{stage}: out of luck at step {step}\n")
+            sys.stderr.flush()
+            if plan["exit"] < 0:
+                os.kill(os.getpid(), -plan["exit"])
+            sys.exit(plan["exit"])
+        yield step
+
+
+def seeds(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    given["out"].write_text("{}\n")
+    return {"pairs": 1}
+
+
+def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    for _ in steps("reward", plan):
+        pass
+    assert given["seed-pairs"].exists()
+    write_weights(given["out"], [1.0], "score.weight")
+    pairs = len(given["pairs"].read_text().splitlines())
+    (given["out"] / "report.json").write_text(json.dumps({"pairs": pairs}))
+    return {"pairs": pairs, "accuracy": 0.75}
+
+
+def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    checkpoints = given["work"] / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    begin = max((int(path.name.removeprefix("step-")) + 1 for path in checkpoints.glob("step-*")), default=0)
+    for step in steps("ppo", plan, begin):
+        aside = checkpoints / f".tmp-{os.getpid()}"
+        aside.mkdir()
+        (aside / "state.json").write_text(str(step))
+        aside.rename(checkpoints / f"step-{step}")
+    write_weights(given["out"], [float("nan") if plan.get("nan") else 0.75, *LM_HEAD[1:]])
+    return {"resumed_from": begin, "reward_mean": 1.5}
+
+
+def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    for _ in steps("gate", plan):
+        pass
+    passed = plan.get("passed", True)
+    check = {
+        "name": "ref_kl",
+        "value": 9.0,
+        "threshold": 8.0,
+        "passed": passed,
+        "reason": "9.0 against 8.0: too far from the reference",
+    }
+    report = {"passed": passed, "checks": [check], "fingerprints": [{"prompt": "Hi", "token_ids": [1, 2]}]}
+    given["out"].write_text(json.dumps(report))
+    return report
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+    stage, *words = sys.argv[1:]
+    given = {
+        name.removeprefix("--"): Path(value) for name, value in zip(words[::2], words[1::2], strict=True)
+    }
+    plan_file = Path(os.environ["HEED_STUB"])
+    with open(plan_file.with_name("calls.jsonl"), "a") as calls:
+        calls.write(
+            json.dumps({"stage": stage, "pid": os.getpid()} | {k: str(v) for k, v in given.items()}) + "\n"
+        )
+    plan = json.loads(plan_file.read_text()).get(stage, {})
+    work = {"seeds": seeds, "reward": reward, "ppo": ppo, "gate": gate}[stage]
+    say(event="log", text=f"{stage} begins")
+    say(event="done", report=work(given, plan))
+
+
+if __name__ == "__main__":
+    main()

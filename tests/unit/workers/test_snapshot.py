@@ -1,0 +1,198 @@
+"""Snapshots: which votes count, how they are split, and that a frozen data set stays what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.records import PreferencePair, Vote, new_id, now
+from tests.worker_parts import Platform
+from workers import snapshot
+from workers.pairs import NotEnoughData
+from workers.settings import Schedule
+from workers.snapshot import Frozen, SnapshotChanged
+
+pytestmark = pytest.mark.anyio
+
+
+async def freeze(heed: Platform, name: str = "one", **schedule: Any) -> Frozen:
+    return await snapshot.freeze(
+        heed.settings.data / "runs" / name,
+        run_id=name,
+        parent=1,
+        votes=heed.votes,
+        conversations=heed.conversations,
+        bundled_prompts=heed.settings.prompts,
+        schedule=Schedule(**schedule),
+    )
+
+
+def rows(heed: Platform, file: str, name: str = "one") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (heed.settings.data / "runs" / name / file).read_text().splitlines()]
+
+
+def swap_sides(path: Path) -> None:
+    path.write_text(path.read_text().replace("a to", "b to"))
+
+
+def pairs(heed: Platform, name: str = "one") -> dict[str, PreferencePair]:
+    """Vote id -> its pair, of both halves."""
+    lines = rows(heed, "train.jsonl", name) + rows(heed, "held_out.jsonl", name)
+    return {line["vote_id"]: PreferencePair.model_validate(line) for line in lines}
+
+
+async def test_the_preferred_answer_is_chosen_after_the_whole_branch(heed: Platform) -> None:
+    conversation = await heed.conversations.create("ann", system_prompt="Be kind.")
+    first = await heed.vote("b", text="One?", conversation=conversation)
+    duel = await heed.conversations.duel(first.duel_id or "")
+    winner = await heed.conversations.answer(duel.answer_b if duel else "")
+    second = await heed.vote("a", text="Two?", conversation=conversation, parent=winner)
+    frozen = await freeze(heed)
+    pair = pairs(heed)[second.id]
+    assert [(turn.role, turn.content) for turn in pair.prompt] == [
+        ("system", "Be kind."),
+        ("user", "One?"),
+        ("assistant", "b to One?"),
+        ("user", "Two?"),
+    ]
+    assert (pair.chosen[0].content, pair.rejected[0].content) == ("a to Two?", "b to Two?")
+    assert (frozen.snapshot.votes, frozen.snapshot.new_votes, frozen.parent) == (2, 2, 1)
+
+
+async def test_votes_that_say_nothing_about_one_version_make_no_pair(heed: Platform) -> None:
+    good = [await heed.vote("a", text="1"), await heed.vote("b", text="2")]
+    for choice in ("tie", "both_bad"):
+        await heed.vote(choice)
+    await heed.vote("a", a={"state": "stopped"})
+    await heed.vote("a", b={"state": "failed"})
+    await heed.vote("a", b={"versions": (1, 2)})
+    await heed.vote("a", a={"text": "same"}, b={"text": "same"})
+    gone = await heed.vote("a")
+    conversation = await heed.conversations.get(gone.conversation_id)
+    assert conversation is not None
+    await heed.conversations.delete(conversation)
+    thumb = Vote(
+        id=new_id("vote"),
+        kind="thumb",
+        conversation_id=good[0].conversation_id,
+        answer_id="ans_x",
+        annotator_id="ann",
+        choice="up",
+        idempotency_key="k",
+        created_at=now(),
+    )
+    await heed.votes.cast(thumb)
+    frozen = await freeze(heed)
+    assert set(pairs(heed)) == {vote.id for vote in good}
+    assert frozen.skipped == {
+        "answer unfinished": 2,
+        "answer spans versions": 1,
+        "answers equal": 1,
+        "conversation deleted": 1,
+    }
+    assert frozen.snapshot.through == (await heed.votes.read())[-1][0]
+
+
+async def test_a_second_freeze_returns_the_first(heed: Platform) -> None:
+    await heed.vote(text="1"), await heed.vote(text="2")
+    first = await freeze(heed)
+    await heed.vote(text="3")
+    assert await freeze(heed) == first
+    assert len(pairs(heed)) == 2
+
+
+async def test_the_same_votes_freeze_to_the_same_bytes(heed: Platform) -> None:
+    for number in range(6):
+        await heed.vote(text=str(number))
+    one, two = await freeze(heed, "one"), await freeze(heed, "two")
+    assert one.files == two.files
+    assert one.snapshot.sha256 == two.snapshot.sha256
+    await heed.vote(text="one more")
+    assert (await freeze(heed, "three")).snapshot.sha256 != one.snapshot.sha256
+
+
+async def test_only_votes_after_the_mark_are_new(heed: Platform) -> None:
+    old = [await heed.vote(text="1"), await heed.vote(text="2")]
+    await heed.votes.advance("trained_through", (await heed.votes.read())[-1][0])
+    new = await heed.vote(text="3")
+    frozen = await freeze(heed)
+    assert {vote: pair.new for vote, pair in pairs(heed).items()} == {
+        old[0].id: False,
+        old[1].id: False,
+        new.id: True,
+    }
+    assert (frozen.snapshot.votes, frozen.snapshot.new_votes) == (3, 1)
+
+
+async def test_the_newest_pairs_are_kept(heed: Platform) -> None:
+    votes = [await heed.vote(text=str(number)) for number in range(5)]
+    frozen = await freeze(heed, max_pairs=3)
+    assert set(pairs(heed)) == {vote.id for vote in votes[2:]}
+    assert frozen.skipped == {"beyond max_pairs": 2}
+
+
+async def test_a_conversation_trains_or_judges_never_both(heed: Platform) -> None:
+    for _ in range(12):
+        conversation = await heed.conversations.create("ann")
+        for number in range(2):
+            await heed.vote(text=f"{conversation.id} {number}", conversation=conversation)
+    frozen = await freeze(heed, held_out_share=0.3)
+    train = {row["conversation_id"] for row in rows(heed, "train.jsonl")}
+    held_out = {row["conversation_id"] for row in rows(heed, "held_out.jsonl")}
+    assert train
+    assert held_out
+    assert not train & held_out
+    assert (frozen.snapshot.train_pairs, frozen.snapshot.held_out_pairs) == (
+        2 * len(train),
+        2 * len(held_out),
+    )
+    asked = {row["prompt"][-1]["content"].split()[0] for row in rows(heed, "prompts.jsonl")}
+    judged = {row["prompt"][-1]["content"].split()[0] for row in rows(heed, "held_out_prompts.jsonl")}
+    assert train <= asked
+    assert held_out <= judged
+    assert not held_out & asked
+    await heed.vote(text="one more")
+    await freeze(heed, "two", held_out_share=0.3)
+    assert held_out <= {row["conversation_id"] for row in rows(heed, "held_out.jsonl", "two")}
+
+
+async def test_two_votes_of_one_conversation_are_enough(heed: Platform) -> None:
+    conversation = await heed.conversations.create("ann")
+    for number in range(2):
+        await heed.vote(text=str(number), conversation=conversation)
+    frozen = await freeze(heed)
+    assert (frozen.snapshot.train_pairs, frozen.snapshot.held_out_pairs) == (1, 1)
+
+
+async def test_bundled_prompts_fill_up_and_no_prompt_is_in_both_files(heed: Platform) -> None:
+    for number in range(4):
+        await heed.vote(text=f"Asked {number}")
+        await heed.vote(text="Asked by many")
+    frozen = await freeze(heed, rollout_prompts=8, gate_prompts=4)
+    prompts = [json.dumps(row) for row in rows(heed, "prompts.jsonl")]
+    held_out = [json.dumps(row) for row in rows(heed, "held_out_prompts.jsonl")]
+    assert (len(prompts), len(held_out)) == (8, 4)
+    assert frozen.snapshot.prompts == 8
+    assert len(set(prompts + held_out)) == 12
+    assert any("Bundled" in line for line in prompts)
+    assert all(f"Asked {number}" in "".join(prompts + held_out) for number in range(4))
+    assert all(row["prompt"][-1]["role"] == "user" for row in rows(heed, "prompts.jsonl"))
+
+
+async def test_one_pair_is_not_enough_and_the_reason_says_so(heed: Platform) -> None:
+    await heed.vote()
+    await heed.vote("a", a={"state": "stopped"})
+    with pytest.raises(NotEnoughData, match=r"make a pair: 1; .* none: answer unfinished: 1"):
+        await freeze(heed)
+    assert not list((heed.settings.data / "runs").glob("*"))
+
+
+async def test_a_frozen_file_that_was_changed_is_refused(heed: Platform) -> None:
+    await heed.vote(text="1"), await heed.vote(text="2")
+    await freeze(heed)
+    swap_sides(heed.settings.data / "runs" / "one" / "train.jsonl")
+    with pytest.raises(SnapshotChanged, match=r"train\.jsonl"):
+        await freeze(heed)

@@ -1,0 +1,135 @@
+"""Experience: the tensors of one rollout batch: answers, scored and read by teacher forcing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trainer.data import Batch, micro_batches, pad_right
+from trainer.models import RewardModel, autocast
+from trainer.rollout import Rollout
+from trainer.tensors import before_response, logprobs_and_entropy, response_mask, scatter
+
+
+@dataclass
+class Experience:
+    """B answers, R the longest of them. 0 outside `mask`."""
+
+    rollouts: list[Rollout]
+    mask: Tensor
+    """(B, R) bool, True = a response token, the end token included."""
+    ended: Tensor
+    """(B,) bool, False = cut at the limit."""
+    engine_logprobs: Tensor
+    """(B, R), as the engine that drew the answers computed them."""
+    old_logprobs: Tensor
+    """(B, R), the policy before this update."""
+    ref_logprobs: Tensor
+    """(B, R), the reference model."""
+    entropy: Tensor
+    """(B, R), of the policy before this update."""
+    values: Tensor
+    """(B, R), the critic before this update: what it expects before each response token."""
+    scores: Tensor
+    """(B,), the reward model's, raw."""
+
+    def __len__(self) -> int:
+        return len(self.rollouts)
+
+    def lengths(self) -> Tensor:
+        """(B,) response tokens."""
+        return self.mask.sum(1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some answers of an experience as one padded forward pass."""
+
+    rows: Tensor
+    """(b,) which answers."""
+    batch: Batch
+    prompt_lengths: Tensor
+    """(b,)"""
+    mask: Tensor
+    """(b, R)"""
+    tokens: Tensor
+    """(N,) the response tokens, in the mask's order."""
+
+
+def parts(
+    rollouts: Sequence[Rollout], indices: Sequence[int], width: int, max_tokens: int, device: torch.device
+) -> Iterator[Part]:
+    """Cut answers into forward passes of similar lengths within `max_tokens` padded tokens."""
+    lengths = [len(one.prompt_ids) + len(one.response_ids) for one in rollouts]
+    for rows in micro_batches(indices, lengths, max_tokens):
+        chosen = [rollouts[row] for row in rows]
+        said = torch.tensor([len(one.response_ids) for one in chosen])
+        yield Part(
+            rows=torch.tensor(rows, device=device),
+            batch=pad_right([one.prompt_ids + one.response_ids for one in chosen], 0, device),
+            prompt_lengths=torch.tensor([len(one.prompt_ids) for one in chosen], device=device),
+            mask=response_mask(said, width).to(device),
+            tokens=torch.tensor([token for one in chosen for token in one.response_ids], device=device),
+        )
+
+
+def read_policy(policy: PreTrainedModel, part: Part, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies of the response tokens under a policy: (b, R) each, fp32."""
+    with autocast(part.tokens.device):
+        backbone = getattr(policy, policy.base_model_prefix)
+        hidden = backbone(**part.batch.inputs(), use_cache=False).last_hidden_state
+        picked = before_response(hidden, part.prompt_lengths, part.mask)
+        head: torch.nn.Module = policy.get_output_embeddings()
+        logprobs, entropy = logprobs_and_entropy(picked, head, part.tokens, temperature)
+    return scatter(logprobs, part.mask), scatter(entropy, part.mask)
+
+
+def read_critic(critic: RewardModel, part: Part) -> Tensor:
+    """What the critic expects before each response token, (b, R) fp32."""
+    with autocast(part.tokens.device):
+        hidden = critic.hidden(**part.batch.inputs())
+        values = critic.value(before_response(hidden, part.prompt_lengths, part.mask))
+    return scatter(values, part.mask)
+
+
+@torch.no_grad()
+def gather(
+    rollouts: list[Rollout],
+    *,
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    critic: RewardModel,
+    reward_model: RewardModel,
+    temperature: float,
+    max_tokens: int,
+    device: torch.device,
+) -> Experience:
+    """Score the answers and read them with policy, reference and critic, without gradients."""
+    width = max(len(one.response_ids) for one in rollouts)
+    size = (len(rollouts), width)
+    lengths = torch.tensor([len(one.response_ids) for one in rollouts])
+    mask = response_mask(lengths, width).to(device)
+    engine = torch.tensor([logprob for one in rollouts for logprob in one.engine_logprobs], device=device)
+    experience = Experience(
+        rollouts=rollouts,
+        mask=mask,
+        ended=torch.tensor([one.ended for one in rollouts], device=device),
+        engine_logprobs=scatter(engine, mask),
+        **{
+            name: torch.zeros(size, device=device)
+            for name in ("old_logprobs", "ref_logprobs", "entropy", "values")
+        },
+        scores=torch.zeros(len(rollouts), device=device),
+    )
+    for part in parts(rollouts, range(len(rollouts)), width, max_tokens, device):
+        logprobs, entropy = read_policy(policy, part, temperature)
+        experience.old_logprobs[part.rows], experience.entropy[part.rows] = logprobs, entropy
+        experience.ref_logprobs[part.rows], _ = read_policy(reference, part, temperature)
+        experience.values[part.rows] = read_critic(critic, part)
+        with autocast(device):
+            experience.scores[part.rows] = reward_model.scores(**part.batch.inputs())
+    return experience

@@ -1,0 +1,205 @@
+"""The gate: may this candidate serve? Every check with its value, its threshold and the reason in words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from store.records import ChatTurn, Fingerprint, GateCheck, GateReport
+from trainer.config import GateConfig, RolloutConfig
+from trainer.data import Prompt, load_tokenizer, pad_right, prompt_ids
+from trainer.errors import DataError
+from trainer.experience import Experience, gather
+from trainer.models import RewardModel, autocast, default_device, load_policy, load_reward_model
+from trainer.monitor import action_space
+from trainer.reporting import Reporter
+from trainer.rollout import Sampler, make_sampler
+
+SKILL_TEXT = Path(__file__).with_name("skill.txt")
+FINGERPRINT_PROMPTS = (
+    "What is two plus two?",
+    "Name three colours.",
+    "Write one sentence about the sea.",
+    "Is the sun a star?",
+)
+FINGERPRINT_TOKENS = 16
+MAX_TOKENS = 4096
+
+
+def judge(
+    *,
+    candidate: Path,
+    active: Path,
+    reference: Path,
+    reward_model: Path,
+    prompts: Sequence[Prompt],
+    out: Path,
+    config: GateConfig,
+    rollout: RolloutConfig,
+    reporter: Reporter,
+) -> GateReport:
+    """Let candidate and active version answer the same held-out prompts and compare; write the report to `out`.
+
+    Raises DataError when no prompt fits.
+    """
+    skill = load_tokenizer(active).encode(SKILL_TEXT.read_text(encoding="utf-8"))
+    ids = _fitting(active, prompts[: config.max_prompts], rollout.max_prompt_tokens)
+    device = default_device()
+    judges = load_policy(reference, device), load_reward_model(reward_model, device)
+    sampler = make_sampler(active, rollout)
+
+    models = {"active": load_policy(active, device), "candidate": load_policy(candidate, device)}
+    if damaged := _damaged(models["candidate"]):
+        return _written(out, [_damage_check(damaged)], ())
+    answers: dict[str, Experience] = {}
+    perplexity: dict[str, float] = {}
+    for step, (name, model) in enumerate(models.items(), start=1):
+        sampler.update(model)
+        answers[name] = _answer(sampler, model, ids, *judges, rollout)
+        perplexity[name] = _perplexity(model, skill)
+        metrics = action_space(answers[name]) | {"text_perplexity": perplexity[name]}
+        reporter.metric(step, len(models), metrics)
+    fingerprints = tuple(_fingerprint(sampler, active, prompt) for prompt in FINGERPRINT_PROMPTS)
+    checks = [
+        _win_check(answers["candidate"].scores, answers["active"].scores, config),
+        *_drift_checks(answers["candidate"], answers["active"], config),
+        _ratio(
+            "language_skill", perplexity["candidate"] / perplexity["active"], config.max_perplexity_ratio,
+            "perplexity on plain text against the active version's",
+        ),
+    ]  # fmt: skip
+    return _written(out, checks, fingerprints)
+
+
+def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a share."""
+    share = wins / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return middle - half, middle + half
+
+
+def _win_check(candidate: torch.Tensor, active: torch.Tensor, config: GateConfig) -> GateCheck:
+    wins = float((candidate > active).float().sum() + 0.5 * (candidate == active).float().sum())
+    n = len(candidate)
+    low, high = wilson(wins, n)
+    interval = f"95 % interval {low:.2f} to {high:.2f}"
+    reason = f"scores above the active version on {wins:g} of {n} prompts ({interval})"
+    return GateCheck(
+        name="win_share",
+        value=wins / n,
+        threshold=config.min_win_share,
+        passed=wins / n >= config.min_win_share,
+        reason=reason,
+    )
+
+
+def _drift_checks(candidate: Experience, active: Experience, config: GateConfig) -> list[GateCheck]:
+    new, old = action_space(candidate), action_space(active)
+    length = new["response_length_mean"] / old["response_length_mean"]
+    return [
+        _most("kl", new["ref_kl_k3"], config.max_kl, "nats per answer away from the reference"),
+        _most("repeats", new["repeat_share"], config.max_repeat_share, "of an answer's 4-grams said before"),
+        _most(
+            "truncated", max(0.0, new["truncated_share"] - old["truncated_share"]), config.max_truncated_share,
+            "more answers run into the length limit than before",
+        ),
+        _most("length", length, config.max_length_ratio, "times as long as the active version's answers"),
+        _least("shortness", length, config.min_length_ratio, "times as long as the active version's answers"),
+        _least(
+            "entropy", new["entropy"] / max(old["entropy"], 1e-6), config.min_entropy_ratio,
+            "times the active version's entropy",
+        ),
+    ]  # fmt: skip
+
+
+def _most(name: str, value: float, threshold: float, said: str) -> GateCheck:
+    reason = f"{value:.3g} {said}, at most {threshold:g}"
+    return GateCheck(name=name, value=value, threshold=threshold, passed=value <= threshold, reason=reason)
+
+
+def _least(name: str, value: float, threshold: float, said: str) -> GateCheck:
+    reason = f"{value:.3g} {said}, at least {threshold:g}"
+    return GateCheck(name=name, value=value, threshold=threshold, passed=value >= threshold, reason=reason)
+
+
+def _ratio(name: str, value: float, threshold: float, said: str) -> GateCheck:
+    return _most(name, value if math.isfinite(value) else 1e9, threshold, f"times: {said}")
+
+
+def _damaged(model: PreTrainedModel) -> str | None:
+    """Name of a weight that is not finite."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            return name
+    return None
+
+
+def _damage_check(name: str) -> GateCheck:
+    reason = f"{name} holds NaN or infinity"
+    return GateCheck(name="finite_weights", value=0.0, threshold=1.0, passed=False, reason=reason)
+
+
+def _fitting(policy: Path, prompts: Sequence[Prompt], limit: int) -> list[list[int]]:
+    tokenizer = load_tokenizer(policy)
+    ids = []
+    for prompt in prompts:
+        try:
+            ids.append(prompt_ids(tokenizer, prompt, limit))
+        except DataError:
+            continue
+    if not ids:
+        raise DataError(f"no held-out prompt fits into rollout.max_prompt_tokens = {limit}; raise it.")
+    return ids
+
+
+def _answer(
+    sampler: Sampler,
+    model: PreTrainedModel,
+    ids: list[list[int]],
+    reference: PreTrainedModel,
+    reward_model: RewardModel,
+    rollout: RolloutConfig,
+) -> Experience:
+    """One answer to each prompt, drawn with the same seeds for both versions, scored."""
+    return gather(
+        sampler.sample(ids, seed=7),
+        policy=model,
+        reference=reference,
+        critic=reward_model,
+        reward_model=reward_model,
+        temperature=rollout.temperature,
+        max_tokens=MAX_TOKENS,
+        device=default_device(),
+    )
+
+
+@torch.no_grad()
+def _perplexity(model: PreTrainedModel, ids: list[int]) -> float:
+    """Of plain text, each token given those before it."""
+    batch = pad_right([ids], 0, model.device)
+    with autocast(model.device):
+        logits = model(**batch.inputs()).logits[0, :-1].float()
+    loss = torch.nn.functional.cross_entropy(logits, batch.input_ids[0, 1:])
+    return math.exp(min(20.0, float(loss)))
+
+
+def _fingerprint(sampler: Sampler, policy: Path, prompt: str) -> Fingerprint:
+    ids = prompt_ids(load_tokenizer(policy), [ChatTurn(role="user", content=prompt)], 10_000)
+    said = sampler.sample([ids], seed=0, greedy=True, max_new_tokens=FINGERPRINT_TOKENS)[0]
+    return Fingerprint(prompt=prompt, token_ids=tuple(said.response_ids))
+
+
+def _written(out: Path, checks: list[GateCheck], fingerprints: tuple[Fingerprint, ...]) -> GateReport:
+    passed = all(check.passed for check in checks)
+    report = GateReport(passed=passed, checks=tuple(checks), fingerprints=fingerprints)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_suffix(".tmp")
+    aside.write_text(json.dumps(report.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")
+    aside.replace(out)
+    return report

@@ -1,0 +1,78 @@
+"""Losses of PPO-max, each summed over tokens, so that micro-batches add up to the minibatch's token mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+LOG_RATIO_LIMIT = 20.0
+
+
+class PolicyLoss(NamedTuple):
+    loss: Float[Tensor, ""]
+    """Sum over the counted tokens."""
+    clipped: Float[Tensor, ""]
+    """Tokens whose ratio was clipped."""
+    approx_kl: Float[Tensor, ""]
+    """Sum of (ratio - 1) - log ratio."""
+
+
+def policy_loss(
+    logprobs: Float[Tensor, "B R"],
+    old_logprobs: Float[Tensor, "B R"],
+    advantages: Float[Tensor, "B R"],
+    mask: Bool[Tensor, "B R"],
+    *,
+    clip_range: float,
+    weights: Float[Tensor, "B R"] | None = None,
+) -> PolicyLoss:
+    """Clipped surrogate (arXiv 1707.06347, Eq. 7): sum of max(-A ratio, -A clip(ratio, 1 +- clip_range)).
+
+    `weights` are the truncated importance weights of trainer against engine, one per token.
+    """
+    # The limit keeps exp() finite for a policy far from its rollouts.
+    log_ratio = ((logprobs - old_logprobs) * mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    ratio = log_ratio.exp()
+    plain, bounded = -advantages * ratio, -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
+    loss = torch.maximum(plain, bounded)
+    if weights is not None:
+        loss = loss * weights
+    with torch.no_grad():
+        clipped = ((bounded > plain) * mask).sum().float()
+        approx_kl = ((ratio - 1 - log_ratio) * mask).sum()
+    return PolicyLoss((loss * mask).sum(), clipped, approx_kl)
+
+
+def value_loss(
+    values: Float[Tensor, "B R"],
+    old_values: Float[Tensor, "B R"],
+    returns: Float[Tensor, "B R"],
+    mask: Bool[Tensor, "B R"],
+    *,
+    value_clip_range: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Half the squared error, the larger of plain and clipped; (sum, tokens clipped). Range 0: plain."""
+    plain = (values - returns) ** 2
+    if value_clip_range == 0:
+        return 0.5 * (plain * mask).sum(), torch.zeros((), device=values.device)
+    moved = old_values + (values - old_values).clamp(-value_clip_range, value_clip_range)
+    bounded = (moved - returns) ** 2
+    clipped = ((bounded > plain) * mask).sum().float()
+    return 0.5 * (torch.maximum(plain, bounded) * mask).sum(), clipped
+
+
+def importance_weights(
+    old_logprobs: Float[Tensor, "B R"],
+    engine_logprobs: Float[Tensor, "B R"],
+    mask: Bool[Tensor, "B R"],
+    *,
+    limit: float,
+) -> Float[Tensor, "B R"]:
+    """min(trainer / engine probability, limit) per token: the engine that drew the answers computes a
+    slightly different policy than the trainer (truncated importance sampling).
+    """
+    log_ratio = ((old_logprobs - engine_logprobs) * mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+    return log_ratio.exp().clamp(max=limit)

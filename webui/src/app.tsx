@@ -1,0 +1,96 @@
+/** Which page is shown: the doors for who is not signed in, the chat and the admin page for who is. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { lazy, Suspense, useEffect } from "react";
+import { Link, Redirect, Route, Switch } from "wouter";
+import { Problem } from "./api";
+import { outbox } from "./outbox";
+import { keys, queries } from "./queries";
+import { useTexts } from "./texts";
+import { Broken } from "./ui/broken";
+import { Empty, Loading, ProblemLine } from "./ui/notice";
+import { ChatPage } from "./views/chat/page";
+import { Frame } from "./views/frame";
+import { LoginPage } from "./views/login";
+import { SetupPage } from "./views/setup";
+
+const AdminPage = lazy(() => import("./views/admin/page"));
+
+export function App() {
+  return (
+    <Broken>
+      <Switch>
+        <Route path="/setup" component={SetupPage} />
+        <Route path="/login" component={LoginPage} />
+        <Route>
+          <SignedIn />
+        </Route>
+      </Switch>
+    </Broken>
+  );
+}
+
+function SignedIn() {
+  const me = useQuery(queries.me);
+  useCountedVotes(!!me.data);
+  if (me.data)
+    return (
+      <Switch>
+        <Route path="/">
+          <Frame me={me.data}>
+            <ChatPage key="new" id={null} />
+          </Frame>
+        </Route>
+        <Route path="/c/:id">
+          {({ id }) => (
+            <Frame me={me.data} conversation={id}>
+              <ChatPage key={id} id={id} />
+            </Frame>
+          )}
+        </Route>
+        <Route path="/admin">
+          <Frame me={me.data} admin>
+            <Suspense fallback={<Loading lines={6} />}>
+              <AdminPage me={me.data} />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route>
+          <Frame me={me.data}>
+            <Lost />
+          </Frame>
+        </Route>
+      </Switch>
+    );
+  if (me.error instanceof Problem && me.error.status === 401) {
+    const here = location.pathname + location.search;
+    return <Redirect to={here === "/" ? "/login" : `/login?to=${encodeURIComponent(here)}`} replace />;
+  }
+  return (
+    <main className="mx-auto mt-24 w-[min(28rem,calc(100vw-2rem))]">
+      {me.error ? <ProblemLine error={me.error} retry={() => void me.refetch()} /> : <Loading />}
+    </main>
+  );
+}
+
+/** Votes that an earlier page left behind go out now; a counted one changes what the chat shows. */
+function useCountedVotes(signedIn: boolean) {
+  const client = useQueryClient();
+  useEffect(() => {
+    if (!signedIn) return;
+    outbox.flush();
+    return outbox.onSettled(() => void client.invalidateQueries({ queryKey: keys.conversations }));
+  }, [signedIn, client]);
+}
+
+function Lost() {
+  const texts = useTexts();
+  return (
+    <main id="content" className="m-auto">
+      <Empty title={texts.common.notFound} hint={texts.common.notFoundHint}>
+        <Link href="/" className="btn mt-2">
+          {texts.common.toChat}
+        </Link>
+      </Empty>
+    </main>
+  );
+}

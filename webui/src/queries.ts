@@ -1,0 +1,60 @@
+/** What is fetched, under which name it is cached, and what a change makes stale. */
+import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { api, type Detail, Problem, type Turn } from "./api";
+
+export const keys = {
+  me: ["me"] as const,
+  setup: ["setup"] as const,
+  conversations: ["conversations"] as const,
+  conversation: (id: string) => ["conversations", id] as const,
+  status: ["status"] as const,
+  runs: ["runs"] as const,
+  metrics: (id: string) => ["metrics", id] as const,
+  policies: ["policies"] as const,
+};
+
+export const queries = {
+  me: queryOptions({ queryKey: keys.me, queryFn: api.me, staleTime: 60_000 }),
+  setup: queryOptions({ queryKey: keys.setup, queryFn: api.setupNeeded }),
+  conversations: queryOptions({ queryKey: keys.conversations, queryFn: api.conversations }),
+  conversation: (id: string) =>
+    queryOptions({ queryKey: keys.conversation(id), queryFn: () => api.conversation(id) }),
+  status: queryOptions({ queryKey: keys.status, queryFn: api.status, refetchInterval: 5000 }),
+  runs: queryOptions({ queryKey: keys.runs, queryFn: api.runs }),
+  policies: queryOptions({ queryKey: keys.policies, queryFn: api.policies }),
+};
+
+/** A client whose calls are tried again only where that can help, and that notices a session's end. */
+export function newClient(): QueryClient {
+  const client = new QueryClient({
+    defaultOptions: {
+      queries: {
+        staleTime: 2000,
+        retry: (count, error) => error instanceof Problem && error.passing && count < 3,
+        retryDelay: (count) => Math.min(4000, 500 * 2 ** count),
+      },
+    },
+  });
+  const signedOut = (error: Error | null) => {
+    if (error instanceof Problem && error.status === 401 && client.getQueryData(keys.me))
+      void client.resetQueries({ queryKey: keys.me });
+  };
+  client.getQueryCache().subscribe((event) => {
+    if (event.type === "updated" && event.action.type === "error") signedOut(event.action.error);
+  });
+  client.getMutationCache().subscribe((event) => {
+    if (event.type === "updated" && event.action.type === "error") signedOut(event.action.error as Error);
+  });
+  return client;
+}
+
+/** The conversation with a turn that was just opened in it. */
+export function withTurn(detail: Detail, turn: Turn): Detail {
+  const known = detail.messages.some((one) => one.id === turn.message.id);
+  return {
+    ...detail,
+    messages: known ? detail.messages : [...detail.messages, turn.message],
+    answers: [...detail.answers, ...turn.answers],
+    duels: turn.duel ? [...detail.duels, turn.duel] : detail.duels,
+  };
+}

@@ -1,0 +1,42 @@
+/** A modal question: the browser's own dialog, which keeps the focus and closes on Escape. */
+import { type ReactNode, useEffect, useId, useRef } from "react";
+import { useTexts } from "../texts";
+import { Icon } from "./icons";
+
+interface Props {
+  title: string;
+  onClose: () => void;
+  children: ReactNode;
+}
+
+export function Dialog({ title, onClose, children }: Props) {
+  const texts = useTexts();
+  const ref = useRef<HTMLDialogElement>(null);
+  const heading = useId();
+  useEffect(() => {
+    const dialog = ref.current;
+    if (dialog && !dialog.open) dialog.showModal();
+    return () => dialog?.close();
+  }, []);
+  return (
+    <dialog
+      ref={ref}
+      aria-labelledby={heading}
+      onCancel={(event) => {
+        event.preventDefault();
+        onClose();
+      }}
+      className="card arrive m-auto w-[min(28rem,calc(100vw-2rem))] p-5 shadow-(--shadow)"
+    >
+      <div className="mb-3 flex items-start justify-between gap-3">
+        <h2 id={heading} className="text-[1.15rem] font-semibold">
+          {title}
+        </h2>
+        <button type="button" className="icon-btn -mt-1 -mr-1" onClick={onClose} aria-label={texts.common.close}>
+          <Icon name="close" />
+        </button>
+      </div>
+      {children}
+    </dialog>
+  );
+}

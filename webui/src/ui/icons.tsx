@@ -1,0 +1,57 @@
+/** The page's icons, drawn in one hand: 20 by 20, one stroke, the colour of the text around. */
+const PATHS = {
+  menu: "M3 5.5h14M3 10h14M3 14.5h14",
+  plus: "M10 4v12M4 10h12",
+  close: "M5 5l10 10M15 5L5 15",
+  pencil: "M4 16l.6-3L13 4.6l2.4 2.4L7 15.4zM11.5 6l2.4 2.4",
+  trash: "M4 6h12M8 6V4h4v2M6 6l.6 10h6.8L14 6M8.5 9v4M11.5 9v4",
+  send: "M10 16V4.5M5 9.2L10 4.2l5 5",
+  stop: "M6 6h8v8H6z",
+  copy: "M7.5 7.5h8v8h-8zM12.5 7.5v-3h-8v8h3",
+  check: "M4.5 10.5l3.5 3.5 7.5-8",
+  up: "M7 9v7M7 9.2L10 3.5c1.3 0 2 1 1.8 2.2L11.4 8H15c1 0 1.6.9 1.4 1.8l-1 4.7c-.2.9-.9 1.5-1.8 1.5H7M7 9H4v7h3",
+  down: "M13 11V4M13 10.8l-3 5.7c-1.3 0-2-1-1.8-2.2l.4-2.3H5c-1 0-1.6-.9-1.4-1.8l1-4.7C4.8 4.6 5.5 4 6.4 4H13M13 11h3V4h-3",
+  again: "M15.5 6.5A6.5 6.5 0 1 0 16.5 10M15.8 3v3.8H12",
+  left: "M12 5l-5 5 5 5",
+  right: "M8 5l5 5-5 5",
+  fold: "M5 12.5l5-5 5 5",
+  unfold: "M5 7.5l5 5 5-5",
+  out: "M8 4H4.5v12H8M8.5 10H16M13 6.8L16.2 10 13 13.2",
+  chat: "M4 5h12v8.5H9L5.5 16.5v-3H4z",
+  chart: "M4 4v12h12M7 12.5l3-3.5 2.5 2 3.5-5",
+  warn: "M10 3.5l7 12.5H3zM10 8.5v3.5M10 14v.2",
+  play: "M7 5l8 5-8 5z",
+  back: "M8 5L4 9l4 4M4.5 9H12a4 4 0 0 1 0 8H9",
+  clock: "M10 3.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M10 6.5V10l2.5 1.8",
+  dash: "M6 10h8",
+} as const;
+
+export type IconName = keyof typeof PATHS;
+
+export function Icon({ name, className = "size-5" }: { name: IconName; className?: string }) {
+  return (
+    <svg
+      viewBox="0 0 20 20"
+      className={`shrink-0 ${className}`}
+      fill="none"
+      stroke="currentColor"
+      strokeWidth="1.6"
+      strokeLinecap="round"
+      strokeLinejoin="round"
+      aria-hidden="true"
+    >
+      <path d={PATHS[name]} />
+    </svg>
+  );
+}
+
+/** The sign of the product: two sides, and a vote between them. */
+export function Mark({ className = "size-6" }: { className?: string }) {
+  return (
+    <svg viewBox="0 0 32 32" className={className} aria-hidden="true">
+      <rect width="32" height="32" rx="8" fill="var(--accent)" />
+      <path d="M9 8v16M9 16h14M23 8v16" stroke="var(--on-accent)" strokeWidth="3.4" strokeLinecap="round" fill="none" />
+      <circle cx="16" cy="16" r="3.6" fill="var(--turn)" stroke="var(--accent)" strokeWidth="1.6" />
+    </svg>
+  );
+}

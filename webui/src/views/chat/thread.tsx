@@ -1,0 +1,61 @@
+/** The scrolling part: it stays at the end while text comes, unless the person has scrolled up. */
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { useTexts } from "../../texts";
+import { Icon } from "../../ui/icons";
+
+const NEAR_PX = 48;
+
+export function Thread({ children }: { children: ReactNode }) {
+  const texts = useTexts();
+  const frame = useRef<HTMLDivElement>(null);
+  const content = useRef<HTMLDivElement>(null);
+  const pinned = useRef(true);
+  const [away, setAway] = useState(false);
+
+  useEffect(() => {
+    const box = frame.current;
+    if (!box || !content.current) return;
+    const settle = () => {
+      if (pinned.current) box.scrollTop = box.scrollHeight;
+      setAway(!pinned.current && box.scrollHeight - box.scrollTop - box.clientHeight > NEAR_PX * 2);
+    };
+    const watcher = new ResizeObserver(settle);
+    watcher.observe(content.current);
+    watcher.observe(box);
+    const onScroll = () => {
+      pinned.current = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
+      if (pinned.current) setAway(false);
+    };
+    box.addEventListener("scroll", onScroll, { passive: true });
+    return () => {
+      watcher.disconnect();
+      box.removeEventListener("scroll", onScroll);
+    };
+  }, []);
+
+  const toEnd = () => {
+    pinned.current = true;
+    if (frame.current) frame.current.scrollTop = frame.current.scrollHeight;
+    setAway(false);
+  };
+  return (
+    <div className="relative min-h-0 flex-1">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the thread is scrolled with the keyboard too */}
+      <div ref={frame} className="h-full overflow-y-auto px-3 sm:px-5" tabIndex={0} role="log" aria-live="off" aria-label={texts.frame.chat}>
+        <div ref={content} className="flex flex-col gap-7 py-6">
+          {children}
+        </div>
+      </div>
+      {away && (
+        <button
+          type="button"
+          onClick={toEnd}
+          className="btn btn-small absolute bottom-3 left-1/2 -translate-x-1/2 shadow-(--shadow)"
+        >
+          <Icon name="unfold" className="size-4" />
+          {texts.chat.newBelow}
+        </button>
+      )}
+    </div>
+  );
+}
