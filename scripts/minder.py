@@ -1,10 +1,11 @@
 """Stand between supervisord and a program with children of its own, and leave none of them behind.
 
-    python minder.py COMMAND ...
+    python minder.py RECORD COMMAND ...
 
-vLLM's API server starts an engine process, and that one a worker. When the API server is killed (out of memory,
-a crash) the others live on with gigabytes of memory, and SIGTERM during the load is lost. The minder passes SIGTERM
-on, and when the program has ended, or has not within `GRACE_S`, it ends whatever is left of its process group.
+vLLM's API server starts an engine process, and that one a worker. When the API server is killed the others
+live on with gigabytes of memory, and a SIGTERM while it loads is lost. The minder passes SIGTERM on; when the
+program has ended, or has not within `GRACE_S`, it ends what is left of its process group. RECORD is a file
+with the group's number, by which the next minder ends what a killed one has left.
 Standard library only, so that it costs little.
 """
 
@@ -57,8 +58,21 @@ def sweep(group: int) -> None:
             time.sleep(0.05)
 
 
-def mind(command: list[str]) -> int:
+def end_leftovers(record: Path) -> None:
+    """End the group of a minder that was killed. Its number is not given to others while anybody is in it."""
+    group = int(record.read_text()) if record.exists() else 0
+    if not group or Path(f"/proc/{group}").exists():
+        return  # nothing before, or the number belongs to somebody else now
+    if any(b"vllm" in command.lower() for command in group_members(group).values()):
+        sweep(group)
+
+
+def mind(record: Path, command: list[str]) -> int:
     """Run the command to its end. Returns its exit status, 128 + the signal's number when it was killed."""
+    end_leftovers(record)
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
+    record.write_text(f"{os.getpid()}\n")
     program = subprocess.Popen(command)
     asked_at: list[float] = []
 
@@ -76,4 +90,4 @@ def mind(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(mind(sys.argv[1:]))
+    sys.exit(mind(Path(sys.argv[1]), sys.argv[2:]))

@@ -44,7 +44,8 @@ def programs(where: Where, sockets: list[Path]) -> list[Program]:
         listed.append(Program("redis", redis_command(where), REDIS, 20, "TERM"))
     for path in sockets:
         engine = [PYTHON, "-m", "server.engines.launch", "--name", path.stem, "--socket", str(path)]
-        listed.append(Program(path.stem, [PYTHON, "-I", "-S", MINDER, *engine], ENGINES, 20, "TERM"))
+        minder = [PYTHON, "-I", "-S", MINDER, str(path.with_suffix(".group")), *dies_with_parent("KILL")]
+        listed.append(Program(path.stem, [*minder, *engine], ENGINES, 20, "TERM"))
     celery = [PYTHON, "-m", "celery", "-A", "workers.app"]
     worker = [*celery, "worker", "-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle"]
     beat = [*celery, "beat", "-S", "redbeat.RedBeatScheduler", "--pidfile="]
@@ -67,7 +68,7 @@ def redis_command(where: Where) -> list[str]:
 
 
 def dies_with_parent(signal_name: str) -> list[str]:
-    """A command prefix by which a process gets the signal when its parent is gone; empty where there is none."""
+    """A command prefix: the process gets this signal when its parent is gone. Empty where there is none."""
     setpriv = shutil.which("setpriv") or ""
     prefix = [setpriv, "--pdeathsig", signal_name]
     if not setpriv or subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:

@@ -97,20 +97,20 @@ def is_made(stamp: Path, inputs: str) -> bool:
     return stamp.exists() and stamp.read_text() == inputs
 
 
-def run_npm(node: Node, title: str, *arguments: str) -> None:
+def run_npm(node: Node, *arguments: str) -> None:
     """One npm command in webui/, its output kept back unless it fails. Raises Problem."""
-    with Step(title):
-        done = subprocess.run(
-            [*node.npm, *arguments],
-            cwd=WEBUI,
-            env=node.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+    done = subprocess.run(
+        [*node.npm, *arguments],
+        cwd=WEBUI,
+        env=node.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if done.returncode != 0:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-25:])
-        raise Problem(f"`npm {' '.join(arguments)}` failed in webui/:\n{tail}")
+        lines = [line for line in done.stdout.splitlines() if line.strip() and "npm warn" not in line]
+        raise Problem(f"`npm {' '.join(arguments)}` failed in webui/:\n" + "\n".join(lines[:20]))
 
 
 def install_modules(python: Path) -> Node:
@@ -119,7 +119,14 @@ def install_modules(python: Path) -> Node:
     stamp = WEBUI / "node_modules" / ".heed-stamp"
     lock = hashlib.sha256((WEBUI / "package-lock.json").read_bytes()).hexdigest()
     if not is_made(stamp, lock):
-        run_npm(node, "Installing the web page's packages", "ci", "--no-audit", "--no-fund")
+        quiet = ("--no-audit", "--no-fund")
+        with Step("Installing the web page's packages"):
+            try:
+                run_npm(node, "ci", *quiet)
+            except Problem:
+                # A lock made behind a registry mirror may lack binaries of other platforms: `ci` refuses it,
+                # `install` takes the same versions from it.
+                run_npm(node, "install", "--no-save", *quiet)
         stamp.write_text(lock)
     return node
 
@@ -130,7 +137,9 @@ def build_page(python: Path) -> None:
     inputs = source_hash(WEBUI)
     if is_made(stamp, inputs):
         return
-    run_npm(install_modules(python), "Building the web page", "run", "build")
+    node = install_modules(python)
+    with Step("Building the web page"):
+        run_npm(node, "run", "build")
     stamp.write_text(inputs)
 
 

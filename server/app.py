@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
-from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.dependencies import Parts, authorize
 from server.engines import reconcile
@@ -64,15 +64,24 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
         redoc_url=None,
         lifespan=lifespan,
         dependencies=[Depends(authorize)],
-        default_response_class=JSONResponse,
+        redirect_slashes=False,
     )
     app.state.parts = parts
     add_handlers(app)
     for module in (accounts, conversations, streams, votes, admin, openai, ops):
         app.include_router(module.router)
-    app.mount("/", WebPage(settings.web))
+    app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
     return app
+
+
+def _page_for_the_rest(not_found: ASGIApp, page: ASGIApp) -> ASGIApp:
+    """What no route takes: the page. Not a mount at `/`, which would turn each 405 of the API into a 404."""
+
+    async def default(scope: Scope, receive: Receive, send: Send) -> None:
+        await (page if scope["type"] == "http" else not_found)(scope, receive, send)
+
+    return default
 
 
 def _parts(settings: ServerSettings, redis: Redis, pool: EnginePool) -> Parts:

@@ -15,6 +15,7 @@ from store.streams import Entry
 
 RETRY_MS = 1000
 HEARTBEAT_S = 15
+SEND_TIMEOUT_S = 30
 
 
 class Event(BaseModel):
@@ -77,12 +78,14 @@ class EventStream(EventSourceResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterable[ServerSentEvent], *, send_timeout_s: float | None = 30) -> None:
+    # FastAPI reads `status_code` off this signature for the schema.
+    def __init__(self, events: AsyncIterable[ServerSentEvent], status_code: int = 200) -> None:
         super().__init__(
             events,
+            status_code,
             headers={"Cache-Control": "no-cache, no-transform"},
             sep="\n",
             ping=HEARTBEAT_S,
             ping_message_factory=lambda: ServerSentEvent(comment="alive", sep="\n"),
-            send_timeout=send_timeout_s,
+            send_timeout=SEND_TIMEOUT_S,
         )

@@ -43,7 +43,8 @@ class WebPage(StaticFiles):
         try:
             response = await super().get_response(path, scope)
         except HTTPException as error:
-            if error.status_code != 404 or "." in path.rsplit("/", 1)[-1]:
+            # A missing file is missing; a path without a suffix is one of the page's own.
+            if error.status_code != 404 or Path(path).suffix:
                 raise
             response = FileResponse(self._index)
         hashed = path.startswith("assets/") and response.status_code in (200, 304)

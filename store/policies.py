@@ -6,15 +6,27 @@ import asyncio
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from store import keys
+from store.artifacts import sync_folder
 from store.connection import Redis, available
+from store.locks import LockHeld, hold
 from store.records import Activation, EngineStatus, PolicyState, PolicyVersion, now
 
 REPORT_TTL_S = 15
+
+__all__ = [
+    "LockHeld",
+    "NothingToRollBackTo",
+    "PointerMoved",
+    "Policies",
+    "VersionExists",
+    "read_pointer",
+    "write_pointer",
+]
 
 
 class NothingToRollBackTo(Exception):
@@ -25,35 +37,63 @@ class PointerMoved(Exception):
     """The active version is not the expected one: somebody else activated or rolled back meanwhile."""
 
 
-class LockHeld(Exception):
-    """Another process holds this lock."""
+class VersionExists(Exception):
+    """The number belongs to another version already."""
 
 
-# KEYS: policies, active, timeline, feed.
-# ARGV: number, expected or '', activation json, new json, old number, old json.
-_ACTIVATE = """
-local active = redis.call('GET', KEYS[2]) or ''
-if ARGV[2] ~= active then return active == '' and 'none' or active end
-redis.call('SET', KEYS[2], ARGV[1])
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
-if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], ARGV[5], ARGV[6]) end
-redis.call('LPUSH', KEYS[3], ARGV[3])
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', '2000', '*', 'event', 'policy', 'data', ARGV[3])
-return 'ok'
+# Weights that were never active may be remade; what was served stays as it was.
+# KEYS: policies, counter, feed. ARGV: number, json, sha256.
+_REGISTER = """
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+if known then
+  known = cjson.decode(known)
+  if known['sha256'] == ARGV[3] then return 'known' end
+  if known['state'] ~= 'candidate' then return 'exists' end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+if tonumber(redis.call('GET', KEYS[2]) or 0) < tonumber(ARGV[1]) then redis.call('SET', KEYS[2], ARGV[1]) end
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', 2000, '*', 'event', 'policy', 'data', ARGV[2])
+return 'registered'
 """
 
 # KEYS: numbers, counter. ARGV: run id.
 _NUMBER = """
 local number = redis.call('HGET', KEYS[1], ARGV[1])
-if number then return tonumber(number) end
+if number then return number end
 number = redis.call('INCR', KEYS[2])
 redis.call('HSET', KEYS[1], ARGV[1], number)
 return number
 """
 
-_MINE = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end "
-_RENEW_LOCK = _MINE + "return redis.call('PEXPIRE', KEYS[1], ARGV[2])"
-_DROP_LOCK = _MINE + "return redis.call('DEL', KEYS[1])"
+# Replace versions if none of them changed meanwhile. KEYS: policies, feed.
+# ARGV from `first` on: number, json before, json after, for each version.
+_REPLACE = """
+local function replace(first)
+  for i = first, #ARGV, 3 do
+    if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return 'changed' end
+  end
+  for i = first, #ARGV, 3 do
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 2000, '*', 'event', 'policy', 'data', ARGV[i + 2])
+  end
+  return 'ok'
+end
+"""
+
+_SET_STATE = _REPLACE + "return replace(1)"
+
+# KEYS: policies, feed, active, timeline.
+# ARGV: expected number or '', activation json, then the version that enters and the one that leaves.
+_ACTIVATE = f"""{_REPLACE}
+local active = redis.call('GET', KEYS[3]) or ''
+if active ~= ARGV[1] then return 'moved' end
+local verdict = replace(3)
+if verdict == 'ok' then
+  redis.call('SET', KEYS[3], ARGV[3])
+  redis.call('LPUSH', KEYS[4], ARGV[2])
+end
+return verdict
+"""
 
 
 class Policies:
@@ -62,10 +102,10 @@ class Policies:
     def __init__(self, redis: Redis, volume: Path) -> None:
         self._redis = redis
         self._volume = volume
-        self._activate = redis.register_script(_ACTIVATE)
+        self._register = redis.register_script(_REGISTER)
         self._number = redis.register_script(_NUMBER)
-        self._renew_lock = redis.register_script(_RENEW_LOCK)
-        self._drop_lock = redis.register_script(_DROP_LOCK)
+        self._set_state = redis.register_script(_SET_STATE)
+        self._activate = redis.register_script(_ACTIVATE)
 
     def folder(self, version: PolicyVersion) -> Path:
         """Where the version's weights are."""
@@ -77,12 +117,17 @@ class Policies:
             return int(await self._number(keys=[keys.POLICY_NUMBERS, keys.POLICY_COUNTER], args=[run_id]))
 
     async def register(self, version: PolicyVersion) -> None:
-        """Enter a sealed version; again with the same digest is no change."""
+        """Enter a sealed version; again with the same digest is no change, whatever became of it.
+
+        Raises VersionExists when the number has other weights that were active or rejected.
+        """
         with available():
-            await self._redis.hset(keys.POLICIES, str(version.number), version.model_dump_json())
-            counter = int(await self._redis.get(keys.POLICY_COUNTER) or 0)
-            if counter < version.number:
-                await self._redis.set(keys.POLICY_COUNTER, version.number)
+            verdict = await self._register(
+                keys=[keys.POLICIES, keys.POLICY_COUNTER, keys.FEED],
+                args=[version.number, version.model_dump_json(), version.sha256],
+            )
+        if verdict == "exists":
+            raise VersionExists(f"version {version.number} is registered with other weights")
 
     async def get(self, number: int) -> PolicyVersion | None:
         with available():
@@ -108,29 +153,21 @@ class Policies:
         return [Activation.model_validate_json(text) for text in texts]
 
     async def previous(self) -> PolicyVersion | None:
-        """The version that a rollback returns to: the one active before, unless it was taken back itself."""
-        active = await self.active()
-        if active is None:
-            return None
+        """The version that a rollback returns to: the last one that was active and was not taken back."""
+        good = {version.number: version for version in await self.versions() if version.state == "retired"}
         for activation in await self.timeline():
-            if activation.number == active.number and activation.previous is not None:
-                candidate = await self.get(activation.previous)
-                if candidate is not None and candidate.state not in ("rejected", "rolled_back"):
-                    return candidate
+            if activation.number in good:
+                return good[activation.number]
         return None
 
     async def set_state(self, number: int, state: PolicyState, reason: str | None = None) -> None:
-        """Change a version's state; the feed says so."""
-        version = await self.get(number)
-        if version is None:
-            raise KeyError(f"there is no version {number}")
-        changed = version.model_copy(update={"state": state, "reason": reason}).model_dump_json()
-        with available():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(keys.POLICIES, str(number), changed)
-                entry = {"event": "policy", "data": changed}
-                pipe.xadd(keys.FEED, entry, maxlen=2000, approximate=True)
-                await pipe.execute()
+        """Change a version's state; the feed says so. Raises KeyError for an unknown number."""
+        while True:
+            text, version = await self._known(number)
+            args = _replacement(text, version, state, reason)
+            with available():
+                if await self._set_state(keys=[keys.POLICIES, keys.FEED], args=args) == "ok":
+                    return
 
     async def activate(
         self,
@@ -143,31 +180,28 @@ class Policies:
     ) -> Activation:
         """Move the pointer from `expected` to `number`; the version that was active becomes `left_as`.
 
+        First in Redis, which decides, then the file `policies/ACTIVE`, which an engine reads when it starts.
         Raises PointerMoved when the active version is not `expected`, KeyError for an unknown number.
         """
-        version = await self.get(number)
-        if version is None:
-            raise KeyError(f"there is no version {number}")
-        old = await self.get(expected) if expected is not None else None
-        at = now()
-        activation = Activation(number=number, previous=expected, actor=actor, reason=reason, at=at)
-        left = old.model_copy(update={"state": left_as, "reason": reason}) if old else None
-        entered = version.model_copy(update={"state": "active", "reason": None})
-        with available():
-            verdict = await self._activate(
-                keys=[keys.POLICIES, keys.POLICY_ACTIVE, keys.POLICY_TIMELINE, keys.FEED],
-                args=[
-                    number,
-                    "" if expected is None else expected,
-                    activation.model_dump_json(),
-                    entered.model_dump_json(),
-                    old.number if old else "",
-                    left.model_dump_json() if left else "",
-                ],
+        if number == expected:
+            raise PointerMoved(f"v{number} is active already")
+        verdict = "changed"
+        while verdict == "changed":
+            activation = Activation(number=number, previous=expected, actor=actor, reason=reason, at=now())
+            text, entering = await self._known(number)
+            args = _replacement(text, entering, "active", None)
+            if expected is not None:
+                args += _replacement(*await self._known(expected), left_as, reason)
+            with available():
+                verdict = await self._activate(
+                    keys=[keys.POLICIES, keys.FEED, keys.POLICY_ACTIVE, keys.POLICY_TIMELINE],
+                    args=["" if expected is None else expected, activation.model_dump_json(), *args],
+                )
+        if verdict == "moved":
+            raise PointerMoved(
+                f"the active version is not {f'v{expected}' if expected else 'unset'} any more"
             )
-        if verdict != "ok":
-            raise PointerMoved(f"active is {verdict}, not {expected}")
-        await asyncio.to_thread(write_pointer, self._volume, version.folder)
+        await self._point(entering)
         return activation
 
     async def rollback(self, actor: str, reason: str) -> Activation:
@@ -181,74 +215,76 @@ class Policies:
 
     async def report_serving(self, server_id: str, number: int) -> None:
         """Say which version this server gives to new answers; repeat within 15 s."""
-        with available():
-            await self._redis.set(keys.serving(server_id), number, ex=REPORT_TTL_S)
+        await self._report(keys.serving(server_id), server_id, str(number))
 
     async def serving(self) -> dict[str, int]:
         """Server id -> version that it gives to new answers."""
-        prefix = keys.serving("")
-        with available():
-            names = [key async for key in self._redis.scan_iter(match=prefix + "*")]
-            values = await self._redis.mget(names) if names else []
-        return {
-            name.removeprefix(prefix): int(value) for name, value in zip(names, values, strict=True) if value
-        }
+        return {server: int(number) for server, number in (await self._reports(keys.serving)).items()}
 
     async def report_engines(self, server_id: str, statuses: list[EngineStatus]) -> None:
+        """Say how the engines are; repeat within 15 s."""
         data = json.dumps([status.model_dump(mode="json") for status in statuses])
-        with available():
-            await self._redis.set(keys.engines(server_id), data, ex=REPORT_TTL_S)
+        await self._report(keys.engines(server_id), server_id, data)
 
     async def engines(self) -> list[EngineStatus]:
-        """The engines as the servers see them, each engine once."""
+        """The engines as the servers saw them last, each engine once."""
+        reports = (await self._reports(keys.engines)).values()
+        seen = [EngineStatus.model_validate(row) for text in reports for row in json.loads(text)]
+        newest = {status.name: status for status in sorted(seen, key=lambda status: status.seen_at)}
+        return [newest[name] for name in sorted(newest)]
+
+    def lock(self, name: str, ttl_s: float = 10) -> AbstractAsyncContextManager[None]:
+        """Hold a named lock while the body runs. Raises LockHeld when it is taken, or was lost meanwhile."""
+        return hold(self._redis, name, ttl_s)
+
+    async def _known(self, number: int) -> tuple[str, PolicyVersion]:
+        """The version as it is stored, and as a record."""
         with available():
-            names = [key async for key in self._redis.scan_iter(match=keys.engines("*"))]
-            texts = await self._redis.mget(names) if names else []
-        found: dict[str, EngineStatus] = {}
-        for text in filter(None, texts):
-            for row in json.loads(text):
-                status = EngineStatus.model_validate(row)
-                found[status.name] = status
-        return sorted(found.values(), key=lambda status: status.name)
+            text = await self._redis.hget(keys.POLICIES, str(number))
+        if text is None:
+            raise KeyError(f"there is no version {number}")
+        return text, PolicyVersion.model_validate_json(text)
 
-    @asynccontextmanager
-    async def lock(self, name: str, ttl_s: float = 10) -> AsyncIterator[None]:
-        """Hold a named lock, renewed in the background. Raises LockHeld at once when it is taken."""
-        token = secrets.token_hex(8)
-        key, ttl_ms = keys.lock(name), int(ttl_s * 1000)
+    async def _point(self, version: PolicyVersion) -> None:
+        """Write the file; again when another activation came in between, so that the last one stays."""
+        while True:
+            await asyncio.to_thread(write_pointer, self._volume, version.folder)
+            active = await self.active()
+            if active is None or active.number == version.number:
+                return
+            version = active
+
+    async def _report(self, key: str, server_id: str, value: str) -> None:
         with available():
-            if not await self._redis.set(key, token, nx=True, px=ttl_ms):
-                raise LockHeld(name)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.sadd(keys.SERVERS, server_id)
+                pipe.set(key, value, ex=REPORT_TTL_S)
+                await pipe.execute()
 
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(ttl_s / 3)
-                with suppress(Exception):  # Redis away: the lock runs out by itself and is taken anew
-                    await self._renew_lock(keys=[key], args=[token, ttl_ms])
+    async def _reports(self, key: Callable[[str], str]) -> dict[str, str]:
+        """Server id -> what it reported within the last 15 s."""
+        with available():
+            servers = sorted(await self._redis.smembers(keys.SERVERS))
+            values = await self._redis.mget([key(server) for server in servers]) if servers else []
+        return {server: value for server, value in zip(servers, values, strict=True) if value}
 
-        renewal = asyncio.create_task(renew())
-        try:
-            yield
-        finally:
-            renewal.cancel()
-            with suppress(Exception):
-                await self._drop_lock(keys=[key], args=[token])
+
+def _replacement(text: str, version: PolicyVersion, state: PolicyState, reason: str | None) -> list[str]:
+    changed = version.model_copy(update={"state": state, "reason": reason})
+    return [str(version.number), text, changed.model_dump_json()]
 
 
 def write_pointer(volume: Path, folder: str) -> None:
     """Make `policies/ACTIVE` name this folder: an engine that starts loads it."""
     target = volume / "policies" / "ACTIVE"
+    target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".tmp-{secrets.token_hex(6)}")
     with open(aside, "w") as file:
         file.write(folder + "\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, target)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_folder(target.parent)
 
 
 def read_pointer(volume: Path) -> Path | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SECTIONS = ("sampling", "duel", "engine", "schedule", "release", "reward", "rollout", "ppo", "gate")
@@ -22,17 +24,22 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="HEED_", frozen=True, extra="ignore")
 
-    data: Path = Path.home() / ".local" / "share" / "heed"
+    data: Path = Field(default_factory=lambda: Path.home() / ".local" / "share" / "heed")
     """Folder of everything Heed writes (the volume)."""
     redis_url: str = ""
     """Redis, `unix:///path?db=0` or `redis://host:port/0`; empty: the server that `make up` starts."""
     config: Path = BUNDLED_CONFIG
     """The TOML file that says how: sampling, schedule, training."""
 
+    @field_validator("data", "config")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
     @property
     def redis(self) -> str:
         """The URL to connect to."""
-        return self.redis_url or f"unix://{self.data / 'run' / 'redis.sock'}?db=0"
+        return self.redis_url or f"unix://{quote(str(self.data / 'run' / 'redis.sock'))}?db=0"
 
 
 def read_sections(path: Path) -> dict[str, dict[str, Any]]:

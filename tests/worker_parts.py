@@ -134,7 +134,9 @@ class Platform:
 
     async def serve(self, behind: str | None = None) -> None:
         """Two servers that serve what is active; the one named `behind` stays on version 1."""
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        while not task.cancelling():  # `wait_for` inside the client can swallow a cancel in Python 3.11
             with suppress(Exception):  # Redis away: real servers go on too
                 active = await self.policies.active()
                 for server in ("server-1", "server-2"):

@@ -52,7 +52,7 @@ def load_policy(folder: Path, device: torch.device | str = "cpu") -> PreTrainedM
     Raises:
         ModelError: the folder holds no causal language model.
     """
-    model = _load(AutoModelForCausalLM, folder, dtype=torch.float32)
+    model = _load(AutoModelForCausalLM, folder)
     model.config.use_cache = False
     return nn.Module.to(model, device)
 
@@ -120,7 +120,7 @@ def load_reward_model(folder: Path, device: torch.device | str = "cpu") -> Rewar
     """
     if read_config(folder).get("architectures", [""])[0].endswith("ForCausalLM"):
         raise ModelError(f"{folder} is a policy, not a reward model. Give a folder that `reward` wrote.")
-    model = _load(AutoModelForSequenceClassification, folder, dtype=torch.float32)
+    model = _load(AutoModelForSequenceClassification, folder)
     if model.config.num_labels != 1:
         raise ModelError(f"{folder}: num_labels is {model.config.num_labels}, a reward model has 1.")
     return RewardModel(model).to(device)
@@ -145,7 +145,9 @@ def reward_model_from_policy(
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     config.num_labels = 1
     config.pad_token_id = pad_token_id
-    model = _load(AutoModelForSequenceClassification, folder, config=config, dtype=torch.float32)
+    model = _load(
+        AutoModelForSequenceClassification, folder, new=("score.weight", "score.bias"), config=config
+    )
     reward_model = RewardModel(model)
     weight = reward_model.head.weight
     deviation = 1.0 / math.sqrt(weight.shape[1] + 1)
@@ -265,12 +267,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _load(kind: Any, folder: Path, **options: Any) -> PreTrainedModel:
+def _load(kind: Any, folder: Path, *, new: tuple[str, ...] = (), **options: Any) -> PreTrainedModel:
+    """Loads a model, refusing one with weights missing: transformers would make them up and go on.
+
+    Args:
+        new: weights that may be missing, because the caller fills them in.
+    """
     read_config(folder)
     try:
-        model = kind.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
+        model, info = kind.from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder} cannot be loaded: {error}") from error
+    if missing := sorted(set(info["missing_keys"]) - set(new)):
+        raise ModelError(f"{folder} lacks the weights {', '.join(missing[:5])}. Make the folder again.")
     assert isinstance(model, PreTrainedModel)
     model.train(False)
     return model

@@ -98,20 +98,19 @@ class VllmSampler:
         """One answer to each prompt. The same seed draws the same answers."""
         from vllm import SamplingParams
 
-        def parameters(index: int) -> Any:
-            return SamplingParams(
-                max_tokens=max_new_tokens or self._config.max_new_tokens,
-                temperature=0.0 if greedy else self._config.temperature,
-                seed=None if greedy else seed * 100_003 + index,
-                logprobs=0,
-                detokenize=False,
-            )
-
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
-            [parameters(index) for index in range(len(prompts))],
-            use_tqdm=False,
+        parameters = SamplingParams(
+            max_tokens=max_new_tokens or self._config.max_new_tokens,
+            temperature=0.0 if greedy else self._config.temperature,
+            logprobs=0,
+            detokenize=False,
         )
+        # The engine draws from torch's generator, which is ours too. A seed per request would end vLLM 0.32 on
+        # CPU ("CPU Generator does not use offset") as soon as a prompt is prefilled in two chunks.
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            outputs = self._llm.generate(
+                [{"prompt_token_ids": prompt} for prompt in prompts], parameters, use_tqdm=False
+            )
         return [_from_vllm(prompt, out.outputs[0]) for prompt, out in zip(prompts, outputs, strict=True)]
 
 

@@ -69,7 +69,8 @@ def celery_config() -> dict[str, Any]:
         "broker_connection_max_retries": None,
         # True would kill a training when Redis is away for a moment.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "worker_soft_shutdown_timeout": 30,
+        # A tick ends in that time, a training never does: it goes on elsewhere from its checkpoint.
+        "worker_soft_shutdown_timeout": 5,
         "worker_enable_remote_control": True,
         "worker_hijack_root_logger": False,
         "beat_scheduler": "redbeat.RedBeatScheduler",

@@ -94,10 +94,14 @@ class Lease:
             self._stopped.set()
 
     async def _renew_for_ever(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         while True:
             try:
                 await self._renew()
             except StoreUnavailable as error:
                 self.redis_errors += 1
                 logger.warning("lease of %s not renewed: %s", self.claim.run_id, error)
+            if task.cancelling():
+                return  # the client waits with `wait_for`, which in Python 3.11 can swallow a cancel
             await asyncio.sleep(self.claim.lease_s / 3)

@@ -68,7 +68,7 @@ Stop = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class CompletionIn(BaseModel):
-    """Unknown fields are ignored, as OpenAI's clients expect; wrong types and what Heed cannot do are refused."""
+    """Unknown fields are ignored, as clients expect; wrong types and what Heed cannot do are refused."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -111,7 +111,7 @@ class CompletionIn(BaseModel):
 class Said(NamedTuple):
     """A piece of one choice, and the version that it comes from."""
 
-    index: int
+    choice: int
     delta: Delta
     version: int
 
@@ -251,7 +251,7 @@ async def _frames(
     async with aclosing(said):
         try:
             while item is not None:
-                index, delta = item.index, item.delta
+                index, delta = item.choice, item.delta
                 if index not in opened:
                     opened.add(index)
                     yield chunk(index, {"role": "assistant", "content": ""})

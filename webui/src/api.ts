@@ -98,8 +98,7 @@ export const api = {
   answerAgain: (id: string, parent_id: string, mode: Mode) =>
     call<Turn>("POST", at`conversations/${id}/answers`, { parent_id, mode }),
   stop: (answerId: string) => call<void>("POST", at`answers/${answerId}/stop`),
-  vote: (vote: VoteIn, key: string) =>
-    call<VoteCounted>("POST", at`votes`, vote, { "Idempotency-Key": key }),
+  vote: (vote: VoteIn, key: string) => call<VoteCounted>("POST", at`votes`, vote, { "Idempotency-Key": key }),
 
   status: () => call<Status>("GET", at`status`),
   runs: () => call<Items<Run>>("GET", at`runs`),

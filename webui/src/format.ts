@@ -8,15 +8,19 @@ export function formatTime(at: string | number | Date, language: Language, now =
   const date = new Date(at);
   const today = date.toDateString() === now.toDateString();
   const day: Intl.DateTimeFormatOptions = today ? {} : { day: "numeric", month: "short" };
-  return new Intl.DateTimeFormat(locale(language), { ...day, hour: "2-digit", minute: "2-digit" }).format(date);
+  return new Intl.DateTimeFormat(locale(language), { ...day, hour: "2-digit", minute: "2-digit" }).format(
+    date,
+  );
 }
 
-/** "8 s", "3 min 20 s", "2 h 5 min". */
+/** "8s", "3m 20s", "2h 5m". */
 export function formatDuration(ms: number, language: Language): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
   const unit = (value: number, name: "hour" | "minute" | "second") =>
-    new Intl.NumberFormat(locale(language), { style: "unit", unit: name, unitDisplay: "short" }).format(value);
+    new Intl.NumberFormat(locale(language), { style: "unit", unit: name, unitDisplay: "narrow" }).format(
+      value,
+    );
   if (h > 0) return [unit(h, "hour"), m > 0 ? unit(m, "minute") : ""].join(" ").trim();
   if (m > 0) return [unit(m, "minute"), s > 0 ? unit(s, "second") : ""].join(" ").trim();
   return unit(s, "second");
@@ -26,6 +30,9 @@ export function formatDuration(ms: number, language: Language): string {
 export function formatNumber(value: number, language: Language): string {
   const size = Math.abs(value);
   const notation = size !== 0 && (size >= 1e6 || size < 1e-3) ? "scientific" : "standard";
-  const digits = Number.isInteger(value) && notation === "standard" ? {} : { maximumSignificantDigits: size >= 1000 ? 4 : 3 };
+  const digits =
+    Number.isInteger(value) && notation === "standard"
+      ? {}
+      : { maximumSignificantDigits: size >= 1000 ? 4 : 3 };
   return new Intl.NumberFormat(locale(language), { notation, ...digits }).format(value);
 }

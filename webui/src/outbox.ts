@@ -33,7 +33,9 @@ export class Outbox {
     private readonly send: Send,
     private readonly later: Later = (work, ms) => setTimeout(work, ms),
     private readonly newKey: () => string = () =>
-      Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join(""),
+      Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+        byte.toString(16).padStart(2, "0"),
+      ).join(""),
   ) {
     this.entries = this.read();
     for (const { vote } of this.entries) this.known.set(targetOf(vote), { state: "sending", vote, tries: 0 });

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from trainer.data import load_tokenizer, pad_right, spare_token_id
 from trainer.errors import ModelError
@@ -42,7 +42,10 @@ def test_a_saved_policy_keeps_its_weights_and_names_its_head(tiny_policy: Path, 
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
     torch.testing.assert_close(weights["lm_head.weight"], weights["model.embed_tokens.weight"])
     torch.testing.assert_close(
-        load_policy(out).get_input_embeddings().weight, policy.get_input_embeddings().weight, atol=0.01, rtol=0.01
+        load_policy(out).get_input_embeddings().weight,
+        policy.get_input_embeddings().weight,
+        atol=0.01,
+        rtol=0.01,
     )
     assert load_tokenizer(out).chat_template == load_tokenizer(tiny_policy).chat_template
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in tiny_policy.iterdir())
@@ -71,7 +74,7 @@ def test_the_head_starts_small_and_is_the_same_for_the_same_seed(tiny_policy: Pa
 
     torch.testing.assert_close(first.head.weight, second.head.weight)
     # 64 draws of N(0, 1/65): the deviation is 0.124 give or take 0.011.
-    assert 0.09 < float(first.head.weight.std()) < 0.16
+    assert 0.09 < float(first.head.weight.detach().std()) < 0.16
     assert first.head.bias is None
 
 
@@ -119,6 +122,22 @@ def test_a_policy_is_not_taken_for_a_reward_model(tiny_policy: Path, tmp_path: P
         load_reward_model(tiny_policy)
     with pytest.raises(ModelError, match=r"config\.json is missing"):
         load_policy(tmp_path)
+
+
+def test_weights_that_are_missing_are_never_made_up(
+    reward_model: RewardModel, tiny_policy: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rm"
+    folder.mkdir()
+    save_reward_model(reward_model, folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: weights[name] for name in weights if name != "score.weight"}, folder / "model.safetensors"
+    )
+
+    with pytest.raises(ModelError, match=r"lacks the weights score\.weight"):
+        load_reward_model(folder)
+
     broken = tmp_path / "broken"
     shutil.copytree(tiny_policy, broken)
     (broken / "model.safetensors").unlink()

@@ -122,8 +122,9 @@ async def test_a_new_attempt_skips_what_is_done_and_resumes_ppo(heed: Platform) 
     run = await queued(heed)
     dying = asyncio.create_task(recipe.retrain(run.id, heed.settings))
     await until(lambda: _has(heed, run, "ppo/checkpoints/step-1"))
-    dying.cancel()  # the worker's death, as far as this process can play it
-    await asyncio.gather(dying, return_exceptions=True)
+    while not dying.done():  # the worker's death, as far as this process can play it
+        dying.cancel()
+        await asyncio.sleep(0.5)
     run = await attempt(heed, run)
     assert (run.state, run.attempt, run.version) == ("succeeded", 2, 2)
     assert [len(heed.calls(stage)) for stage in ("seeds", "reward", "ppo", "gate")] == [1, 1, 2, 1]

@@ -6,12 +6,11 @@ import { CodeBlock } from "./code";
 import { decodeEntities, safeHref } from "./links";
 
 /** The whole text. A block whose source did not change is not rendered again while the text streams. */
-export function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
+export default function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
   const blocks = lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
   return (
     <div className={`prose ${streaming ? "is-streaming" : ""}`}>
       {blocks.map((token, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: blocks only ever grow at the end
         <Block key={index} token={token} open={streaming && index === blocks.length - 1} />
       ))}
     </div>
@@ -64,15 +63,14 @@ function block(token: Token, open: boolean, key?: Key): ReactNode {
 const blocksOf = (tokens: Token[]) => tokens.map((token, index) => block(token, false, index));
 
 function Heading({ token }: { token: Tokens.Heading }) {
-  // The page's own headings are h1 and h2, so a model's begin below them.
-  const level = Math.min(6, token.depth + 2);
-  const Tag = `h${level}` as "h3" | "h4" | "h5" | "h6";
+  // The page's own headings go down to h3, so a model's begin below them.
+  const level = Math.min(6, token.depth + 3);
+  const Tag = `h${level}` as "h4" | "h5" | "h6";
   return <Tag>{inlines(token.tokens)}</Tag>;
 }
 
 function List({ token }: { token: Tokens.List }) {
   const items = token.items.map((item, index) => (
-    // biome-ignore lint/suspicious/noArrayIndexKey: items only ever grow at the end
     <li key={index}>
       {item.task ? (item.checked ? "☑ " : "☐ ") : null}
       {blocksOf(item.tokens)}
@@ -83,13 +81,11 @@ function List({ token }: { token: Tokens.List }) {
 
 function Table({ token }: { token: Tokens.Table }) {
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a wide table is scrolled with the keyboard too
     <div className="table-wrap" tabIndex={0}>
       <table>
         <thead>
           <tr>
             {token.header.map((cell, index) => (
-              // biome-ignore lint/suspicious/noArrayIndexKey: columns do not move
               <th key={index} scope="col">
                 {inlines(cell.tokens)}
               </th>
@@ -98,10 +94,8 @@ function Table({ token }: { token: Tokens.Table }) {
         </thead>
         <tbody>
           {token.rows.map((row, index) => (
-            // biome-ignore lint/suspicious/noArrayIndexKey: rows only ever grow at the end
             <tr key={index}>
               {row.map((cell, column) => (
-                // biome-ignore lint/suspicious/noArrayIndexKey: columns do not move
                 <td key={column}>{inlines(cell.tokens)}</td>
               ))}
             </tr>

@@ -9,7 +9,6 @@ function spans(list: Span[]): ReactNode[] {
     typeof span === "string" ? (
       span
     ) : (
-      // biome-ignore lint/suspicious/noArrayIndexKey: the code is complete and does not change
       <span key={index} className={span.scope ? `code-${span.scope.split(".")[0]}` : undefined}>
         {spans(span.children)}
       </span>
@@ -36,12 +35,14 @@ export function CodeBlock({ code, language, open }: { code: string; language: st
     };
   }, [code, language, open]);
   return (
-    <figure className="overflow-hidden rounded-lg border border-line bg-sunken" aria-label={texts.chat.code(language)}>
+    <figure
+      className="overflow-hidden rounded-lg border border-line bg-sunken"
+      aria-label={texts.chat.code(language)}
+    >
       <figcaption className="flex items-center justify-between border-b border-line py-0.5 pr-1 pl-3 text-[0.82rem] text-muted">
         <span className="font-mono">{language || "text"}</span>
         <CopyButton text={code} label={texts.chat.copyCode} />
       </figcaption>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: wide code is scrolled with the keyboard too */}
       <pre className="overflow-x-auto p-3 font-mono text-[0.87rem] leading-relaxed" tabIndex={0}>
         <code>{coloured?.code === code ? spans(coloured.spans) : code}</code>
       </pre>

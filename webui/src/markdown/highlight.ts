@@ -13,7 +13,17 @@ import xml from "highlight.js/lib/languages/xml";
 import yaml from "highlight.js/lib/languages/yaml";
 
 for (const [name, grammar] of Object.entries({
-  bash, c, css, javascript, json, python, rust, sql, typescript, xml, yaml,
+  bash,
+  c,
+  css,
+  javascript,
+  json,
+  python,
+  rust,
+  sql,
+  typescript,
+  xml,
+  yaml,
 }))
   hljs.registerLanguage(name, grammar);
 

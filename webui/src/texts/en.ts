@@ -32,7 +32,8 @@ export const en = {
   },
   /** By the last part of the server's problem type; what is not here is said in the server's own words. */
   problems: {
-    engine_unavailable: "The model is not available right now. Your message is kept; try again in a few seconds.",
+    engine_unavailable:
+      "The model is not available right now. Your message is kept; try again in a few seconds.",
     too_busy: "Too many answers are under way. Wait for one to end, then try again.",
     store_unavailable: "The store is away for a moment and nothing was changed. Try again in a few seconds.",
     already_voted: "This duel was decided already.",
@@ -189,6 +190,13 @@ export const en = {
       engine: (name: string, state: string, inFlight: number) =>
         inFlight > 0 ? `${name}: ${state}, ${inFlight} answers under way` : `${name}: ${state}`,
     },
+    engineStates: {
+      starting: "starting",
+      ready: "ready",
+      loading: "loading a version",
+      down: "not reachable",
+      failed: "failed",
+    },
     actions: {
       train: "Train now",
       trainBusy: "A training is open already",
@@ -303,7 +311,7 @@ export const en = {
         `${name} over ${steps} steps: from ${first} to ${last}, lowest ${low}, highest ${high}`,
       names: {
         reward_mean: "Reward",
-        ref_kl: "KL from the reference",
+        ref_kl: "KL to the reference",
         response_length_mean: "Response length",
         perplexity: "Perplexity",
         entropy: "Entropy",
@@ -316,10 +324,10 @@ export const en = {
       },
       units: {
         reward_mean: "score",
-        ref_kl: "nats per answer",
+        ref_kl: "nats",
         response_length_mean: "tokens",
         perplexity: "",
-        entropy: "nats per token",
+        entropy: "nats",
         policy_loss: "",
         value_loss: "",
         explained_variance: "share",

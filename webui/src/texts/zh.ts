@@ -90,7 +90,11 @@ export const zh: Texts = {
   chat: {
     emptyTitle: "问点什么",
     emptyLead: "你会得到两个回答。选出更好的一个，模型会从中学习。",
-    ideas: ["向十岁的孩子解释天空为什么是蓝色的。", "写一条简短友好的逾期账单提醒。", "租房之前我应该问哪三个问题？"],
+    ideas: [
+      "向十岁的孩子解释天空为什么是蓝色的。",
+      "写一条简短友好的逾期账单提醒。",
+      "租房之前我应该问哪三个问题？",
+    ],
     you: "你",
     composer: "你的消息",
     placeholder: "输入消息",
@@ -155,7 +159,9 @@ export const zh: Texts = {
     saving: "正在保存你的投票",
     kept: "服务器暂时不可用。你的投票已保留，会再次发送。",
     counted: (pending, of) =>
-      pending >= of ? `已计入，${pending} 票等待中：即将开始下一次训练` : `已计入，距下一次训练 ${pending} / ${of}`,
+      pending >= of
+        ? `已计入，${pending} 票等待中：即将开始下一次训练`
+        : `已计入，距下一次训练 ${pending} / ${of}`,
     thumbSaved: "已保存",
     refused: "你的投票没有计入。",
   },
@@ -182,6 +188,13 @@ export const zh: Texts = {
       serving: (n) => `提供 v${n}`,
       engine: (name, state, inFlight) =>
         inFlight > 0 ? `${name}：${state}，${inFlight} 个回答进行中` : `${name}：${state}`,
+    },
+    engineStates: {
+      starting: "启动中",
+      ready: "就绪",
+      loading: "加载版本中",
+      down: "无法连接",
+      failed: "失败",
     },
     actions: {
       train: "立即训练",
@@ -297,10 +310,10 @@ export const zh: Texts = {
       },
       units: {
         reward_mean: "分",
-        ref_kl: "nat / 回答",
+        ref_kl: "nat",
         response_length_mean: "词元",
         perplexity: "",
-        entropy: "nat / 词元",
+        entropy: "nat",
         policy_loss: "",
         value_loss: "",
         explained_variance: "比例",

@@ -13,7 +13,13 @@ export function CopyButton({ text, label }: { text: string; label: string }) {
   }, [copied]);
   const copy = () => navigator.clipboard?.writeText(text).then(() => setCopied(true));
   return (
-    <button type="button" className="icon-btn" onClick={copy} aria-label={copied ? texts.common.copied : label} title={label}>
+    <button
+      type="button"
+      className="icon-btn"
+      onClick={copy}
+      aria-label={copied ? texts.common.copied : label}
+      title={label}
+    >
       <Icon name={copied ? "check" : "copy"} className="size-4" />
     </button>
   );

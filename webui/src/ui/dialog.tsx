@@ -32,7 +32,12 @@ export function Dialog({ title, onClose, children }: Props) {
         <h2 id={heading} className="text-[1.15rem] font-semibold">
           {title}
         </h2>
-        <button type="button" className="icon-btn -mt-1 -mr-1" onClick={onClose} aria-label={texts.common.close}>
+        <button
+          type="button"
+          className="icon-btn -mt-1 -mr-1"
+          onClick={onClose}
+          aria-label={texts.common.close}
+        >
           <Icon name="close" />
         </button>
       </div>

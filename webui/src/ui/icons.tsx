@@ -50,8 +50,14 @@ export function Mark({ className = "size-6" }: { className?: string }) {
   return (
     <svg viewBox="0 0 32 32" className={className} aria-hidden="true">
       <rect width="32" height="32" rx="8" fill="var(--accent)" />
-      <path d="M9 8v16M9 16h14M23 8v16" stroke="var(--on-accent)" strokeWidth="3.4" strokeLinecap="round" fill="none" />
-      <circle cx="16" cy="16" r="3.6" fill="var(--turn)" stroke="var(--accent)" strokeWidth="1.6" />
+      <path
+        d="M9 8v16M9 16h14M23 8v16"
+        stroke="var(--on-accent)"
+        strokeWidth="3.4"
+        strokeLinecap="round"
+        fill="none"
+      />
+      <circle cx="16" cy="16" r="4.2" fill="#f4b740" stroke="var(--accent)" strokeWidth="1.4" />
     </svg>
   );
 }

@@ -12,13 +12,19 @@ export function problemText(error: unknown, texts: Texts): string {
   if (known) return known;
   if (!error.detail) return texts.problem.other(error.status);
   const sentence = (text: string) => text.charAt(0).toUpperCase() + text.slice(1).replace(/\.?$/, ".");
-  return [error.detail, error.remedy].filter((part): part is string => !!part).map(sentence).join(" ");
+  return [error.detail, error.remedy]
+    .filter((part): part is string => !!part)
+    .map(sentence)
+    .join(" ");
 }
 
 export function ProblemLine({ error, retry }: { error: unknown; retry?: () => void }) {
   const texts = useTexts();
   return (
-    <div role="alert" className="flex flex-wrap items-center gap-x-3 gap-y-1.5 rounded-lg bg-bad-soft px-3 py-2 text-bad">
+    <div
+      role="alert"
+      className="flex flex-wrap items-center gap-x-3 gap-y-1.5 rounded-lg bg-bad-soft px-3 py-2 text-bad"
+    >
       <Icon name="warn" className="size-4.5" />
       <span className="min-w-0 flex-1 basis-48">{problemText(error, texts)}</span>
       {retry && (
@@ -46,7 +52,6 @@ export function Loading({ lines = 3 }: { lines?: number }) {
     <div role="status" className="flex w-full flex-col gap-3 p-4">
       <span className="sr-only">{texts.common.loading}</span>
       {Array.from({ length: lines }, (_, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: grey lines are all alike
         <div key={index} className={`waiting-line ${["w-11/12", "w-3/4", "w-1/2"][index % 3]}`} />
       ))}
     </div>

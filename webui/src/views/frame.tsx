@@ -137,7 +137,13 @@ function Foot({ me, admin }: { me: Me; admin: boolean }) {
         <span className="truncate text-[0.9rem] text-muted" title={texts.frame.signedInAs(me.name)}>
           {me.name}
         </span>
-        <button type="button" className="icon-btn" onClick={signOut} aria-label={texts.frame.signOut} title={texts.frame.signOut}>
+        <button
+          type="button"
+          className="icon-btn"
+          onClick={signOut}
+          aria-label={texts.frame.signOut}
+          title={texts.frame.signOut}
+        >
           <Icon name="out" className="size-4.5" />
         </button>
       </div>

@@ -1,16 +1,26 @@
 /** One answer: its text as it comes, how it ended, and what can be done with it. */
+import { lazy, Suspense } from "react";
 import type { Answer } from "../../api";
 import type { ShownTurn } from "../../branch";
 import { useLiveAnswer } from "../../live";
-import { Markdown } from "../../markdown/blocks";
 import { outbox, useSending } from "../../outbox";
 import { useTexts } from "../../texts";
 import { CopyButton } from "../../ui/copy";
 import { Icon } from "../../ui/icons";
 import { Pager, RetryButton, type TurnActions } from "./turn";
 
+// A first visit shows no answer yet, so the markdown code comes after the page; it is asked for at once.
+// When it cannot be had (an old tab after an update) the text stands as it was written.
+const Plain = ({ text }: { text: string; streaming: boolean }) => (
+  <div className="prose whitespace-pre-wrap">{text}</div>
+);
+const markdown = import("../../markdown/blocks").catch(() => ({ default: Plain }));
+const Markdown = lazy(() => markdown);
+
 /** What is known this moment: while it streams the events are ahead of what was fetched. */
-export function useAnswerNow(answer: Answer | undefined): Pick<Answer, "text" | "state" | "finish_reason" | "error"> {
+export function useAnswerNow(
+  answer: Answer | undefined,
+): Pick<Answer, "text" | "state" | "finish_reason" | "error"> {
   const live = useLiveAnswer(answer?.stream ?? null, answer?.id ?? "");
   if (!answer) return { text: "", state: "failed", finish_reason: null, error: null };
   return answer.state === "streaming" && live ? live : answer;
@@ -33,7 +43,11 @@ export function AnswerBody({ now, veiled = false }: { now: AnswerNow; veiled?: b
     );
   return (
     <>
-      {now.text && <Markdown text={now.text} streaming={streaming} />}
+      {now.text && (
+        <Suspense fallback={<Plain text={now.text} streaming={streaming} />}>
+          <Markdown text={now.text} streaming={streaming} />
+        </Suspense>
+      )}
       <Ending now={now} />
     </>
   );
@@ -95,7 +109,9 @@ export function SingleAnswer({ answer, turn, isLast, actions }: Props) {
           )}
           <Pager turn={turn} actions={actions} />
           {answer.policy_version !== null && (
-            <span className="ml-1 text-[0.82rem] text-muted">{texts.common.version(answer.policy_version)}</span>
+            <span className="ml-1 text-[0.82rem] text-muted">
+              {texts.common.version(answer.policy_version)}
+            </span>
           )}
         </div>
       )}

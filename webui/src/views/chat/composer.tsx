@@ -91,7 +91,10 @@ export function Composer({ id, onSend, onStop, sending, streaming, blocked, mode
             ))}
           </select>
         </label>
-        <span role="status" className="flex-1 truncate text-right text-[0.85rem] text-muted max-[760px]:hidden">
+        <span
+          role="status"
+          className="flex-1 truncate text-right text-[0.85rem] text-muted max-[760px]:hidden"
+        >
           {reminded ? (
             <span className="text-turn">{texts.chat.voteFirst}</span>
           ) : streaming ? (
@@ -102,11 +105,23 @@ export function Composer({ id, onSend, onStop, sending, streaming, blocked, mode
         </span>
         <span className="min-[761px]:hidden flex-1" />
         {streaming ? (
-          <button type="button" className="btn size-9 px-0" onClick={onStop} aria-label={texts.chat.stop} title={texts.chat.stop}>
+          <button
+            type="button"
+            className="btn size-9 px-0"
+            onClick={onStop}
+            aria-label={texts.chat.stop}
+            title={texts.chat.stop}
+          >
             <Icon name="stop" className="size-4.5" />
           </button>
         ) : (
-          <button type="submit" className="btn btn-main size-9 px-0" disabled={!ready} aria-label={texts.chat.send} title={texts.chat.send}>
+          <button
+            type="submit"
+            className="btn btn-main size-9 px-0"
+            disabled={!ready}
+            aria-label={texts.chat.send}
+            title={texts.chat.send}
+          >
             <Icon name="send" className="size-4.5" />
           </button>
         )}

@@ -29,6 +29,7 @@ export function DuelCards({ attempt, duel, turn, isLast, actions }: Props) {
   ] as const;
   const now = [useAnswerNow(sides[0]), useAnswerNow(sides[1])] as const;
   const choice = useChoice(duel);
+  const decided = choice === "a" || choice === "b";
   const [tab, setTab] = useState<1 | 2>(1);
   const [visited, setVisited] = useState(false);
   const { seenBoth } = actions;
@@ -56,7 +57,11 @@ export function DuelCards({ attempt, duel, turn, isLast, actions }: Props) {
     />
   );
   return (
-    <div className="mx-auto flex w-full max-w-300 flex-col gap-3" data-testid="duel" data-duel={duel.id}>
+    <div
+      className={`mx-auto flex w-full flex-col gap-3 ${decided ? "max-w-190" : "max-w-300"}`}
+      data-testid="duel"
+      data-duel={duel.id}
+    >
       {phone && !choice && (
         <Tabs
           shown={tab}
@@ -66,7 +71,7 @@ export function DuelCards({ attempt, duel, turn, isLast, actions }: Props) {
           }}
         />
       )}
-      <div className={`grid items-start gap-3 ${choice && choice !== "tie" && choice !== "both_bad" ? "" : "md:grid-cols-2"}`}>
+      <div className={`grid items-start gap-3 ${decided ? "" : "md:grid-cols-2"}`}>
         {choice === "b" ? [card(2), card(1)] : SIDES.map(card)}
       </div>
       <Verdict duel={duel} choice={choice} />
@@ -100,7 +105,12 @@ function Tabs({ shown, show }: { shown: 1 | 2; show: (side: 1 | 2) => void }) {
     event.currentTarget.querySelectorAll("button")[next - 1]?.focus();
   };
   return (
-    <div role="tablist" aria-label={texts.duel.tabs} className="flex rounded-lg bg-sunken p-1" onKeyDown={onKeyDown}>
+    <div
+      role="tablist"
+      aria-label={texts.duel.tabs}
+      className="flex rounded-lg bg-sunken p-1"
+      onKeyDown={onKeyDown}
+    >
       {SIDES.map((side) => (
         <button
           key={side}
@@ -160,11 +170,18 @@ function Card({ side, answer, now, veiled, choice, isCurrent, canGoOn, actions, 
         {isCurrent && !won && choice && <span className="chip">{texts.duel.current}</span>}
         <span className="flex-1" />
         {canGoOn && !isCurrent && answer && now.text && (
-          <button type="button" className="btn btn-small" disabled={actions.busy} onClick={() => actions.goOn(answer.id)}>
+          <button
+            type="button"
+            className="btn btn-small"
+            disabled={actions.busy}
+            onClick={() => actions.goOn(answer.id)}
+          >
             {texts.duel.continueHere}
           </button>
         )}
-        {now.state !== "streaming" && now.text && <CopyButton text={now.text} label={texts.chat.copyAnswer} />}
+        {now.state !== "streaming" && now.text && (
+          <CopyButton text={now.text} label={texts.chat.copyAnswer} />
+        )}
         {lost && (
           <button
             type="button"
@@ -178,7 +195,9 @@ function Card({ side, answer, now, veiled, choice, isCurrent, canGoOn, actions, 
         )}
       </header>
       {folded ? (
-        <p className="line-clamp-2 px-4 py-2.5 text-muted">{now.text}</p>
+        <div className="px-4 py-2.5">
+          <p className="line-clamp-2 text-muted">{now.text}</p>
+        </div>
       ) : (
         <div className="px-4 py-3">
           <AnswerBody now={now} veiled={veiled} />
@@ -203,7 +222,11 @@ function Verdict({ duel, choice }: { duel: Duel; choice: DuelChoice | null }) {
   const a = duel.version_a ?? counted?.reveal?.version_a;
   const b = duel.version_b ?? counted?.reveal?.version_b;
   return (
-    <div role="status" data-testid="verdict" className="flex flex-wrap items-center gap-2 text-[0.92rem] text-muted empty:hidden">
+    <div
+      role="status"
+      data-testid="verdict"
+      className="flex flex-wrap items-center gap-2 text-[0.92rem] text-muted empty:hidden"
+    >
       {choice === "tie" && <span className="chip">{texts.duel.tied}</span>}
       {choice === "both_bad" && <span className="chip">{texts.duel.bothBad}</span>}
       {choice && a != null && b != null && (

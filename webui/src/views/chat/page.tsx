@@ -22,7 +22,9 @@ const NO_ANSWERS: [] = [];
 function useStreams(detail: Detail | undefined) {
   const client = useQueryClient();
   const streams = [
-    ...new Set((detail?.answers ?? []).flatMap((one) => (one.state === "streaming" && one.stream ? [one.stream] : []))),
+    ...new Set(
+      (detail?.answers ?? []).flatMap((one) => (one.state === "streaming" && one.stream ? [one.stream] : [])),
+    ),
   ].join(" ");
   useEffect(() => {
     if (!streams) return;
@@ -80,7 +82,10 @@ function useTurns(id: string | null, detail: Detail | undefined, turns: ShownTur
   const goOn = useMutation({
     mutationFn: (leaf: string) => api.change(id ?? "", { leaf_id: leaf }),
     onSuccess: (conversation) =>
-      client.setQueryData<Detail>(keys.conversation(id ?? ""), (before) => before && { ...before, conversation }),
+      client.setQueryData<Detail>(
+        keys.conversation(id ?? ""),
+        (before) => before && { ...before, conversation },
+      ),
   });
   return { say, again, goOn };
 }
@@ -111,7 +116,8 @@ export function ChatPage({ id }: { id: string | null }) {
   useEffect(() => {
     if (!streaming) return;
     const onKey = (event: KeyboardEvent) => {
-      if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]")) stop();
+      if (event.key === "Escape" && !event.defaultPrevented && !document.querySelector("dialog[open]"))
+        stop();
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
@@ -133,7 +139,11 @@ export function ChatPage({ id }: { id: string | null }) {
 
   const problem = say.error ?? again.error ?? goOn.error;
   return (
-    <main id="content" className="flex min-h-0 flex-1 flex-col" aria-label={detail?.conversation.title || texts.rail.untitled}>
+    <main
+      id="content"
+      className="flex min-h-0 flex-1 flex-col"
+      aria-label={detail?.conversation.title || texts.rail.untitled}
+    >
       <h1 className="sr-only">{detail?.conversation.title || texts.rail.untitled}</h1>
       {query.error && !detail ? (
         <div className="mx-auto w-full max-w-190 p-4">
@@ -142,7 +152,9 @@ export function ChatPage({ id }: { id: string | null }) {
       ) : (
         <Thread key={id}>
           {id !== null && query.isPending && <Loading />}
-          {(id === null || detail) && turns.length === 0 && !say.isPending && <Welcome pick={(text) => say.mutate(text)} />}
+          {(id === null || detail) && turns.length === 0 && !say.isPending && (
+            <Welcome pick={(text) => say.mutate(text)} />
+          )}
           {turns.map((turn) => (
             <Turn key={turn.message.id} turn={turn} isLast={turn === last} actions={actions} />
           ))}
@@ -155,7 +167,9 @@ export function ChatPage({ id }: { id: string | null }) {
             <ProblemLine error={problem} />
           </div>
         )}
-        {duel && <VoteBar key={duel.id} duel={duel} ready={ready} streaming={streaming} seen={seen.has(duel.id)} />}
+        {duel && (
+          <VoteBar key={duel.id} duel={duel} ready={ready} streaming={streaming} seen={seen.has(duel.id)} />
+        )}
         <Composer
           key={id ?? "new"}
           id={id}
@@ -177,7 +191,9 @@ function Said({ text }: { text: string }) {
   const texts = useTexts();
   return (
     <div className="mx-auto flex w-full max-w-190 flex-col gap-4">
-      <p className="ml-auto w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5 whitespace-pre-wrap opacity-70">{text}</p>
+      <p className="ml-auto w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5 whitespace-pre-wrap opacity-70">
+        {text}
+      </p>
       <div role="status" className="flex flex-col gap-3 py-2">
         <span className="sr-only">{texts.chat.waiting}</span>
         <div className="waiting-line w-3/4" />

@@ -39,8 +39,12 @@ export function Rail({ shown }: { shown: string | null }) {
           {texts.rail.new}
         </Link>
       </div>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a long list is scrolled with the keyboard too */}
-      <div className="min-h-0 flex-1 overflow-y-auto px-2 pb-3" tabIndex={0} role="group" aria-label={texts.frame.conversations}>
+      <div
+        className="min-h-0 flex-1 overflow-y-auto px-2 pb-3"
+        tabIndex={0}
+        role="group"
+        aria-label={texts.frame.conversations}
+      >
         {list.isPending && <Loading lines={4} />}
         {list.error && !list.data && <ProblemLine error={list.error} retry={() => void list.refetch()} />}
         {list.data?.items.length === 0 && <p className="px-2 py-3 text-muted">{texts.rail.empty}</p>}
@@ -65,7 +69,9 @@ export function Rail({ shown }: { shown: string | null }) {
           </section>
         ))}
       </div>
-      {deleting && <Deleting conversation={deleting} shown={deleting.id === shown} onDone={() => setDeleting(null)} />}
+      {deleting && (
+        <Deleting conversation={deleting} shown={deleting.id === shown} onDone={() => setDeleting(null)} />
+      )}
     </>
   );
 }
@@ -95,10 +101,22 @@ function Row({ conversation, shown, onRename, onDelete }: RowProps) {
       <span
         className={`flex pr-0.5 ${shown ? "" : "w-0 overflow-hidden group-focus-within:w-auto group-hover:w-auto pointer-coarse:w-auto"}`}
       >
-        <button type="button" className="icon-btn" onClick={onRename} aria-label={texts.rail.renameOf(title)} title={texts.rail.rename}>
+        <button
+          type="button"
+          className="icon-btn"
+          onClick={onRename}
+          aria-label={texts.rail.renameOf(title)}
+          title={texts.rail.rename}
+        >
           <Icon name="pencil" className="size-4" />
         </button>
-        <button type="button" className="icon-btn" onClick={onDelete} aria-label={texts.rail.deleteOf(title)} title={texts.rail.delete}>
+        <button
+          type="button"
+          className="icon-btn"
+          onClick={onDelete}
+          aria-label={texts.rail.deleteOf(title)}
+          title={texts.rail.delete}
+        >
           <Icon name="trash" className="size-4" />
         </button>
       </span>
@@ -142,7 +160,15 @@ function Renaming({ conversation, onDone }: { conversation: Conversation; onDone
   );
 }
 
-function Deleting({ conversation, shown, onDone }: { conversation: Conversation; shown: boolean; onDone: () => void }) {
+function Deleting({
+  conversation,
+  shown,
+  onDone,
+}: {
+  conversation: Conversation;
+  shown: boolean;
+  onDone: () => void;
+}) {
   const texts = useTexts();
   const client = useQueryClient();
   const [, go] = useLocation();
@@ -163,7 +189,12 @@ function Deleting({ conversation, shown, onDone }: { conversation: Conversation;
         <button type="button" className="btn" onClick={onDone}>
           {texts.common.cancel}
         </button>
-        <button type="button" className="btn btn-bad" onClick={() => remove.mutate()} disabled={remove.isPending}>
+        <button
+          type="button"
+          className="btn btn-bad"
+          onClick={() => remove.mutate()}
+          disabled={remove.isPending}
+        >
           {texts.rail.delete}
         </button>
       </div>

@@ -40,8 +40,14 @@ export function Thread({ children }: { children: ReactNode }) {
   };
   return (
     <div className="relative min-h-0 flex-1">
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: the thread is scrolled with the keyboard too */}
-      <div ref={frame} className="h-full overflow-y-auto px-3 sm:px-5" tabIndex={0} role="log" aria-live="off" aria-label={texts.frame.chat}>
+      <div
+        ref={frame}
+        className="h-full overflow-y-auto px-3 sm:px-5"
+        tabIndex={0}
+        role="log"
+        aria-live="off"
+        aria-label={texts.frame.chat}
+      >
         <div ref={content} className="flex flex-col gap-7 py-6">
           {children}
         </div>

@@ -27,7 +27,7 @@ export function Turn({ turn, isLast, actions }: Props) {
     <section aria-label={turn.message.text.slice(0, 80)} className="flex flex-col gap-4">
       <div className="mx-auto w-full max-w-190">
         <div className="ml-auto w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5">
-          <span className="sr-only">{texts.chat.you}: </span>
+          <h2 className="sr-only">{texts.chat.you}</h2>
           <span className="wrap-anywhere whitespace-pre-wrap">{turn.message.text}</span>
         </div>
       </div>

@@ -16,7 +16,8 @@ interface Props {
 }
 
 const isTyping = (target: EventTarget | null) =>
-  target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
+  target instanceof HTMLElement &&
+  (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));
 
 /** Whether the focus may be taken: it is nowhere, or in a composer that holds no words. */
 function isFree(active: Element | null): boolean {
@@ -66,13 +67,14 @@ export function VoteBar({ duel, ready, streaming, seen }: Props) {
       disabled={!open}
       onClick={() => vote(choice)}
       aria-keyshortcuts={key}
-      aria-label={label}
     >
       <span className="key" aria-hidden="true">
         {key}
       </span>
-      <span className="max-[760px]:hidden">{label}</span>
-      <span className="min-[761px]:hidden">{short}</span>
+      <span className="max-[760px]:sr-only">{label}</span>
+      <span className="min-[761px]:hidden" aria-hidden="true">
+        {short}
+      </span>
     </button>
   );
   return (
@@ -91,7 +93,9 @@ export function VoteBar({ duel, ready, streaming, seen }: Props) {
         data-open={open}
         className={`rounded-xl border p-2 ${open ? "border-turn bg-turn-soft" : "border-line bg-sunken"}`}
       >
-        <p className={`mb-1.5 px-1 text-[0.92rem] font-medium ${open ? "text-turn" : "text-muted"}`}>{hint}</p>
+        <p className={`mb-1.5 px-1 text-[0.92rem] font-medium ${open ? "text-turn" : "text-muted"}`}>
+          {hint}
+        </p>
         <div className="flex gap-2">
           {button("1", "a", texts.duel.a, texts.chat.answerN(1))}
           {button("=", "tie", texts.duel.tie, texts.duel.tie)}

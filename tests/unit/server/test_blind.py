@@ -1,0 +1,93 @@
+"""Blind means blind: before the vote nothing that is sent tells the two sides' versions apart."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from server.settings import ServerSettings
+from tests.fakes import Script, ScriptedPool
+from tests.running import Heed, serving
+
+pytestmark = pytest.mark.anyio
+OLD, NEW = 7341, 8252
+
+
+@pytest.fixture
+async def canary(settings: ServerSettings) -> AsyncIterator[Heed]:
+    """Every duel is one version against another."""
+    async with serving(settings, ScriptedPool(OLD, NEW)) as heed:
+        heed.pool.alternate = True
+        yield heed
+
+
+async def test_no_response_before_the_vote_names_a_version_or_an_engine(canary: Heed) -> None:
+    ann = await canary.person("ann")
+    slow = Script(("slow ", "one"), wait_s=0.3, pause_s=0.05)
+    canary.pool.clients[1].scripts.append(slow)
+    turn = await ann.say("Hi", mode="duel")
+    paths = [f"/api/v1/conversations/{turn['conversation']}", f"/api/v1/duels/{turn['duel']['id']}"]
+    for path in (*paths, "/api/v1/conversations", "/api/v1/votes/mine"):
+        await ann.get(path)
+    await ann.vote(turn["duel"]["id"])
+    await ann.follow(turn["stream"])
+    for path in paths:
+        await ann.get(path)
+    thumb = {"kind": "thumb", "answer_id": turn["duel"]["answer_a"], "choice": "up"}
+    refused = await ann.call("POST", "/api/v1/votes", thumb, **{"Idempotency-Key": "thumb"})
+    assert refused.status_code == 409
+    sent = b"\n".join(ann.seen)
+    for secret in (str(OLD), str(NEW), "engine-1", "engine-2", "tokens", "ended_at", "seed"):
+        assert secret.encode() not in sent, secret
+    assert len(sent) > 3000
+
+    answer = (await ann.vote(turn["duel"]["id"], key="now")).json()["reveal"]
+    assert set(answer.values()) == {OLD, NEW}
+
+
+async def test_the_first_words_and_the_ends_of_both_sides_leave_together(canary: Heed) -> None:
+    ann = await canary.person("ann")
+    canary.pool.clients[0].scripts.append(Script(("quick",)))
+    canary.pool.clients[1].scripts.append(Script(("slow",), wait_s=0.4))
+    turn = await ann.say("Hi", mode="duel")
+    await asyncio.sleep(0.2)
+    # The quick side has ended by now; it is neither shown nor told.
+    tree = await ann.get(f"/api/v1/conversations/{turn['conversation']}")
+    assert {answer["state"] for answer in tree["answers"]} == {"streaming"}
+    assert {answer["text"] for answer in tree["answers"]} == {""}
+    seen = await ann.follow(turn["stream"])
+    kinds = ["answer.start"] * 2 + ["answer.delta"] * 2 + ["answer.end"] * 2 + ["duel.ready", "turn.end"]
+    assert seen.kinds() == kinds
+    sides = [turn["duel"]["answer_a"], turn["duel"]["answer_b"]]
+    assert [event["answer_id"] for event in seen.events[:6]] == sides * 3
+    created = {answer["created_at"] for answer in tree["answers"]}
+    assert len(created) == 1
+
+
+async def test_the_stored_seed_decides_the_sides(canary: Heed) -> None:
+    ann = await canary.person("ann")
+    first_is_a: Counter[bool] = Counter()
+    for _ in range(24):
+        turn = await ann.duel()
+        duel = await canary.parts.conversations.duel(turn["duel"]["id"])
+        assert duel is not None
+        a = await canary.parts.conversations.answer(duel.answer_a)
+        assert a is not None
+        # The pool leases OLD first in every duel.
+        assert (a.policy_version == NEW) == (random.Random(duel.seed).random() < 0.5)
+        first_is_a[a.policy_version == OLD] += 1
+    # Both positions occur: one of them missing in 24 fair throws has a chance of 2 in 2**24.
+    assert set(first_is_a) == {True, False}
+
+
+async def test_a_single_answer_shows_its_version(canary: Heed) -> Any:
+    ann = await canary.person("ann")
+    turn = await ann.say("Hi")
+    await ann.follow(turn["stream"])
+    tree = await ann.get(f"/api/v1/conversations/{turn['conversation']}")
+    assert tree["answers"][0]["policy_version"] == OLD

@@ -1,0 +1,101 @@
+"""Conversations: trees that are saved whole, found again, and stay deleted."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from store.conversations import ConversationGone, Conversations
+from store.records import Message, new_id, now
+
+pytestmark = pytest.mark.anyio
+
+
+def message(conversation, parent_id, text):
+    return Message(
+        id=new_id("msg"), conversation_id=conversation.id, parent_id=parent_id, text=text, created_at=now()
+    )
+
+
+async def test_turn_is_found_as_it_was_saved(client, ask):
+    conversations, asked = Conversations(client), await ask(client)
+    name = asked.conversation.id
+    assert await conversations.get(name) == asked.conversation
+    assert await conversations.messages(name) == [asked.message]
+    assert await conversations.answers(name) == list(asked.answers)
+    assert await conversations.duels(name) == [asked.duel]
+    assert await conversations.message(name, asked.message.id) == asked.message
+    assert await conversations.answer(asked.answers[1].id) == asked.answers[1]
+    assert await conversations.duel(asked.duel.id) == asked.duel
+
+
+async def test_what_does_not_exist_is_none(client):
+    conversations = Conversations(client)
+    assert await conversations.get("conv_none") is None
+    assert await conversations.message("conv_none", "msg_none") is None
+    assert await conversations.answer("ans_none") is None
+    assert await conversations.duel("duel_none") is None
+    assert await conversations.answers("conv_none") == []
+
+
+async def test_owner_sees_own_conversations_last_changed_first(client):
+    conversations = Conversations(client)
+    first, second = [await conversations.create("ann", title) for title in ("one", "two")]
+    await conversations.create("bob", "his")
+    assert [one.title for one in await conversations.of_owner("ann")] == ["two", "one"]
+    await conversations.change(first, title="one again")
+    assert [one.title for one in await conversations.of_owner("ann")] == ["one again", "two"]
+    assert [one.title for one in await conversations.of_owner("ann", limit=1)] == ["one again"]
+    await conversations.delete(second)
+    assert [one.title for one in await conversations.of_owner("ann")] == ["one again"]
+
+
+async def test_changes_from_an_old_copy_keep_what_others_changed(client):
+    conversations = Conversations(client)
+    old = await conversations.create("ann")
+    await asyncio.gather(
+        conversations.change(old, title="Rivers"),
+        *(conversations.change(old, leaf_id=f"ans_{number}") for number in range(5)),
+    )
+    after = await conversations.get(old.id)
+    assert after.title == "Rivers"
+    assert after.leaf_id.startswith("ans_")
+    assert after.updated_at > old.updated_at
+
+
+async def test_deleted_conversation_leaves_nothing_and_stays_deleted(client, ask):
+    conversations, asked = Conversations(client), await ask(client)
+    await conversations.delete(asked.conversation)
+    # What was under way when it was deleted comes to its end now.
+    assert await conversations.save_answer(asked.answers[0]) is False
+    assert await conversations.change(asked.conversation, title="back") == asked.conversation
+    with pytest.raises(ConversationGone):
+        await conversations.open_turn(message(asked.conversation, None, "And now?"))
+    assert await conversations.answer(asked.answers[0].id) is None
+    assert await conversations.duel(asked.duel.id) is None
+    assert await client.keys("heed:*") == []
+
+
+async def test_saved_answer_replaces_the_streaming_one(client, ask):
+    conversations, asked = Conversations(client), await ask(client)
+    changed = asked.answers[0].model_copy(update={"text": "The Amazon.", "versions": (1, 2)})
+    assert await conversations.save_answer(changed) is True
+    assert await conversations.answer(changed.id) == changed
+
+
+async def test_prompt_is_the_branch_up_to_the_message(client, ask):
+    conversations, asked = Conversations(client), await ask(client, "Be brief.")
+    on_a = message(asked.conversation, asked.answers[0].id, "How long?")
+    on_b = message(asked.conversation, asked.answers[1].id, "Are you sure?")
+    await conversations.open_turn(on_a)
+    await conversations.open_turn(on_b)
+    said = [(turn.role, turn.content) for turn in await conversations.prompt(asked.conversation, on_b.id)]
+    assert said == [
+        ("system", "Be brief."),
+        ("user", "Longest?"),
+        ("assistant", "The Rhine."),
+        ("user", "Are you sure?"),
+    ]
+    with pytest.raises(KeyError):
+        await conversations.prompt(asked.conversation, "msg_none")

@@ -1,0 +1,191 @@
+"""Command line: JSON lines and nothing else on stdout, exit codes, cancel by SIGTERM, no torch for --help."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.records import ChatTurn, PreferencePair
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+COMMANDS = ("base", "seeds", "reward", "ppo", "gate")
+
+
+def run(*arguments: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the trainer; with `code`, a script that changes it first and then calls its main."""
+    start = ["-m", "trainer"] if code is None else ["-c", code]
+    command = [sys.executable, *start, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
+
+
+def events(stdout: str) -> list[dict[str, Any]]:
+    """Every line of stdout as JSON; fails on anything else."""
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    chance = random.Random(0)
+    lines = [
+        PreferencePair(
+            prompt=(ChatTurn(role="user", content="fruit?"),),
+            chosen=(ChatTurn(role="assistant", content=f"plum {chance.random()}"),),
+            rejected=(ChatTurn(role="assistant", content=f"rock {chance.random()}"),),
+        ).model_dump_json()
+        for _ in range(16)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def reward(policy: Path, pairs: Path, out: Path, *more: object) -> list[object]:
+    return ["reward", "--policy", policy, "--pairs", pairs, "--held-out", pairs, "--out", out, *more]
+
+
+def test_a_real_run_reports_each_step_and_ends_with_its_report(
+    tiny_policy: Path, pairs: Path, tmp_path: Path
+) -> None:
+    result = run(*reward(tiny_policy, pairs, tmp_path / "rm"))
+
+    lines = events(result.stdout)
+    assert result.returncode == 0
+    assert [line["event"] for line in lines] == ["metric", "metric", "done"]
+    assert [(line["step"], line["of"]) for line in lines[:2]] == [(1, 2), (2, 2)]
+    assert {"loss", "accuracy", "margin", "lr", "pairs_per_second"} <= lines[0]["values"].keys()
+    assert lines[-1]["report"] == json.loads((tmp_path / "rm" / "report.json").read_text())
+
+
+def test_what_libraries_print_goes_to_stderr() -> None:
+    noisy = """
+import os, subprocess, sys
+from trainer import cli
+def base(options, config, reporter):
+    print("noise from print")
+    os.write(1, b"noise from C\\n")
+    subprocess.run(["echo", "noise from a child"], check=True)
+    reporter.metric(1, 1, {"loss": 0.5, "entropy": float("nan")})
+    return {"ok": True}
+cli._base = base
+sys.exit(cli.main())
+"""
+    result = run("base", "--out", "x", code=noisy)
+
+    assert result.returncode == 0
+    assert events(result.stdout) == [
+        {"event": "log", "text": "step 1: entropy is nan, left out"},
+        {"event": "metric", "step": 1, "of": 1, "values": {"loss": 0.5}},
+        {"event": "done", "report": {"ok": True}},
+    ]
+    for source in ("print", "C", "a child"):
+        assert f"noise from {source}" in result.stderr
+
+
+def test_sigterm_cancels_within_a_step_and_leaves_nothing(
+    tiny_policy: Path, pairs: Path, tmp_path: Path
+) -> None:
+    arguments = reward(tiny_policy, pairs, tmp_path / "rm", "--set", "reward.epochs=100000")
+    command = [sys.executable, "-m", "trainer", *map(str, arguments)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
+    ) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        rest = events(process.stdout.read())
+
+        assert process.wait(timeout=20) == 130
+    assert first["event"] == "metric"
+    assert rest[-1] == {"event": "log", "text": "cancelled"}
+    assert [line for line in rest if line["event"] in ("done", "error")] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl"]
+
+
+def test_sigterm_is_not_lost_where_exceptions_are_swallowed() -> None:
+    swallowing = """
+import os, signal, sys
+from trainer import cli
+class Swallows:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000): pass
+def base(options, config, reporter):
+    Swallows()
+    reporter.metric(1, 2, {})
+    raise AssertionError("went on")
+cli._base = base
+sys.exit(cli.main())
+"""
+    result = run("base", "--out", "x", code=swallowing)
+
+    assert result.returncode == 130
+    assert events(result.stdout)[-1] == {"event": "log", "text": "cancelled"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["reword"], "invalid choice: 'reword'"),
+        (["gate", "--out", "x"], "the following arguments are required: --candidate"),
+        (["base", "--out", "x", "--set", "reward.speed=1"], "reward.speed: Extra inputs are not permitted"),
+        (["base", "--out", "x", "--config", "none.toml"], "config none.toml cannot be read"),
+        (["base", "--out", "x", "--model", "./none"], "./none"),
+    ],
+)
+def test_wrong_arguments_are_one_clear_error_event(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+
+    (event,) = [line for line in events(result.stdout) if line["event"] not in ("metric", "log")]
+    assert result.returncode == 1
+    assert event["event"] == "error"
+    assert message in event["message"]
+    assert "Traceback" not in result.stdout
+
+
+def test_bad_data_is_named_and_an_unforeseen_error_keeps_its_trace_for_the_log(
+    tiny_policy: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    bad = run(*reward(tiny_policy, empty, tmp_path / "rm"))
+    broken = run(
+        "base",
+        "--out",
+        "x",
+        code="import sys; from trainer import cli\n"
+        "cli._base = lambda options, config, reporter: 1 / 0\n"
+        "sys.exit(cli.main())",
+    )
+
+    assert (bad.returncode, broken.returncode) == (1, 1)
+    assert f"{empty} holds no pairs" in events(bad.stdout)[-1]["message"]
+    assert events(broken.stdout)[-1]["message"].startswith("ZeroDivisionError: division by zero")
+    assert "Traceback" in broken.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_there_for_every_command_without_torch(command: str) -> None:
+    code = """
+import sys
+from trainer import cli
+try:
+    cli.main()
+finally:
+    heavy = {"torch", "transformers", "vllm"} & set(sys.modules)
+    sys.stderr.write(f"heavy: {sorted(heavy)}")
+"""
+    result = run(command, "--help", code=code)
+
+    assert result.returncode == 0
+    assert f"python -m trainer {command}" in result.stdout
+    assert "--config" in result.stdout
+    assert "heavy: []" in result.stderr

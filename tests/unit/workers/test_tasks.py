@@ -1,0 +1,141 @@
+"""The schedule and the Celery app: when a run starts, who is woken, and what Celery is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.records import now
+from tests.worker_parts import Platform
+from workers import app, schedule
+from workers.settings import Schedule
+from workers.tasks import retrain, tick
+
+
+def with_schedule(heed: Platform, **changes: Any) -> Platform:
+    settings = replace(heed.settings, schedule=heed.settings.schedule.model_copy(update=changes))
+    return replace(heed, settings=settings)
+
+
+@pytest.mark.anyio
+async def test_enough_votes_start_one_run_and_every_tick_wakes_it(heed: Platform) -> None:
+    await heed.vote("a")
+    await heed.vote("tie")
+    assert await schedule.tick(heed.settings) == []
+    await heed.vote("b")
+    [run_id] = await schedule.tick(heed.settings)
+    assert (await heed.run(run_id)).requested_by == "votes"
+    await heed.vote("b"), await heed.vote("b")
+    assert await schedule.tick(heed.settings) == [run_id]
+    assert len(await heed.runs.newest()) == 1
+
+
+@pytest.mark.anyio
+async def test_a_run_that_an_admin_asked_for_is_woken(heed: Platform) -> None:
+    run = await heed.runs.request("acc_1")
+    assert await schedule.tick(heed.settings) == [run.id]
+
+
+@pytest.mark.anyio
+async def test_a_run_whose_worker_died_is_woken_and_one_that_is_held_is_not(heed: Platform) -> None:
+    # The janitor waits until the server is older than two leases: a short lease, so that this one is.
+    heed = with_schedule(heed, lease_s=0.1)
+    run = await heed.runs.request("acc_1")
+    claim = await heed.runs.acquire(run.id, "host:1", 0.5, 3)
+    assert claim is not None
+    await asyncio.sleep(max(0.0, 1.1 - (await heed.redis.info("server"))["uptime_in_seconds"]))
+    await heed.runs.renew(claim)
+    assert await schedule.tick(heed.settings) == []
+    await asyncio.sleep(0.6)
+    assert await schedule.tick(heed.settings) == [run.id]
+
+
+@pytest.mark.anyio
+async def test_one_vote_waits_at_most_the_hours_of_the_schedule(heed: Platform) -> None:
+    hours = Schedule(min_votes=50, every_hours=2)
+    assert await schedule.due(heed.votes, hours, now() + timedelta(hours=3)) is None
+    await heed.vote("a")
+    assert await schedule.due(heed.votes, hours, now() + timedelta(hours=1.9)) is None
+    assert await schedule.due(heed.votes, hours, now() + timedelta(hours=2.1)) == "schedule"
+    assert await schedule.due(heed.votes, Schedule(min_votes=50), now() + timedelta(hours=99)) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("state", ["failed", "cancelled", "succeeded"])
+async def test_votes_of_a_run_that_ended_do_not_start_the_next_one(heed: Platform, state: Any) -> None:
+    """Also when its worker died between the run's end and the marks."""
+    await heed.vote("a"), await heed.vote("b")
+    [run_id] = await schedule.tick(heed.settings)
+    claim = await heed.runs.acquire(run_id, "host:1", 30, 3)
+    assert claim is not None
+    await asyncio.sleep(0.01)
+    await heed.runs.finish(claim, state)
+    assert await schedule.tick(heed.settings) == []
+    assert await heed.votes.pending(await heed.votes.mark("trained_through")) == (
+        0 if state == "succeeded" else 2
+    )
+    await asyncio.sleep(0.01)
+    await heed.vote("a")
+    assert await schedule.tick(heed.settings) == []
+    await heed.vote("b")
+    assert len(await schedule.tick(heed.settings)) == 1
+
+
+@pytest.mark.anyio
+async def test_cancelling_a_queued_run_is_not_answered_with_another(heed: Platform) -> None:
+    await heed.vote("a"), await heed.vote("b")
+    [run_id] = await schedule.tick(heed.settings)
+    await asyncio.sleep(0.01)
+    await heed.runs.cancel(run_id)
+    assert await schedule.tick(heed.settings) == []
+
+
+def test_the_tick_task_sends_the_runs_to_the_train_queue(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "heed.toml").write_text("")
+    monkeypatch.setenv("HEED_CONFIG", str(tmp_path / "heed.toml"))
+
+    async def two_runs(settings: Any) -> list[str]:
+        return ["run_1", "run_2"]
+
+    sent: list[tuple[str, ...]] = []
+    monkeypatch.setattr(schedule, "tick", two_runs)
+    monkeypatch.setattr(retrain, "apply_async", lambda arguments, **options: sent.append(arguments))
+    tick()
+    assert sent == [("run_1",), ("run_2",)]
+    assert app.celery_config()["task_routes"][retrain.name] == {"queue": "train"}
+
+
+@pytest.mark.parametrize(
+    ("store", "broker", "redbeat"),
+    [
+        ("unix:///a/b.sock?db=0", "redis+socket:///a/b.sock?virtual_host=1", "unix:///a/b.sock?db=1"),
+        ("unix:///a/b.sock", "redis+socket:///a/b.sock?virtual_host=1", "unix:///a/b.sock?db=1"),
+        ("redis://:pw@redis:6379/0", "redis://:pw@redis:6379/1", "redis://:pw@redis:6379/1"),
+        ("redis://redis:6379", "redis://redis:6379/1", "redis://redis:6379/1"),
+        ("rediss://redis:6380/0?ssl_cert_reqs=required",)
+        + ("rediss://redis:6380/1?ssl_cert_reqs=required",) * 2,
+    ],
+)
+def test_celery_and_redbeat_spell_the_same_redis(store: str, broker: str, redbeat: str) -> None:
+    assert (app.broker_url(store), app.redbeat_url(store)) == (broker, redbeat)
+
+
+def test_importing_the_app_reads_and_connects_to_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import workers.app, workers.tasks; print('fine')"],
+        env=os.environ | {"HEED_CONFIG": "/nowhere.toml", "HEED_REDIS_URL": "redis://nowhere:1/0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "fine\n"

@@ -1,0 +1,73 @@
+"""The API's schema: what the web page's types and other clients are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.app import create_app
+from server.settings import ServerSettings
+from tests.fakes import ScriptedPool
+
+CONTRACT = """
+GET POST /api/v1/setup
+POST /api/v1/login
+POST /api/v1/logout
+GET /api/v1/me
+POST /api/v1/keys
+POST /api/v1/accounts
+GET POST /api/v1/conversations
+GET PATCH DELETE /api/v1/conversations/{conversation_id}
+POST /api/v1/conversations/{conversation_id}/messages
+POST /api/v1/conversations/{conversation_id}/answers
+GET /api/v1/streams/{stream_id}
+POST /api/v1/answers/{answer_id}/stop
+GET /api/v1/duels/{duel_id}
+POST /api/v1/votes
+GET /api/v1/votes/mine
+GET /api/v1/status
+GET POST /api/v1/runs
+GET /api/v1/runs/{run_id}
+GET /api/v1/runs/{run_id}/metrics
+POST /api/v1/runs/{run_id}/cancel
+GET /api/v1/policies
+POST /api/v1/policies/rollback
+GET /api/v1/events
+POST /v1/chat/completions
+GET /v1/models
+GET /healthz
+GET /readyz
+GET /metrics
+"""
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "config.toml").touch()
+    settings = ServerSettings(data=tmp_path, redis_url="unix:///nowhere", config=tmp_path / "config.toml")
+    return create_app(settings, ScriptedPool(1)).openapi()
+
+
+def test_the_schema_has_the_contracts_operations_and_no_others(schema: dict[str, Any]) -> None:
+    promised = set()
+    for line in CONTRACT.strip().splitlines():
+        *methods, path = line.split()
+        promised |= {(method, path) for method in methods}
+    found = {(method.upper(), path) for path, methods in schema["paths"].items() for method in methods}
+    assert found == promised
+
+
+def test_the_events_of_a_turn_are_one_discriminated_union(schema: dict[str, Any]) -> None:
+    response = schema["paths"]["/api/v1/streams/{stream_id}"]["get"]["responses"]["200"]
+    union = response["content"]["text/event-stream"]["schema"]
+    assert union["discriminator"]["propertyName"] == "type"
+    names = {"answer.start", "answer.delta", "answer.end", "duel.ready", "turn.end"}
+    assert set(union["discriminator"]["mapping"]) == names
+
+
+def test_a_duels_answers_may_come_without_a_version(schema: dict[str, Any]) -> None:
+    shapes = schema["components"]["schemas"]
+    for shape, field in (("AnswerOut", "policy_version"), ("DuelOut", "version_a"), ("DuelOut", "version_b")):
+        assert {"type": "null"} in shapes[shape]["properties"][field]["anyOf"]

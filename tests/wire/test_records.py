@@ -1,0 +1,178 @@
+"""Each record comes back from Redis as it went in, and what is no record is refused."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from store import records
+from store.connection import connect
+from store.records import (
+    STAGES,
+    Account,
+    Activation,
+    Answer,
+    ApiKey,
+    AuditEvent,
+    ChatTurn,
+    Conversation,
+    Duel,
+    EngineStatus,
+    Fingerprint,
+    GateCheck,
+    GateReport,
+    Message,
+    MetricRow,
+    PolicyVersion,
+    PreferencePair,
+    Record,
+    Run,
+    Sampling,
+    Snapshot,
+    StageStatus,
+    Vote,
+)
+
+AT = datetime(2026, 11, 21, 5, 30, 0, 123456, tzinfo=UTC)
+TEXT = 'Größe 東京 \U0001f642 "quoted"\n\x00 </script>'
+
+TURN = ChatTurn(role="user", content=TEXT)
+SAMPLING = Sampling(max_tokens=7, temperature=0.0, top_p=0.1, seed=2**53 + 1, stop=("\n", "END"))
+CHECK = GateCheck(name="kl", value=0.1 + 0.2, threshold=1e-300, passed=False, reason=TEXT)
+REPORT = GateReport(
+    passed=True, checks=(CHECK,), fingerprints=(Fingerprint(prompt=TEXT, token_ids=(0, 49151)),)
+)
+SNAPSHOT = Snapshot(
+    run_id="run_1",
+    votes=9,
+    new_votes=5,
+    train_pairs=8,
+    held_out_pairs=1,
+    prompts=3,
+    through="1763700000000-11",
+    sha256="ab" * 32,
+    created_at=AT,
+)
+STAGE = StageStatus(
+    stage="ppo", state="done", started_at=AT, ended_at=AT, summary={"list": [], "none": None, "nested": {}}
+)
+
+EXAMPLES: list[Record] = [
+    TURN,
+    SAMPLING,
+    CHECK,
+    REPORT,
+    SNAPSHOT,
+    STAGE,
+    REPORT.fingerprints[0],
+    Conversation(id="conv_1", owner_id="acc_1", title=TEXT, created_at=AT, updated_at=AT),
+    Message(id="msg_1", conversation_id="conv_1", parent_id=None, text=TEXT, created_at=AT),
+    Answer(
+        id="ans_1",
+        conversation_id="conv_1",
+        parent_id="msg_1",
+        stream_id="turn_1",
+        duel_id="duel_1",
+        side="b",
+        state="failed",
+        text=TEXT,
+        policy_version=2,
+        versions=(1, 2),
+        sampling=SAMPLING,
+        finish_reason="error",
+        error=TEXT,
+        created_at=AT,
+        ended_at=AT,
+    ),
+    Duel(
+        id="duel_1",
+        conversation_id="conv_1",
+        parent_id="msg_1",
+        stream_id="turn_1",
+        answer_a="ans_1",
+        answer_b="ans_2",
+        seed=2**63,
+        owner_id="acc_1",
+        created_at=AT,
+    ),
+    Vote(
+        id="vote_1",
+        kind="duel",
+        conversation_id="conv_1",
+        duel_id="duel_1",
+        annotator_id="acc_1",
+        choice="both_bad",
+        version_a=1,
+        version_b=2,
+        comment=TEXT,
+        shown_ms=1200,
+        idempotency_key="k",
+        created_at=AT,
+    ),
+    PreferencePair(prompt=(TURN,), chosen=(TURN,), rejected=(TURN, TURN), weight=0.1, vote_id="vote_1"),
+    PolicyVersion(
+        number=2,
+        parent=1,
+        run_id="run_1",
+        folder="v0002",
+        sha256="ab" * 32,
+        report=REPORT,
+        metrics={"reward_mean": -0.1},
+        created_at=AT,
+    ),
+    Activation(number=2, previous=None, actor="release", reason=TEXT, at=AT),
+    Run(
+        id="run_1",
+        state="running",
+        requested_by="votes",
+        stages=(STAGE,),
+        config={"ppo": {"stop": [], "kl_coef": 0.05}},
+        snapshot=SNAPSHOT,
+        created_at=AT,
+    ),
+    MetricRow(run_id="run_1", stage="ppo", step=3, values={"reward_mean": 1 / 3}, at=AT),
+    EngineStatus(name="engine-1", address="unix:///e1", state="loading", seen_at=AT),
+    Account(id="acc_1", name=TEXT, role="admin", password_hash="$argon2id$", created_at=AT),
+    ApiKey(id="key_1", account_id="acc_1", label=TEXT, created_at=AT),
+    AuditEvent(actor="acc_1", action="rollback", object="v2", detail={"reason": TEXT}, at=AT),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
+async def test_record_comes_back_from_redis_as_it_went_in(redis_url, record):
+    async with connect(redis_url) as redis:
+        await redis.hset("heed:test", "record", record.model_dump_json())
+        text = await redis.hget("heed:test", "record")
+    assert type(record).model_validate_json(text) == record
+    # What is compared as text before a write must not change by being read.
+    assert type(record).model_validate_json(text).model_dump_json() == text
+
+
+def test_every_record_has_an_example():
+    every = {kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, Record)}
+    assert {type(example) for example in EXAMPLES} == every - {Record}
+
+
+@pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
+def test_record_is_frozen_and_refuses_unknown_fields(record):
+    field = next(iter(type(record).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(record, field, None)
+    with pytest.raises(ValidationError, match="colour"):
+        type(record).model_validate(dict(record) | {"colour": "red"})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_number_that_json_does_not_know_is_refused(value):
+    with pytest.raises(ValidationError):
+        MetricRow(run_id="run_1", stage="ppo", step=1, values={"loss": value}, at=AT)
+
+
+def test_run_begins_with_every_stage_waiting():
+    run = Run(id="run_1", state="queued", requested_by="votes", created_at=AT)
+    assert tuple(status.stage for status in run.stages) == STAGES
+    assert {status.state for status in run.stages} == {"waiting"}

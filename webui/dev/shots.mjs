@@ -1,0 +1,153 @@
+/**
+ * Pictures of every page against the mock server, in light, dark and phone width, each checked with axe.
+ * `npm run build && node dev/shots.mjs <folder>`; exit status 1 when axe finds something. Development only.
+ */
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+
+const out = process.argv[2] ?? "/tmp/webui-screens";
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+const MOCK = fileURLToPath(new URL("mock-api.mjs", import.meta.url));
+mkdirSync(out, { recursive: true });
+let port = Number(process.env.MOCK_PORT ?? 18100);
+let violations = 0;
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+});
+
+async function withMock(environment, work) {
+  port += 1;
+  const mock = spawn(process.execPath, [MOCK, String(port)], { env: { ...process.env, ...environment } });
+  await new Promise((ready) => mock.stdout.once("data", ready));
+  try {
+    await work(`http://127.0.0.1:${port}`);
+  } finally {
+    mock.kill();
+  }
+}
+
+async function shoot(page, name) {
+  await page.waitForTimeout(350);
+  await page.screenshot({ path: `${out}/${name}.png` });
+  // Evaluated, not added as a script: the page's CSP allows none.
+  await page.evaluate((await import("node:fs")).readFileSync(AXE, "utf8"));
+  const { violations: found } = await page.evaluate(() => globalThis.axe.run());
+  violations += found.length;
+  for (const one of found)
+    console.log(
+      name,
+      one.id,
+      one.nodes.map((node) => node.target.join(" ") + " | " + node.any[0]?.message).slice(0, 4),
+    );
+}
+
+const say = async (page, text, mode = "duel") => {
+  await page.getByLabel("Compare answers").selectOption(mode);
+  await page.getByRole("textbox", { name: "Your message" }).fill(text);
+  await page.keyboard.press("Enter");
+};
+const votable = (page) => page.locator('[data-testid="vote-bar"][data-open="true"]').waitFor();
+
+async function tour(base, look, options, isPhone) {
+  const context = await browser.newContext({ locale: "en-GB", ...options });
+  const page = await context.newPage();
+  const name = (what) => `${what}-${look}`;
+  await page.goto(`${base}/setup#token=mock`);
+  await shoot(page, name("setup"));
+  await page.getByLabel("Name").fill("Ada");
+  await page.getByLabel("Password").fill("a long enough password");
+  await page.getByRole("button", { name: "Create the admin account" }).click();
+  await page.getByRole("textbox", { name: "Your message" }).waitFor();
+  await shoot(page, name("chat-empty"));
+  await say(page, "Why is the sky blue?");
+  await page.getByText("Sunlight").first().waitFor();
+  await page.waitForTimeout(400);
+  await shoot(page, name("duel-streaming"));
+  if (isPhone) {
+    await page.locator('[data-testid="vote-bar"]').waitFor();
+    await page
+      .getByRole("article", { name: "Answer 1" })
+      .and(page.locator("[data-state=finished]"))
+      .waitFor();
+    await shoot(page, name("duel-one-seen"));
+    await page.getByRole("tab", { name: "Answer 2" }).click();
+  }
+  await votable(page);
+  await shoot(page, name("duel-ready"));
+  if (isPhone) await page.getByRole("button", { name: "Answer 1 is better" }).click();
+  else await page.keyboard.press("1");
+  await page.getByText(/^Counted/).waitFor();
+  await shoot(page, name("duel-voted"));
+  await say(page, "And how do I drop repeats from a list in Python?", "single");
+  await page.getByRole("button", { name: "Good answer" }).waitFor();
+  await shoot(page, name("single-code"));
+  await say(page, "Now fail, please.");
+  await page.getByText("This duel does not count").waitFor();
+  await shoot(page, name("duel-failed"));
+  if (isPhone) {
+    await page.getByRole("button", { name: "Show conversations" }).click();
+    await shoot(page, name("drawer"));
+    await page.getByRole("link", { name: "Admin" }).click();
+  } else await page.getByRole("link", { name: "Admin" }).click();
+  await page.getByTestId("version-3").waitFor();
+  await shoot(page, name("admin-idle"));
+  if (isPhone) await page.setViewportSize({ width: 390, height: 3300 });
+  else await page.setViewportSize({ width: 1360, height: 1500 });
+  await shoot(page, name("admin-whole"));
+  await page.getByRole("button", { name: /^Roll back/ }).click();
+  await shoot(page, name("rollback"));
+  await page.getByRole("button", { name: "Cancel", exact: true }).click();
+  await page.getByRole("button", { name: "Train now" }).click();
+  await page.locator("[data-testid=chart-ref_kl]:not([data-steps='0'])").waitFor();
+  await page.waitForTimeout(700);
+  if (!isPhone) await page.setViewportSize({ width: 1360, height: 900 });
+  await shoot(page, name("admin-running"));
+  await page.getByRole("button", { name: "Cancel training" }).click();
+  await shoot(page, name("cancel"));
+  await page.getByRole("button", { name: "Keep training" }).click();
+  if (look === "light") {
+    await page.getByLabel("Language").selectOption("zh");
+    await shoot(page, name("admin-zh"));
+    await page.getByLabel("语言").selectOption("en");
+  }
+  await context.close();
+}
+
+const DESK = { viewport: { width: 1360, height: 860 } };
+const PHONE = { viewport: { width: 390, height: 780 }, hasTouch: true, isMobile: true, deviceScaleFactor: 1 };
+const fast = { MOCK_SPEED: "2" };
+const only = process.argv[3];
+const tours = [
+  ["light", { ...DESK, colorScheme: "light" }, false],
+  ["dark", { ...DESK, colorScheme: "dark" }, false],
+  ["phone", { ...PHONE, colorScheme: "light" }, true],
+];
+try {
+  for (const [look, options, isPhone] of tours)
+    if (!only || only === look) await withMock(fast, (base) => tour(base, look, options, isPhone));
+  if (!only || only === "fresh")
+    await withMock({ ...fast, MOCK_EMPTY: "1" }, async (base) => {
+      const page = await (
+        await browser.newContext({ ...DESK, locale: "en-GB", colorScheme: "light" })
+      ).newPage();
+      await page.goto(`${base}/`);
+      await page.getByRole("heading", { name: "Sign in" }).waitFor();
+      await shoot(page, "login-light");
+      await page.goto(`${base}/setup#token=mock`);
+      await page.getByLabel("Name").fill("Ada");
+      await page.getByLabel("Password").fill("a long enough password");
+      await page.keyboard.press("Enter");
+      await page.getByRole("link", { name: "Admin" }).click();
+      await page.getByText("No version yet").waitFor();
+      await shoot(page, "admin-fresh-light");
+    });
+} finally {
+  await browser.close();
+}
+console.log(violations === 0 ? "axe: nothing found" : `axe: ${violations} found`);
+process.exit(violations === 0 ? 0 : 1);

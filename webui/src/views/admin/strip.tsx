@@ -1,0 +1,103 @@
+/** The strip on top: live version, next training, the run, the engines; and the three actions. */
+import type { ReactNode } from "react";
+import type { Engine, Policies, Status } from "../../api";
+import { formatTime } from "../../format";
+import { useLanguage, useTexts } from "../../texts";
+import { Actions } from "./actions";
+
+export function Strip({ status, policies }: { status: Status; policies: Policies | undefined }) {
+  const texts = useTexts().admin.strip;
+  const common = useTexts().common;
+  const run = useTexts().admin.run;
+  const steps = useTexts().admin.steps;
+  const language = useLanguage();
+  const { pending, min_votes, total } = status.votes;
+  const due = pending >= min_votes;
+  const stage = status.run?.stages.find((one) => one.state === "running")?.stage;
+  return (
+    <section
+      aria-label={texts.label}
+      className="sticky top-0 z-10 border-b border-line bg-surface px-4 py-3 max-lg:static sm:px-6"
+    >
+      <div className="mx-auto flex max-w-348 flex-wrap items-stretch gap-x-8 gap-y-4">
+        <Cell name={texts.live}>
+          {status.active ? (
+            <>
+              <Big>{common.version(status.active.number)}</Big>
+              <Small>
+                {status.active.since ? texts.since(formatTime(status.active.since, language)) : ""}
+              </Small>
+            </>
+          ) : (
+            <Small>{texts.none}</Small>
+          )}
+        </Cell>
+        <Cell name={texts.next}>
+          <Big>{due ? texts.due : texts.votes(pending, min_votes)}</Big>
+          <progress
+            className="mt-1 h-1.5 w-36 appearance-none overflow-hidden rounded-full bg-hover [&::-moz-progress-bar]:bg-accent [&::-webkit-progress-bar]:bg-hover [&::-webkit-progress-value]:bg-accent"
+            max={min_votes}
+            value={Math.min(pending, min_votes)}
+            aria-label={texts.votes(pending, min_votes)}
+          />
+          <Small>{texts.total(total)}</Small>
+        </Cell>
+        <Cell name={texts.run}>
+          <Big>{status.run ? (stage ? steps[stage] : run.states[status.run.state]) : common.none}</Big>
+          <Small>
+            {status.run
+              ? status.run.cancel_requested
+                ? run.stopping
+                : run.states[status.run.state]
+              : texts.idle}
+          </Small>
+        </Cell>
+        <Cell name={texts.engines}>
+          {status.engines.length === 0 && <Small>{texts.noEngines}</Small>}
+          <ul className="flex flex-col gap-0.5">
+            {status.engines.map((engine) => (
+              <EngineLine key={engine.name} engine={engine} />
+            ))}
+          </ul>
+        </Cell>
+        <span className="flex-1" />
+        <Actions status={status} policies={policies} />
+      </div>
+    </section>
+  );
+}
+
+function Cell({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div className="flex min-w-28 flex-col">
+      <h2 className="eyebrow">{name}</h2>
+      {children}
+    </div>
+  );
+}
+
+const Big = ({ children }: { children: ReactNode }) => (
+  <span className="text-[1.15rem] leading-snug font-semibold tabular-nums">{children}</span>
+);
+const Small = ({ children }: { children: ReactNode }) => (
+  <span className="text-[0.87rem] text-muted">{children}</span>
+);
+
+const ENGINE_COLOUR: Record<Engine["state"], string> = {
+  ready: "bg-accent",
+  loading: "bg-turn",
+  starting: "bg-turn",
+  down: "bg-bad",
+  failed: "bg-bad",
+};
+
+function EngineLine({ engine }: { engine: Engine }) {
+  const texts = useTexts().admin;
+  return (
+    <li className="flex items-center gap-2 text-[0.9rem]" title={engine.error ?? engine.address}>
+      <span className={`size-2 rounded-full ${ENGINE_COLOUR[engine.state]}`} />
+      <span>{texts.strip.engine(engine.name, texts.engineStates[engine.state], engine.in_flight)}</span>
+      {engine.version !== null && <span className="text-muted">{texts.strip.serving(engine.version)}</span>}
+    </li>
+  );
+}
