@@ -164,9 +164,8 @@ def install_once(name: str, inputs: str, install: Callable[[], None]) -> None:
     stamp.write_text(inputs)
 
 
-def install_packages(python: Path, dev: bool) -> None:
-    """The pinned packages of this machine's kind, and those of the checks when `dev`."""
-    gpu = has_gpu()
+def install_packages(python: Path, gpu: bool, dev: bool) -> None:
+    """The pinned packages for GPU or CPU, and those of the checks when `dev`."""
     lock = ROOT / ("requirements-gpu.lock" if gpu else "requirements.lock")
     free_gib = shutil.disk_usage(ROOT).free / 2**30
     stamp = VENV / "heed-packages.stamp"
@@ -205,6 +204,10 @@ def main() -> None:
     )
     parser.add_argument("--dev", action="store_true", help="also what the checks and tests need")
     parser.add_argument("--browser", action="store_true", help="also Chromium for the browser tests")
+    kinds = {"choices": ("auto", "cpu", "gpu"), "default": "auto"}
+    parser.add_argument(
+        "--kind", **kinds, help="packages for which machine (auto: gpu where nvidia-smi works)"
+    )
     parser.add_argument("--no-web", action="store_true", help="leave the web page alone")
     arguments = parser.parse_args()
     python = find_python(sys.version_info[:2])
@@ -212,7 +215,8 @@ def main() -> None:
         os.execv(python, [python, __file__, *sys.argv[1:]])
     try:
         inside = make_venv(python)
-        install_packages(inside, arguments.dev)
+        gpu = has_gpu() if arguments.kind == "auto" else arguments.kind == "gpu"
+        install_packages(inside, gpu, arguments.dev)
         if not arguments.no_web:
             build_page(inside)
             if arguments.dev:

@@ -7,13 +7,13 @@ import http.client
 import io
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import xmlrpc.client
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from scripts.health import UnixConnection
 from scripts.preflight import Where
 from store.embedded import find_server_binary, server_arguments
 
@@ -132,24 +132,13 @@ def log_of(where: Where, program: str) -> Path:
     return where.data / "logs" / f"{program}.log"
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 class _UnixTransport(xmlrpc.client.Transport):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
 
     def make_connection(self, host: object) -> http.client.HTTPConnection:
-        return _UnixConnection(self._path, 10)
+        return UnixConnection(self._path, 10)
 
 
 class Supervisor:
@@ -170,18 +159,3 @@ class Supervisor:
         except xmlrpc.client.Fault as fault:
             if "ALREADY_STARTED" not in fault.faultString:
                 raise
-
-
-def answers(address: str, path: str, timeout_s: float = 2) -> bool:
-    """True when GET `path` gives 200 at `unix:///path/to.sock` or `http://host:port`."""
-    if address.startswith("unix://"):
-        connection: http.client.HTTPConnection = _UnixConnection(Path(address[7:]), timeout_s)
-    else:
-        connection = http.client.HTTPConnection(address.partition("://")[2], timeout=timeout_s)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

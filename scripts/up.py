@@ -22,11 +22,11 @@ import psutil
 from scripts import preflight
 from scripts.base import ensure_base
 from scripts.console import Problem, Step, say
+from scripts.health import answers
 from scripts.preflight import Where
 from scripts.supervise import (
     PYTHON,
     Supervisor,
-    answers,
     configuration,
     dies_with_parent,
     log_of,

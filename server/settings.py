@@ -102,4 +102,5 @@ def read_config(settings: StoreSettings) -> ServerConfig:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{settings.config}: {where}: {first['msg']}") from None
+        said = "there is no such key" if first["type"] == "extra_forbidden" else first["msg"]
+        raise ConfigError(f"{settings.config}: {where}: {said}") from None

@@ -21,6 +21,7 @@ MANIFEST = "manifest.json"
 ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".md"}
 SPACE_FACTOR = 1.2
 HEADER_BYTES = 100 << 20
+_METADATA = "__metadata__"
 CHUNK = 1 << 22
 
 # How to see a non-finite number in the bits of each dtype: (numpy type of the bits, exponent mask).
@@ -175,9 +176,10 @@ def _tensors(folder: Path) -> dict[str, _Tensor]:
             try:
                 if length > min(size, HEADER_BYTES):
                     raise ValueError("header too long")
-                header = json.loads(file.read(length))
-                header.pop("__metadata__", None)
-                found = _HEADERS.validate_python(header)
+                header = json.loads(file.read(length)).items()
+                found = _HEADERS.validate_python(
+                    {name: one for name, one in header if name != "__metadata__"}
+                )
             except (ValueError, AttributeError):
                 raise ArtifactError(f"{path}: not a safetensors file") from None
         for name, entry in found.items():

@@ -127,6 +127,7 @@ def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
         policy=options.policy,
         out=options.out,
         rollout=config.rollout,
+        count=config.reward.max_seed_pairs,
         answer_tokens=config.reward.seed_answer_tokens,
         seed=config.reward.seed,
         reporter=reporter,

@@ -46,15 +46,15 @@ class RewardConfig(Section):
     """Weight of the language-model loss on the preferred answer; 0 is off and saves the LM head."""
     seed_share: float = Field(default=0.3, ge=0.0, lt=1.0)
     """Share of the loss weight that seed pairs get, so that they steady a few votes but do not drown many."""
-    max_seed_pairs: int = Field(default=160, ge=0)
-    """Seed pairs drawn for one run."""
+    max_seed_pairs: int = Field(default=128, ge=0)
+    """Seed pairs used in one run, and how many `seeds` makes."""
     frozen_layers: int = Field(default=0, ge=0)
     """Lower layers (and the embedding) that keep the policy's weights; saves most of their backward pass."""
     max_grad_norm: float = Field(default=1.0, ge=0.0)
     """Global gradient norm is clipped to this; 0 is off."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """AdamW's decoupled weight decay."""
-    seed_answer_tokens: int = Field(default=160, ge=8)
+    seed_answer_tokens: int = Field(default=96, ge=8)
     """Longest answer drawn from the base model for a seed pair."""
     seed: int = Field(default=0, ge=0)
     """Seed of the head's initial weights and of the order of the pairs."""

@@ -38,18 +38,20 @@ def make_seed_pairs(
     policy: Path,
     out: Path,
     rollout: RolloutConfig,
+    count: int,
     answer_tokens: int,
     seed: int,
     reporter: Reporter,
     prompts: Path = BUNDLED_PROMPTS,
 ) -> dict[str, Any]:
-    """Answers every prompt once, spoils a copy of each answer in one of four ways, writes the pairs.
+    """Answers prompts once each, spoils a copy of each answer in one of four ways, writes the pairs.
 
     The four ways favour neither long nor short answers: another prompt's answer, cut short in the middle of a
     sentence, its beginning said over and over, words in a wrong order.
 
     Args:
         rollout: says which engine answers and how long a prompt may be.
+        count: at most so many prompts, the first of the file (the bundled ones are in random order).
         answer_tokens: longest answer.
 
     Returns:
@@ -58,7 +60,7 @@ def make_seed_pairs(
     Raises:
         DataError: no answer could be used.
     """
-    questions = read_prompts(prompts)
+    questions = read_prompts(prompts)[:count]
     reporter.log(f"answering {len(questions)} prompts")
     answers = _draw(policy, questions, rollout, answer_tokens, seed, reporter)
     pairs = contrast_pairs(questions, answers, seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from datetime import UTC, datetime
 
 import pytest
 
@@ -118,7 +119,7 @@ async def test_secrets_are_stored_hashed(accounts, client):
 @pytest.mark.parametrize(("name", "password"), [("Ann", "wrong horse battery"), ("Nobody", PASSWORD)])
 async def test_wrong_name_and_wrong_password_sound_the_same(accounts, name, password):
     await accounts.create("Ann", PASSWORD, "annotator")
-    with pytest.raises(WrongCredentials, match="^name or password is wrong$"):
+    with pytest.raises(WrongCredentials, match=r"^name or password is wrong$"):
         await accounts.login(name, password, "127.0.0.1")
 
 
@@ -154,7 +155,7 @@ async def test_session_lives_on_while_it_is_used_but_not_for_ever(accounts, clie
     assert await accounts.session(token) == account
     assert await client.ttl(key) > 11 * 3600
     later = module.now().timestamp() + module.ABSOLUTE_S - 100
-    monkeypatch.setattr(module, "now", lambda: module.datetime.fromtimestamp(later, tz=module.UTC))
+    monkeypatch.setattr(module, "now", lambda: datetime.fromtimestamp(later, tz=UTC))
     assert await accounts.session(token) == account
     later += 101
     assert await accounts.session(token) is None

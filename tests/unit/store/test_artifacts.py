@@ -160,6 +160,21 @@ def test_manifest_whose_file_list_was_edited_is_refused(policy, target):
         verify(target)
 
 
+def forked(function):
+    """Run `function` in a child process; the child's id."""
+    if child := os.fork():
+        return child
+    try:
+        function()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def exit_code(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def die_at(step, calls=("fsync", "rename")):
     """Let this process die, as by kill -9, at the given system call from now on."""
     steps = count(1)
@@ -179,12 +194,12 @@ def die_at(step, calls=("fsync", "rename")):
 def test_crash_at_any_step_leaves_no_version_or_a_whole_one(policy, target, volume):
     outcomes = []
     for step in range(1, 12):
-        if not (child := os.fork()):
+
+        def publish(step=step):
             die_at(step)
             seal(policy, target, {"version": 2})
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        survived = os.waitstatus_to_exitcode(status) == 0
+
+        survived = exit_code(forked(publish)) == 0
         outcomes.append((survived, target.exists()))
         if target.exists():
             verify(target)
@@ -197,7 +212,8 @@ def test_crash_at_any_step_leaves_no_version_or_a_whole_one(policy, target, volu
 
 def test_cleaning_leaves_alone_what_is_being_published_now(policy, target, volume):
     ready, go = os.pipe(), os.pipe()
-    if not (child := os.fork()):
+
+    def publish():
         rename = os.rename
 
         def slow(*args):
@@ -207,12 +223,15 @@ def test_cleaning_leaves_alone_what_is_being_published_now(policy, target, volum
 
         os.rename = slow
         seal(policy, target, {"version": 2})
-        os._exit(0)
+
+    child = forked(publish)
     os.read(ready[0], 1)
     clean(volume)
     os.write(go[1], b"x")
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert exit_code(child) == 0
     verify(target)
+    for end in (*ready, *go):
+        os.close(end)
 
 
 def test_sound_weights_pass(policy, tmp_path):

@@ -92,7 +92,7 @@ def test_empty_answers_make_no_pair() -> None:
 
 def test_the_file_is_what_the_reward_stage_reads(tiny_policy: Path, tmp_path: Path) -> None:
     asked = tmp_path / "prompts.jsonl"
-    lines = [{"prompt": [turn.model_dump() for turn in prompt]} for prompt in prompts(6)]
+    lines = [{"prompt": [turn.model_dump() for turn in prompt]} for prompt in prompts(9)]
     asked.write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = tmp_path / "seed_pairs.jsonl"
 
@@ -100,6 +100,7 @@ def test_the_file_is_what_the_reward_stage_reads(tiny_policy: Path, tmp_path: Pa
         policy=tiny_policy,
         out=out,
         rollout=RolloutConfig(engine="transformers"),
+        count=6,
         answer_tokens=24,
         seed=0,
         reporter=Reporter(),
@@ -117,6 +118,7 @@ def test_a_missing_prompts_file_is_named(tiny_policy: Path, tmp_path: Path) -> N
             policy=tiny_policy,
             out=tmp_path / "out.jsonl",
             rollout=RolloutConfig(engine="transformers"),
+            count=6,
             answer_tokens=24,
             seed=0,
             reporter=Reporter(),

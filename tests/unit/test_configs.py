@@ -1,0 +1,32 @@
+"""Every shipped config loads, and `default.toml` says what the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from server.settings import ServerConfig, read_config
+from store.settings import BUNDLED_CONFIG, StoreSettings
+from trainer.config import TrainerConfig, load_config
+from workers.settings import Release, Schedule, load_settings
+
+CONFIGS = sorted(BUNDLED_CONFIG.parent.glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_every_shipped_config_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEED_CONFIG", str(path))
+    read_config(StoreSettings())
+    load_settings()
+    load_config(path)
+
+
+def test_default_toml_says_what_the_code_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEED_CONFIG", str(BUNDLED_CONFIG))
+    server = read_config(StoreSettings())
+    assert server.model_dump(exclude={"schedule"}) == ServerConfig().model_dump(exclude={"schedule"})
+    workers = load_settings()
+    assert (workers.schedule, workers.release) == (Schedule(), Release())
+    assert server.schedule.min_votes == workers.schedule.min_votes
+    assert load_config(BUNDLED_CONFIG) == TrainerConfig()

@@ -1,0 +1,39 @@
+/** Every language says everything, and each text takes what the English one takes. */
+import { describe, expect, it } from "vitest";
+import { en } from "../src/texts/en";
+import { zh } from "../src/texts/zh";
+
+type Leaves = Map<string, unknown>;
+function leaves(node: unknown, path = "", found: Leaves = new Map()): Leaves {
+  if (typeof node === "object" && node !== null)
+    for (const [key, value] of Object.entries(node)) leaves(value, path ? `${path}.${key}` : key, found);
+  else found.set(path, node);
+  return found;
+}
+
+describe("texts", () => {
+  const english = leaves(en);
+  const chinese = leaves(zh);
+
+  it("has the same keys in each language", () => {
+    expect([...chinese.keys()].sort()).toEqual([...english.keys()].sort());
+  });
+
+  it("has no empty text where English has words", () => {
+    for (const [key, value] of english)
+      if (typeof value === "string" && value !== "") expect(chinese.get(key), key).toMatch(/\S/);
+  });
+
+  it("makes a sentence of any numbers", () => {
+    for (const [key, value] of [...english, ...chinese])
+      if (typeof value === "function") {
+        const said = value(2, 50, "x", "y", "z", 3);
+        expect(typeof said === "string" && !/undefined|NaN/.test(said), key).toBe(true);
+      }
+  });
+
+  it("says when a training is due", () => {
+    expect(en.duel.counted(13, 50)).toBe("Counted, 13 of 50 until the next training");
+    expect(en.duel.counted(50, 50)).toContain("due");
+  });
+});
