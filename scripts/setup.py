@@ -204,9 +204,8 @@ def main() -> None:
     )
     parser.add_argument("--dev", action="store_true", help="also what the checks and tests need")
     parser.add_argument("--browser", action="store_true", help="also Chromium for the browser tests")
-    kinds = {"choices": ("auto", "cpu", "gpu"), "default": "auto"}
     parser.add_argument(
-        "--kind", **kinds, help="packages for which machine (auto: gpu where nvidia-smi works)"
+        "--kind", choices=("auto", "cpu", "gpu"), default="auto", help="auto: as nvidia-smi says"
     )
     parser.add_argument("--no-web", action="store_true", help="leave the web page alone")
     arguments = parser.parse_args()

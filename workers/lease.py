@@ -102,6 +102,11 @@ class Lease:
             except StoreUnavailable as error:
                 self.redis_errors += 1
                 logger.warning("lease of %s not renewed: %s", self.claim.run_id, error)
+            except Exception:
+                logger.exception("lease of %s cannot be renewed: giving the run up", self.claim.run_id)
+                self._verdict = "lost"
+                self._stopped.set()
+                return
             if task.cancelling():
                 return  # the client waits with `wait_for`, which in Python 3.11 can swallow a cancel
             await asyncio.sleep(self.claim.lease_s / 3)

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from server.settings import ServerSettings
+from server.shapes import answer_out
+from store.records import Answer, Sampling, now
 from tests.fakes import Script, ScriptedPool
 from tests.running import Heed, serving
 
-pytestmark = pytest.mark.anyio
-OLD, NEW = 7341, 8252
+# Long enough not to stand in an id or a time by chance.
+OLD, NEW = 7_341_734_173_417, 8_252_825_282_528
 
 
 @pytest.fixture
@@ -26,6 +28,7 @@ async def canary(settings: ServerSettings) -> AsyncIterator[Heed]:
         yield heed
 
 
+@pytest.mark.anyio
 async def test_no_response_before_the_vote_names_a_version_or_an_engine(canary: Heed) -> None:
     ann = await canary.person("ann")
     slow = Script(("slow ", "one"), wait_s=0.3, pause_s=0.05)
@@ -50,6 +53,7 @@ async def test_no_response_before_the_vote_names_a_version_or_an_engine(canary: 
     assert set(answer.values()) == {OLD, NEW}
 
 
+@pytest.mark.anyio
 async def test_the_first_words_and_the_ends_of_both_sides_leave_together(canary: Heed) -> None:
     ann = await canary.person("ann")
     canary.pool.clients[0].scripts.append(Script(("quick",)))
@@ -69,6 +73,49 @@ async def test_the_first_words_and_the_ends_of_both_sides_leave_together(canary:
     assert len(created) == 1
 
 
+@pytest.mark.anyio
+async def test_a_side_that_ends_first_is_told_with_the_other(canary: Heed) -> None:
+    ann = await canary.person("ann")
+    gate = asyncio.Event()
+    canary.pool.clients[0].scripts.append(Script(("quick",)))
+    canary.pool.clients[1].scripts.append(Script(("slow", " one"), gate=gate))
+    turn = await ann.say("Hi", mode="duel")
+    whole = asyncio.create_task(ann.follow(turn["stream"]))
+    await asyncio.sleep(0.4)
+    held = await canary.parts.conversations.answers(turn["conversation"])
+    assert [answer.state for answer in held] == ["streaming", "streaming"]
+    gate.set()
+    kinds = (await whole).kinds()
+    assert kinds[-4:] == ["answer.end", "answer.end", "duel.ready", "turn.end"]
+    assert kinds.count("answer.delta") == 3
+
+
+def test_a_finished_side_is_shown_as_streaming_until_the_other_has_finished() -> None:
+    a = Answer(
+        id="ans_a",
+        conversation_id="conv",
+        parent_id="msg",
+        stream_id="conv.turn",
+        duel_id="duel",
+        side="a",
+        state="finished",
+        text="done",
+        policy_version=OLD,
+        versions=(OLD,),
+        sampling=Sampling(),
+        finish_reason="stop",
+        created_at=now(),
+    )
+    b = a.model_copy(update={"id": "ans_b", "side": "b", "state": "streaming"})
+    shown = answer_out(a, hidden=True, other=b)
+    assert (shown.state, shown.text, shown.finish_reason) == ("streaming", "", None)
+    assert shown.stream == "/api/v1/streams/conv.turn"
+    both = answer_out(a, hidden=True, other=b.model_copy(update={"state": "finished"}))
+    assert (both.state, both.text, both.policy_version) == ("finished", "done", None)
+    assert answer_out(a, hidden=False).policy_version == OLD
+
+
+@pytest.mark.anyio
 async def test_the_stored_seed_decides_the_sides(canary: Heed) -> None:
     ann = await canary.person("ann")
     first_is_a: Counter[bool] = Counter()
@@ -85,6 +132,7 @@ async def test_the_stored_seed_decides_the_sides(canary: Heed) -> None:
     assert set(first_is_a) == {True, False}
 
 
+@pytest.mark.anyio
 async def test_a_single_answer_shows_its_version(canary: Heed) -> Any:
     ann = await canary.person("ann")
     turn = await ann.say("Hi")

@@ -246,4 +246,6 @@ async def test_redis_away_neither_stops_nor_repeats_a_training(
     assert len(stored) < 30
     run = await heed.run(lease.claim.run_id)
     assert (run.state, run.attempt) == ("running", 1)
-    await lease.confirm()
+    await heed.runs.cancel(run.id)  # the renewals go on
+    async with asyncio.timeout(2):
+        assert await lease.stopped() == "cancel"

@@ -62,6 +62,16 @@ async def test_leaving_ends_although_the_client_swallows_the_cancel(heed: Platfo
             await asyncio.sleep(0.05)
 
 
+async def test_a_lease_that_cannot_be_renewed_is_lost() -> None:
+    class Broken:
+        async def renew(self, claim: Claim) -> Literal["ok"]:
+            raise ValueError("the record cannot be read")
+
+    runs: Any = Broken()
+    async with asyncio.timeout(2), Lease(runs, Claim("run", 1, "host:1", 30)) as lease:
+        assert await lease.stopped() == "lost"
+
+
 async def test_patience_has_an_end() -> None:
     tries = 0
 

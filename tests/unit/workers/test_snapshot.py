@@ -59,6 +59,10 @@ async def test_the_preferred_answer_is_chosen_after_the_whole_branch(heed: Platf
         ("user", "Two?"),
     ]
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("a to Two?", "b to Two?")
+    assert [pairs(heed)[first.id].chosen[0].content, pairs(heed)[first.id].rejected[0].content] == [
+        "b to One?",
+        "a to One?",
+    ]
     assert (frozen.snapshot.votes, frozen.snapshot.new_votes, frozen.parent) == (2, 2, 1)
 
 

@@ -1,0 +1,102 @@
+"""The gate passes an equal policy and holds back a damaged or a far one, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from store.records import ChatTurn, GateReport
+from trainer.config import GateConfig, RolloutConfig
+from trainer.gate import judge, wilson
+from trainer.models import load_policy, reward_model_from_policy, save_policy, save_reward_model
+from trainer.reporting import Reporter
+
+ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=8, max_prompt_tokens=256)
+
+
+@pytest.fixture(scope="module")
+def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reward")
+    save_reward_model(reward_model_from_policy(tiny_policy, seed=3, pad_token_id=0), folder)
+    return folder
+
+
+def ask(candidate: Path, tiny_policy: Path, reward_folder: Path, out: Path, **changes: object) -> GateReport:
+    prompts = [(ChatTurn(role="user", content=f"Say {number}."),) for number in range(4)]
+    return judge(
+        candidate=candidate, active=tiny_policy, reference=tiny_policy, reward_model=reward_folder,
+        prompts=prompts, out=out, config=GateConfig.model_validate(changes), rollout=ROLLOUT,
+        reporter=Reporter(),
+    )  # fmt: skip
+
+
+def noisy(tiny_policy: Path, out: Path, scale: float) -> Path:
+    """The tiny policy with noise of `scale` deviations on every weight."""
+    model = load_policy(tiny_policy)
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=chance)
+            parameter.add_(noise * scale * parameter.std(correction=0))
+    return save_policy(model, tiny_policy, out)
+
+
+def failed(report: GateReport) -> set[str]:
+    return {check.name for check in report.checks if not check.passed}
+
+
+def test_the_same_policy_ties_and_passes(tiny_policy: Path, reward_folder: Path, tmp_path: Path) -> None:
+    report = ask(tiny_policy, tiny_policy, reward_folder, tmp_path / "report.json")
+    assert report.passed
+    win = next(check for check in report.checks if check.name == "win_share")
+    assert win.value == 0.5
+    assert GateReport.model_validate_json((tmp_path / "report.json").read_text()) == report
+
+
+def test_fingerprints_are_greedy_answers_to_fixed_prompts(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    one, two = (ask(tiny_policy, tiny_policy, reward_folder, tmp_path / name) for name in ("1", "2"))
+    assert len(one.fingerprints) == 4
+    assert one.fingerprints == two.fingerprints
+    assert all(fingerprint.token_ids for fingerprint in one.fingerprints)
+
+
+def test_a_policy_that_moved_too_far_is_held_back(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    far = noisy(tiny_policy, tmp_path / "far", scale=3.0)
+    report = ask(far, tiny_policy, reward_folder, tmp_path / "report.json", max_kl=1.0)
+    assert not report.passed
+    assert "kl" in failed(report)
+    kl = next(check for check in report.checks if check.name == "kl")
+    assert "nats per answer" in kl.reason
+
+
+def test_one_that_does_not_win_is_held_back(tiny_policy: Path, reward_folder: Path, tmp_path: Path) -> None:
+    report = ask(tiny_policy, tiny_policy, reward_folder, tmp_path / "report.json", min_win_share=0.6)
+    assert failed(report) == {"win_share"}
+
+
+def test_nan_weights_are_named_and_nothing_else_is_asked(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = load_policy(tiny_policy)
+    with torch.no_grad():
+        damaged.get_input_embeddings().weight[0, 0] = float("nan")
+    candidate = tmp_path / "candidate"
+    monkeypatch.setattr(
+        "trainer.gate.load_policy",
+        lambda folder, device="cpu": damaged if folder == candidate else load_policy(folder, device),
+    )
+    report = ask(candidate, tiny_policy, reward_folder, tmp_path / "report.json")
+    assert failed(report) == {"finite_weights"}
+    assert "NaN" in report.checks[0].reason
+
+
+def test_wilson_interval_by_hand() -> None:
+    # 8 of 10: centre (0.8 + 0.19208) / 1.38416 = 0.7167, half 0.2268 (z = 1.96)
+    low, high = wilson(8, 10)
+    assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-3)

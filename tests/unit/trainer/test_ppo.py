@@ -1,0 +1,211 @@
+"""PPO-max on the tiny model: it learns what is scored, resumes exactly, and stops when it must."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from store.records import ChatTurn
+from trainer.config import PPOConfig, RolloutConfig
+from trainer.data import Prompt
+from trainer.errors import DataError, DivergedError
+from trainer.experience import gather
+from trainer.models import (
+    load_critic,
+    load_policy,
+    load_reward_model,
+    reward_model_from_policy,
+    save_reward_model,
+)
+from trainer.monitor import CollapseAlarm, action_space, repeats
+from trainer.ppo import train_policy
+from trainer.reporting import Reporter
+from trainer.rollout import Rollout
+
+ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=8, max_prompt_tokens=256)
+PROMPTS: list[Prompt] = [(ChatTurn(role="user", content=f"Say {number}."),) for number in range(6)]
+
+
+class Kept(Reporter):
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[dict[str, float]] = []
+        self.said: list[str] = []
+
+    def metric(self, step: int, of: int | None, values: object) -> None:
+        assert isinstance(values, dict)
+        self.rows.append(dict(values))
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture(scope="module")
+def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model with a random head: a fixed, arbitrary taste."""
+    folder = tmp_path_factory.mktemp("reward")
+    save_reward_model(reward_model_from_policy(tiny_policy, seed=3, pad_token_id=0), folder)
+    return folder
+
+
+def train(tiny_policy: Path, reward_folder: Path, work: Path, **changes: object) -> Kept:
+    settings = {
+        "updates": 2,
+        "rollouts": 4,
+        "minibatch": 4,
+        "lr": 1e-3,
+        "critic_lr": 1e-3,
+        "checkpoint_every": 1,
+    }
+    reporter = Kept()
+    train_policy(
+        policy=tiny_policy,
+        reference=tiny_policy,
+        reward_model=reward_folder,
+        prompts=PROMPTS,
+        work=work,
+        out=work / "candidate",
+        config=PPOConfig.model_validate(settings | changes),
+        rollout=ROLLOUT,
+        reporter=reporter,
+    )
+    return reporter
+
+
+def test_the_first_minibatch_is_on_policy_and_the_reference_is_where_it_starts(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    first = train(tiny_policy, reward_folder, tmp_path, updates=1, critic_pretrain_updates=0).rows[0]
+    assert first["approx_kl"] == pytest.approx(0.0, abs=1e-5)
+    assert first["ref_kl"] == pytest.approx(0.0, abs=1e-5)
+    assert first["engine_logprob_gap"] < 0.05
+
+
+def test_while_only_the_critic_learns_the_policy_stays(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    train(tiny_policy, reward_folder, tmp_path, updates=1, critic_pretrain_updates=1)
+    before = load_file(tiny_policy / "model.safetensors")
+    after = load_file(tmp_path / "candidate" / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_training_raises_the_score_of_what_is_scored(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def low_ids(self: object, input_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+        """A taste that is easy to learn: tokens with an id below 100 at the end of the sequence."""
+        return (input_ids[:, -8:] < 100).float().mean(1)
+
+    monkeypatch.setattr("trainer.models.RewardModel.scores", low_ids)
+    rows = train(
+        tiny_policy, reward_folder, tmp_path,
+        updates=12, rollouts=16, minibatch=8, lr=3e-3, kl_coef=0.0, checkpoint_every=0,
+    ).rows  # fmt: skip
+    early, late = (sum(row["reward_mean"] for row in part) / 3 for part in (rows[:3], rows[-3:]))
+    assert late > early + 0.2  # the random policy draws them in 100 of 259 cases, 0.39
+
+
+def test_a_resumed_training_continues_to_the_same_weights(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    train(tiny_policy, reward_folder, tmp_path / "whole", updates=3)
+    train(tiny_policy, reward_folder, tmp_path / "cut", updates=2)
+    (tmp_path / "cut" / "candidate").rename(tmp_path / "cut" / "stopped-here")
+    resumed = train(tiny_policy, reward_folder, tmp_path / "cut", updates=3)
+    assert resumed.said == ["resumed after update 2"]
+    whole = load_file(tmp_path / "whole" / "candidate" / "model.safetensors")
+    cut = load_file(tmp_path / "cut" / "candidate" / "model.safetensors")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_the_candidate_carries_its_head_and_a_report(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    train(tiny_policy, reward_folder, tmp_path)
+    assert "lm_head.weight" in load_file(tmp_path / "candidate" / "model.safetensors")
+    assert json.loads((tmp_path / "report.json").read_text())["updates"] == 2
+
+
+def test_a_reward_model_that_gives_nan_is_refused(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "trainer.models.RewardModel.scores", lambda self, **inputs: torch.full((4,), float("nan"))
+    )
+    with pytest.raises(DivergedError, match="a score"):
+        train(tiny_policy, reward_folder, tmp_path)
+    assert not (tmp_path / "candidate").exists()
+
+
+def test_prompts_that_do_not_fit_are_named(tiny_policy: Path, reward_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"max_prompt_tokens = 8"):
+        train_policy(
+            policy=tiny_policy, reference=tiny_policy, reward_model=reward_folder, prompts=PROMPTS,
+            work=tmp_path, out=tmp_path / "candidate", config=PPOConfig(),
+            rollout=RolloutConfig(engine="transformers", max_prompt_tokens=8), reporter=Reporter(),
+        )  # fmt: skip
+
+
+def test_an_answer_reads_the_same_alone_and_beside_a_longer_one(
+    tiny_policy: Path, reward_folder: Path
+) -> None:
+    short = Rollout([1, 2, 3], [4, 5], [0.0, 0.0], True)
+    long = Rollout([1] * 9, [6] * 7, [0.0] * 7, False)
+    policy, reward_model = load_policy(tiny_policy), load_reward_model(reward_folder)
+    critic = load_critic(reward_folder)
+
+    def read(rollouts: list[Rollout]) -> tuple[list[float], float, list[float]]:
+        experience = gather(
+            rollouts, policy=policy, reference=policy, critic=critic, reward_model=reward_model,
+            temperature=1.0, max_tokens=10_000, device=torch.device("cpu"),
+        )  # fmt: skip
+        row = experience.old_logprobs[0, :2], experience.scores[0], experience.values[0, :2]
+        return row[0].tolist(), row[1].item(), row[2].tolist()
+
+    alone, beside = read([short]), read([short, long])
+    assert alone[0] == pytest.approx(beside[0], abs=1e-2)  # bf16 products
+    assert alone[1] == pytest.approx(beside[1], abs=1e-2)
+    assert alone[2] == pytest.approx(beside[2], abs=1e-2)
+    assert action_space_of_two(short, long)["truncated_share"] == 0.5
+
+
+def action_space_of_two(short: Rollout, long: Rollout) -> dict[str, float]:
+    from trainer.experience import Experience
+    from trainer.tensors import response_mask
+
+    mask = response_mask(torch.tensor([2, 7]), 7)
+    zeros = torch.zeros(2, 7)
+    return action_space(
+        Experience(
+            [short, long],
+            mask,
+            torch.tensor([True, False]),
+            zeros,
+            zeros,
+            zeros,
+            zeros + 1.0,
+            zeros,
+            zeros[:, 0],
+        )
+    )
+
+
+def test_repeats_counts_4_grams_said_before() -> None:
+    # 1 2 1 2 1 2: 4-grams 1212, 2121, 1212 -> one of three was there before.
+    assert repeats([1, 2, 1, 2, 1, 2]) == pytest.approx(1 / 3)
+    assert repeats([1, 2]) == 0.0
+
+
+def test_the_alarm_waits_for_three_updates_and_names_the_reason() -> None:
+    alarm = CollapseAlarm(kl_stop=10.0)
+    calm = {"ref_kl_k3": 1.0, "entropy": 4.0, "repeat_share": 0.0}
+    gone = calm | {"ref_kl_k3": 50.0}
+    assert [alarm.look(row) for row in (calm, gone, gone, calm, gone, gone)] == [None] * 6
+    assert "KL 50.0" in str(alarm.look(gone))
