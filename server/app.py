@@ -33,6 +33,7 @@ from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
+CONNECTIONS = 2000
 log = logging.getLogger("heed.server")
 
 
@@ -41,13 +42,14 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
 
     Raises ConfigError when the TOML file cannot be used. Touches neither Redis nor engines before its start.
     """
-    redis = connect(settings.redis)
-    parts = _parts(settings, redis, pool or _pool(settings))
+    redis, readers = connect(_wide(settings.redis)), connect(_wide(settings.redis))
+    parts = _parts(settings, redis, readers, pool or _pool(settings))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(redis.aclose)
+            stack.push_async_callback(readers.aclose)
             parts.warnings.extend(await _wait_for_store(redis))
             await _show_setup(parts)
             if pool is None:
@@ -84,10 +86,16 @@ def _page_for_the_rest(not_found: ASGIApp, page: ASGIApp) -> ASGIApp:
     return default
 
 
-def _parts(settings: ServerSettings, redis: Redis, pool: EnginePool) -> Parts:
+def _wide(redis_url: str) -> str:
+    """The URL with room for many connections: redis-py refuses the 101st, as if Redis were away."""
+    return f"{redis_url}{'&' if '?' in redis_url else '?'}max_connections={CONNECTIONS}"
+
+
+def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EnginePool) -> Parts:
+    """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
-    conversations, streams, log_of_votes = Conversations(redis), AnswerStream(redis), VoteLog(redis)
-    turns = TurnService(pool, conversations, streams, metrics, config, settings.server_id)
+    conversations, log_of_votes = Conversations(redis), VoteLog(redis)
+    turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
     return Parts(
         settings=settings,
         config=config,
@@ -99,8 +107,8 @@ def _parts(settings: ServerSettings, redis: Redis, pool: EnginePool) -> Parts:
         conversations=conversations,
         policies=Policies(redis, settings.data),
         runs=Runs(redis),
-        streams=streams,
-        feed=Feed(redis),
+        streams=AnswerStream(readers),
+        feed=Feed(readers),
         votes=log_of_votes,
         metrics=metrics,
         warnings=[],

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from server.drawing import speak
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from server.errors import EngineFailed, Problem
@@ -21,7 +22,7 @@ from server.metrics import Metrics
 from server.shapes import why_not_votable
 from store.connection import StoreUnavailable
 from store.conversations import Conversations
-from store.records import Answer, ChatTurn, Duel, Sampling, now
+from store.records import Answer, ChatTurn, Duel, now
 from store.streams import AnswerStream
 
 TICK_S = 0.03
@@ -32,37 +33,6 @@ PATIENCE_S = 120.0
 BROKE_OFF = "the model broke off the answer"
 T = TypeVar("T")
 log = logging.getLogger("heed.turns")
-
-
-async def speak(
-    pool: EnginePool,
-    lease: Lease,
-    messages: Sequence[ChatTurn],
-    sampling: Sampling,
-    *,
-    version: int | None,
-    user: str,
-) -> AsyncGenerator[tuple[Delta, Lease], None]:
-    """One answer piece by piece, with the lease it comes from; releases the lease.
-
-    An engine that breaks off before its first word is replaced once. Raises EngineFailed, NoEngine.
-    """
-    said, tries = False, 1
-    while True:
-        try:
-            async with aclosing(pool.stream(lease, messages, sampling)) as deltas:
-                async for delta in deltas:
-                    said = said or bool(delta.text)
-                    yield delta, lease
-            return
-        except EngineFailed as error:
-            if said or tries == 2:
-                raise
-            log.warning("trying once more: %s", error)
-        finally:
-            await lease.release()
-        tries += 1
-        lease = await pool.lease(version, user=user)
 
 
 @dataclass

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, NamedTuple
 
+from server.drawing import room
 from server.engines.pool import EnginePool, Lease
 from server.errors import NoEngine, Problem, QueueFull, not_found
-from server.events import AnswerEnd, TurnEnd
 from server.generation import LiveTurn, Side
 from server.metrics import Metrics
+from server.orphans import settled
 from server.settings import ServerConfig
 from store.conversations import Conversations
 from store.records import Account, Answer, ChatTurn, Conversation, Duel, Message, Sampling, new_id, now
@@ -21,11 +22,8 @@ from store.streams import AnswerStream
 
 Mode = Literal["auto", "duel", "single"]
 
-TEMPLATE_TOKENS = 512
 DRAIN_S = 5.0
-GRACE_S = 1.5
 TITLE_LENGTH = 60
-INTERRUPTED = "the server that wrote this answer went away"
 log = logging.getLogger("heed.turns")
 
 
@@ -36,22 +34,6 @@ class Turn(NamedTuple):
     answers: tuple[Answer, ...]
     duel: Duel | None
     stream_id: str
-
-
-async def room(pool: EnginePool, messages: Sequence[ChatTurn], max_tokens: int) -> int:
-    """How many tokens the answer may have: `max_tokens`, or what the context leaves.
-
-    Raises Problem (422) when the context is full already, NoEngine when nobody can count.
-    """
-    # A token is at least one byte: what is surely short enough needs no question to the engine.
-    at_most = sum(len(turn.content.encode()) for turn in messages) + 32 * len(messages) + TEMPLATE_TOKENS
-    if at_most + max_tokens <= pool.max_model_len:
-        return max_tokens
-    tokens, limit = await pool.count_tokens(messages), pool.max_model_len
-    if tokens >= limit:
-        detail = f"the prompt has {tokens} tokens; the model takes {limit}, prompt and answer together"
-        raise Problem(422, "too_long", detail, field="text", remedy="shorten it or start a new conversation")
-    return min(max_tokens, limit - tokens)
 
 
 class TurnService:
@@ -162,48 +144,7 @@ class TurnService:
 
     async def settled(self, answers: Sequence[Answer]) -> list[Answer]:
         """The same answers; those whose server is gone are marked failed first, with what they had said."""
-        if not [answer for answer in answers if await self._orphaned(answer)]:
-            return list(answers)
-        # A server that lost Redis for a moment renews its hold within this time.
-        await asyncio.sleep(GRACE_S)
-        streams = {answer.stream_id for answer in answers if await self._orphaned(answer)}
-        for stream_id in streams:
-            await self._bury(stream_id, [answer for answer in answers if answer.stream_id == stream_id])
-        fresh = [await self._conversations.answer(answer.id) for answer in answers]
-        return [answer for answer in fresh if answer is not None]
-
-    async def _orphaned(self, answer: Answer) -> bool:
-        if answer.state != "streaming" or answer.stream_id in self._under_way:
-            return False
-        return not await self._streams.alive(answer.id)
-
-    async def _bury(self, stream_id: str, answers: Sequence[Answer]) -> None:
-        """End a turn that nobody writes any more: its stream, then its records."""
-        ends = [
-            AnswerEnd(answer_id=answer.id, state="failed", finish_reason="error", error=INTERRUPTED)
-            for answer in answers
-            if answer.state == "streaming"
-        ]
-        events: list[AnswerEnd | TurnEnd] = [*ends, TurnEnd()]
-        for event in events:
-            await self._streams.append(stream_id, event.type, event.model_dump(mode="json"))
-        await self._streams.finish(stream_id)
-        texts: dict[str, str] = {answer.id: "" for answer in answers}
-        async for entry in self._streams.read(stream_id):
-            if entry is None or entry.event == "turn.end":
-                break
-            if entry.event == "answer.delta":
-                texts[entry.data["answer_id"]] += entry.data["text"]
-        for answer in answers:
-            if answer.state == "streaming":
-                changes = {
-                    "state": "failed",
-                    "finish_reason": "error",
-                    "error": INTERRUPTED,
-                    "ended_at": now(),
-                }
-                changes["text"] = texts[answer.id]
-                await self._conversations.save_answer(answer.model_copy(update=changes))
+        return await settled(answers, set(self._under_way), self._conversations, self._streams)
 
     async def _parent(self, conversation: Conversation, parent_id: str) -> Answer:
         """The answer that a message follows: one that has ended and can be read."""

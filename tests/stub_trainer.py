@@ -65,12 +65,12 @@ def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
 def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     checkpoints = given["work"] / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    begin = max((int(path.name.removeprefix("step-")) + 1 for path in checkpoints.glob("step-*")), default=0)
+    begin = max((int(path.name) + 1 for path in checkpoints.glob("[0-9]*")), default=0)
     for step in steps("ppo", plan, begin):
         aside = checkpoints / f".tmp-{os.getpid()}"
         aside.mkdir()
         (aside / "state.json").write_text(str(step))
-        aside.rename(checkpoints / f"step-{step}")
+        aside.rename(checkpoints / f"{step:06d}")
     write_weights(given["out"], [float("nan") if plan.get("nan") else 0.75, *LM_HEAD[1:]])
     return {"resumed_from": begin, "reward_mean": 1.5}
 

@@ -17,6 +17,8 @@ from workers.child import run_trainer
 from workers.lease import patiently
 from workers.snapshot import Frozen
 
+HAND_OVER_TRIES = 5
+
 
 async def freeze(work: Work) -> Frozen:
     """5. The votes that count become a data set; the active version becomes the parent."""
@@ -137,21 +139,41 @@ async def _seed_pairs(work: Work) -> Path:
 
 
 def _hand_over_checkpoints(work: Work) -> None:
-    """Give this attempt the newest checkpoints of an earlier one, as links: nobody writes into a checkpoint.
+    """Give this attempt the newest checkpoint of the newest earlier one that has any, as links.
 
-    Links and not the same folder: the trainer of a frozen worker may wake up and write into its own.
+    Links into a folder of its own, not the same folder: the trainer of a frozen worker may still write into
+    its own, and removes old checkpoints while we look. It never writes into one that is complete.
     """
     target = work.attempt / "ppo" / "checkpoints"
     for attempt in work.attempts():
-        source = attempt / "ppo" / "checkpoints"
-        if attempt != work.attempt and source.is_dir() and any(source.iterdir()):
-            shutil.copytree(source, target, copy_function=_link)
-            return
+        if attempt == work.attempt:
+            continue
+        for _ in range(HAND_OVER_TRIES):
+            found = [path for path in (attempt / "ppo" / "checkpoints").glob("*") if path.name[0] != "."]
+            newest_first = sorted(found, key=lambda path: path.name, reverse=True)
+            if any(_linked(checkpoint, target / checkpoint.name) for checkpoint in newest_first):
+                return
+            if not found:
+                break
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Link a checkpoint's files; False when it was removed meanwhile. The target is there whole or not."""
+    aside = target.with_name(f".tmp-{secrets.token_hex(6)}")
+    try:
+        shutil.copytree(source, aside, copy_function=_link)
+        os.rename(aside, target)
+    except (FileNotFoundError, shutil.Error):
+        shutil.rmtree(aside, ignore_errors=True)
+        return False
+    return True
 
 
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        raise
     except OSError:  # a file system without links
         shutil.copy2(source, target)
 

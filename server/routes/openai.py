@@ -7,20 +7,19 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sse_starlette.event import ServerSentEvent
 from starlette.responses import JSONResponse, Response
 
 from server.dependencies import Heed, Me, Parts
+from server.drawing import room, speak
 from server.engines.client import Delta
 from server.engines.pool import Lease
 from server.errors import EngineFailed, Problem, VersionNotServed, openai_error, problem_of
 from server.events import EventStream
-from server.generation import speak
-from server.turns import room
+from server.openai_shapes import CompletionIn
 from store.records import ChatTurn, Sampling, new_id
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -28,84 +27,6 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 CLIENT_GONE = 499
 LOOK_S = 0.25
 T = TypeVar("T")
-# Fields that would change the answer but that Heed does not do -> the values that ask for nothing.
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "tools": (None, []),
-    "functions": (None, []),
-    "response_format": (None, {"type": "text"}),
-    "logprobs": (None, False),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-}
-
-
-class Part(BaseModel):
-    """A piece of a message; only text."""
-
-    type: Literal["text"]
-    text: str
-
-
-class TurnIn(BaseModel):
-    """One message."""
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
-
-    def turn(self) -> ChatTurn:
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return ChatTurn(role="system" if self.role == "developer" else self.role, content=text)
-
-
-class StreamOptions(BaseModel):
-    """What a stream ends with."""
-
-    include_usage: bool = False
-
-
-Stop = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-
-
-class CompletionIn(BaseModel):
-    """Unknown fields are ignored, as clients expect; wrong types and what Heed cannot do are refused."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-    model: str
-    messages: Annotated[list[TurnIn], Field(min_length=1, max_length=200)]
-    max_tokens: int | None = Field(default=None, ge=1, le=8192)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=8192)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    n: int | None = Field(default=None, ge=1, le=2)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63 - 1)
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_is_dropped_silently(cls, body: Any) -> Any:
-        if isinstance(body, dict):
-            for name, neutral in UNSUPPORTED.items():
-                if body.get(name) not in neutral:
-                    raise ValueError(f"{name} is not supported here; leave it out")
-        return body
-
-    def sampling(self, default: Sampling) -> Sampling:
-        given = {
-            "max_tokens": self.max_completion_tokens or self.max_tokens,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "seed": self.seed,
-            "stop": None
-            if self.stop is None
-            else (self.stop,)
-            if isinstance(self.stop, str)
-            else tuple(self.stop),
-        }
-        return default.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 class Said(NamedTuple):
@@ -132,7 +53,8 @@ async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> 
     version = _version(body.model)
     prompt = [turn.turn() for turn in body.messages]
     sampling = body.sampling(heed.config.sampling)
-    sampling = sampling.model_copy(update={"max_tokens": await room(heed.pool, prompt, sampling.max_tokens)})
+    limit = await room(heed.pool, prompt, sampling.max_tokens, field="messages")
+    sampling = sampling.model_copy(update={"max_tokens": limit})
     leases: list[Lease] = []
     try:
         for _ in range(body.n or 1):

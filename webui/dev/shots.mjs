@@ -99,13 +99,13 @@ async function tour(base, look, options, isPhone) {
   if (isPhone) await page.setViewportSize({ width: 390, height: 3300 });
   else await page.setViewportSize({ width: 1360, height: 1500 });
   await shoot(page, name("admin-whole"));
+  await page.setViewportSize(options.viewport);
   await page.getByRole("button", { name: /^Roll back/ }).click();
   await shoot(page, name("rollback"));
   await page.getByRole("button", { name: "Cancel", exact: true }).click();
   await page.getByRole("button", { name: "Train now" }).click();
   await page.locator("[data-testid=chart-ref_kl]:not([data-steps='0'])").waitFor();
   await page.waitForTimeout(700);
-  if (!isPhone) await page.setViewportSize({ width: 1360, height: 900 });
   await shoot(page, name("admin-running"));
   await page.getByRole("button", { name: "Cancel training" }).click();
   await shoot(page, name("cancel"));

@@ -14,7 +14,8 @@ export type Status = Schemas["StatusOut"];
 export type Run = Schemas["Run"];
 export type StageStatus = Schemas["StageStatus"];
 export type Stage = StageStatus["stage"];
-export type MetricRow = Schemas["MetricRow"];
+/** A row as the feed sends it; a fetched one has an id too. */
+export type MetricRow = Omit<Schemas["MetricOut"], "id">;
 export type Engine = Schemas["EngineStatus"];
 export type Policies = Schemas["PolicyPage"];
 export type PolicyVersion = Schemas["PolicyVersion"];

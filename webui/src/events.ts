@@ -1,18 +1,14 @@
 /** Server-sent events: typed, each once, continued after a break from the last id that was seen. */
 import type { Engine, MetricRow, Run } from "./api";
+import type { components } from "./api-types";
 
+type Schemas = components["schemas"];
 export type TurnEvent =
-  | { type: "answer.start"; answer_id: string; side: "a" | "b" | null }
-  | { type: "answer.delta"; answer_id: string; text: string }
-  | {
-      type: "answer.end";
-      answer_id: string;
-      state: "streaming" | "finished" | "stopped" | "failed";
-      finish_reason: string | null;
-      error: string | null;
-    }
-  | { type: "duel.ready"; duel_id: string }
-  | { type: "turn.end" };
+  | Schemas["AnswerStart"]
+  | Schemas["AnswerDelta"]
+  | Schemas["AnswerEnd"]
+  | Schemas["DuelReady"]
+  | Schemas["TurnEnd"];
 
 export type FeedEvent =
   | { type: "run"; data: Run }

@@ -5,19 +5,27 @@ import { shownTurns } from "../src/branch";
 
 let clock = 0;
 const at = () => new Date(1_700_000_000_000 + ++clock * 1000).toISOString();
-const message = (id: string, parent_id: string | null): Message => ({ id, parent_id, text: id, created_at: at() });
+const message = (id: string, parent_id: string | null): Message => ({
+  id,
+  parent_id,
+  text: id,
+  created_at: at(),
+});
 const answer = (id: string, parent_id: string, duel_id: string | null = null, side: "a" | "b" | null = null): Answer => ({
   id, parent_id, duel_id, side, state: "finished", text: id, finish_reason: "stop", error: null, created_at: at(),
   policy_version: null, stream: null, thumb: null,
 }); // biome-ignore format: a fixture
 const duel = (id: string, parent_id: string, choice: "a" | "b" | "tie" | null): Duel => ({
-  id, parent_id, answer_a: `${id}a`, answer_b: `${id}b`, ready: true, vote: choice && { choice }, version_a: null, version_b: null,
+  id, parent_id, answer_a: `${id}a`, answer_b: `${id}b`, ready: true, reason: null, vote: choice && { choice }, version_a: null, version_b: null,
 }); // biome-ignore format: a fixture
 const detail = (leaf_id: string | null, messages: Message[], answers: Answer[], duels: Duel[] = []): Detail => ({
   conversation: { id: "c", title: "", system_prompt: null, leaf_id, created_at: at(), updated_at: at() },
   messages, answers, duels,
 }); // biome-ignore format: a fixture
-const sides = (id: string, parent: string) => [answer(`${id}a`, parent, id, "a"), answer(`${id}b`, parent, id, "b")];
+const sides = (id: string, parent: string) => [
+  answer(`${id}a`, parent, id, "a"),
+  answer(`${id}b`, parent, id, "b"),
+];
 
 describe("shownTurns", () => {
   it("has no turns for an empty conversation", () => {

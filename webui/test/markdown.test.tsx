@@ -46,7 +46,9 @@ describe("Markdown", () => {
   });
 
   it("renders what models write", () => {
-    const container = show("## Title\n\n- one\n- **two**\n\n1. first\n\n| a | b |\n|---|---|\n| 1 | `2` |\n\n> said\n\n~~old~~");
+    const container = show(
+      "## Title\n\n- one\n- **two**\n\n1. first\n\n| a | b |\n|---|---|\n| 1 | `2` |\n\n> said\n\n~~old~~",
+    );
     for (const tag of ["h5", "ul li strong", "ol li", "table td code", "blockquote", "del"])
       expect(container.querySelector(tag), tag).not.toBeNull();
   });
@@ -65,7 +67,8 @@ describe("links and entities", () => {
   it("keeps http, https and mailto only", () => {
     expect(safeHref("https://example.org/")).toBe("https://example.org/");
     expect(safeHref("mailto:a@example.org")).toBe("mailto:a@example.org");
-    for (const bad of ["file:///etc/passwd", "blob:https://x/1", "ws://x", "", "about:blank"]) expect(safeHref(bad)).toBeNull();
+    for (const bad of ["file:///etc/passwd", "blob:https://x/1", "ws://x", "", "about:blank"])
+      expect(safeHref(bad)).toBeNull();
   });
 
   it("leaves unknown and impossible entities alone", () => {
@@ -74,7 +77,8 @@ describe("links and entities", () => {
 });
 
 describe("highlight", () => {
-  const flat = (spans: Span[]): string => spans.map((one) => (typeof one === "string" ? one : flat(one.children))).join("");
+  const flat = (spans: Span[]): string =>
+    spans.map((one) => (typeof one === "string" ? one : flat(one.children))).join("");
 
   it("gives spans whose text is the code, angle brackets and all", () => {
     const code = "def f(x):\n    return '<b>' if x < 2 else None";

@@ -32,7 +32,13 @@ let server: Server;
 let waiting: (() => void)[];
 const settle = () => new Promise((done) => setTimeout(done));
 let serial = 0;
-const open = () => new Outbox(localStorage, server.send, (work) => waiting.push(work), () => `key-${++serial}`);
+const open = () =>
+  new Outbox(
+    localStorage,
+    server.send,
+    (work) => waiting.push(work),
+    () => `key-${++serial}`,
+  );
 
 beforeEach(() => {
   localStorage.clear();

@@ -60,7 +60,10 @@ describe("reduceTurn", () => {
       if (!left.length || !right.length) return [[...left, ...right]];
       const [l, ...ls] = left as [TurnEvent, ...TurnEvent[]];
       const [r, ...rs] = right as [TurnEvent, ...TurnEvent[]];
-      return [...orders(ls, right).map((rest) => [l, ...rest]), ...orders(left, rs).map((rest) => [r, ...rest])];
+      return [
+        ...orders(ls, right).map((rest) => [l, ...rest]),
+        ...orders(left, rs).map((rest) => [r, ...rest]),
+      ];
     };
     const all = orders(x, y);
     expect(all).toHaveLength(70); // 8! / (4! 4!)

@@ -125,7 +125,7 @@ async def test_a_prompt_beyond_the_context_says_so(client: Any) -> None:
     messages = [{"role": "user", "content": "word " * 3000}]
     with pytest.raises(openai.BadRequestError) as caught:
         await client.chat.completions.create(model="active", messages=messages)
-    assert caught.value.code == "context_length_exceeded"
+    assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "messages")
 
 
 async def test_without_an_engine_it_is_503_with_retry_after(heed: Any, client: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -116,3 +118,24 @@ async def test_without_redis_no_vote_is_said_to_count(heed: Any, ann: Any, redis
     again = await ann.vote(turn["duel"]["id"])
     assert again.status_code == 201
     assert await heed.parts.votes.total() == 1
+
+
+async def test_many_open_pages_do_not_keep_a_vote_out(heed: Any, ann: Any) -> None:
+    voted = await ann.duel()
+    heed.pool.say(Script(hangs=True))
+    open_turn = await ann.say("Hi")
+    readers = []
+    for _ in range(120):
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(heed.url).port)
+        head = f"GET {open_turn['stream']} HTTP/1.1\r\nHost: localhost\r\nAuthorization: "
+        writer.write((head + ann.http.headers["authorization"] + "\r\n\r\n").encode())
+        readers.append((reader, writer))
+    for reader, _ in readers:
+        assert b" 200 " in await reader.readline()
+        await reader.readuntil(b"answer.delta")
+    assert (await ann.vote(voted["duel"]["id"])).status_code == 201
+    await ann.call("POST", f"/api/v1/answers/{open_turn['answers'][0]['id']}/stop")
+    for reader, writer in readers:
+        await reader.readuntil(b"turn.end")
+        writer.close()
+        await writer.wait_closed()

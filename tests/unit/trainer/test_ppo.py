@@ -106,10 +106,11 @@ def test_training_raises_the_score_of_what_is_scored(
     monkeypatch.setattr("trainer.models.RewardModel.scores", low_ids)
     rows = train(
         tiny_policy, reward_folder, tmp_path,
-        updates=12, rollouts=16, minibatch=8, lr=3e-3, kl_coef=0.0, checkpoint_every=0,
+        updates=12, rollouts=16, minibatch=8, lr=3e-3, critic_lr=3e-3, kl_coef=0.0, checkpoint_every=0,
     ).rows  # fmt: skip
     early, late = (sum(row["reward_mean"] for row in part) / 3 for part in (rows[:3], rows[-3:]))
-    assert late > early + 0.2  # the random policy draws them in 100 of 259 cases, 0.39
+    # 48 answers of 8 tokens a side: the deviation of each mean is about 0.025.
+    assert late > early + 0.1
 
 
 def test_a_resumed_training_continues_to_the_same_weights(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -121,7 +122,7 @@ async def test_a_new_attempt_skips_what_is_done_and_resumes_ppo(heed: Platform) 
     heed.plan(ppo={"steps": 4, "step_s": 0.2})
     run = await queued(heed)
     dying = asyncio.create_task(recipe.retrain(run.id, heed.settings))
-    await until(lambda: _has(heed, run, "ppo/checkpoints/step-1"))
+    await until(lambda: _has(heed, run, "ppo/checkpoints/000001"))
     while not dying.done():  # the worker's death, as far as this process can play it
         dying.cancel()
         await asyncio.sleep(0.5)
@@ -131,6 +132,32 @@ async def test_a_new_attempt_skips_what_is_done_and_resumes_ppo(heed: Platform) 
     assert summary(run, "ppo")["resumed_from"] >= 2
     one, two = (call["work"] for call in heed.calls("ppo"))
     assert one != two
+
+
+@pytest.mark.usefixtures("serving")
+async def test_a_checkpoint_that_vanishes_while_it_is_handed_over_is_not_half_taken(
+    heed: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer of a frozen worker runs on: it removes an old checkpoint for each new one."""
+    run = await queued(heed)
+    checkpoints = heed.settings.data / "runs" / run.id / "attempt-0" / "ppo" / "checkpoints"
+    for name in ("000003", "000004", ".tmp-1"):
+        (checkpoints / name).mkdir(parents=True)
+        (checkpoints / name / "state.json").write_text("{}")
+    link, gone = os.link, []
+
+    def link_unless_removed(source: str, target: str) -> None:
+        if "000004" in source:
+            gone.append(source)
+            raise FileNotFoundError(source)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_unless_removed)
+    heed.plan(ppo={"exit": 3})
+    await attempt(heed, run)
+    assert gone
+    mine = heed.settings.data / "runs" / run.id / "attempt-1" / "ppo" / "checkpoints"
+    assert [path.name for path in mine.iterdir()] == ["000003"]
 
 
 async def _has(heed: Platform, run: Run, path: str) -> bool:
@@ -247,7 +274,7 @@ async def test_a_cancel_ends_the_run_and_leaves_no_process(heed: Platform) -> No
     heed.plan(ppo={"steps": 100, "step_s": 0.1})
     run = await queued(heed)
     work = asyncio.create_task(recipe.retrain(run.id, heed.settings))
-    await until(lambda: _has(heed, run, "ppo/checkpoints/step-1"))
+    await until(lambda: _has(heed, run, "ppo/checkpoints/000001"))
     await heed.runs.cancel(run.id)
     async with asyncio.timeout(3):
         await work
@@ -288,7 +315,7 @@ async def test_a_worker_that_lost_its_run_writes_nothing_more(heed: Platform) ->
     heed.plan(ppo={"steps": 100, "step_s": 0.1})
     run = await queued(heed)
     frozen = asyncio.create_task(recipe.retrain(run.id, heed.settings))
-    await until(lambda: _has(heed, run, "ppo/checkpoints/step-1"))
+    await until(lambda: _has(heed, run, "ppo/checkpoints/000001"))
     await heed.redis.delete(f"heed:run:{run.id}:lease")
     claim = await heed.runs.acquire(run.id, "other:1", 30, 3)
     assert claim is not None

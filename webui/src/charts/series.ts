@@ -11,13 +11,15 @@ const EMPTY: Column = { steps: [], values: [] };
 export class Series {
   private readonly runs = new Map<string, Map<number, MetricRow["values"]>>();
   private readonly columns = new Map<string, Column>();
+  private readonly newest = new Map<string, string>();
   private readonly listeners = new Set<() => void>();
   private told = false;
 
   /** Takes rows in any order; a step that comes again (an event after the fetch, a new attempt) replaces itself. */
   add(rows: readonly MetricRow[]): void {
-    for (const { run_id, stage, step, values } of rows) {
+    for (const { run_id, stage, step, of, values } of rows) {
       const key = `${run_id} ${stage}`;
+      this.newest.set(key, of == null ? `${step}` : `${step}/${of}`);
       const steps = this.runs.get(key) ?? new Map<number, MetricRow["values"]>();
       this.runs.set(key, steps);
       // A new attempt begins anew: what the broken one had beyond this step is not its future.
@@ -51,6 +53,11 @@ export class Series {
     return column;
   }
 
+  /** How far a stage is, as "12/40", or "" while it has no numbers. */
+  progress(run: string, stage: Stage): string {
+    return this.newest.get(`${run} ${stage}`) ?? "";
+  }
+
   subscribe = (listener: () => void): (() => void) => {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
@@ -61,4 +68,8 @@ export const series = new Series();
 
 export function useColumn(run: string, stage: Stage, name: string): Column {
   return useSyncExternalStore(series.subscribe, () => series.column(run, stage, name));
+}
+
+export function useProgress(run: string, stage: Stage): string {
+  return useSyncExternalStore(series.subscribe, () => series.progress(run, stage));
 }

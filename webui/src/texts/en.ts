@@ -195,7 +195,6 @@ export const en = {
       ready: "ready",
       loading: "loading a version",
       down: "not reachable",
-      failed: "failed",
     },
     actions: {
       train: "Train now",
@@ -269,7 +268,7 @@ export const en = {
         failed: "Failed",
         skipped: "Skipped",
       },
-      stepOf: (step: number, of: number | null) => (of === null ? `step ${step}` : `step ${step} of ${of}`),
+      stepOf: (progress: string) => `Step ${progress.replace("/", " of ")}`,
     },
     /** Names of what a stage's summary holds; others are shown as the worker calls them. */
     summary: {

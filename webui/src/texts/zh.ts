@@ -194,7 +194,6 @@ export const zh: Texts = {
       ready: "就绪",
       loading: "加载版本中",
       down: "无法连接",
-      failed: "失败",
     },
     actions: {
       train: "立即训练",
@@ -256,7 +255,7 @@ export const zh: Texts = {
       releaseHint: "发布并热切换",
       always: "持续进行",
       states: { waiting: "等待", running: "进行中", done: "完成", failed: "失败", skipped: "跳过" },
-      stepOf: (step, of) => (of === null ? `第 ${step} 步` : `第 ${step} / ${of} 步`),
+      stepOf: (progress) => `第 ${progress.replace("/", " / ")} 步`,
     },
     summary: {
       votes: "投票",

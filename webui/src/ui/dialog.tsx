@@ -16,6 +16,7 @@ export function Dialog({ title, onClose, children }: Props) {
   useEffect(() => {
     const dialog = ref.current;
     if (dialog && !dialog.open) dialog.showModal();
+    dialog?.querySelector<HTMLElement>("textarea, input")?.focus();
     return () => dialog?.close();
   }, []);
   return (

@@ -72,7 +72,7 @@ function Dashboard({ me }: { me: Me }) {
           className="grid items-start gap-4 lg:grid-cols-[21rem_minmax(0,1fr)]"
         >
           <div className="card overflow-hidden">
-            <RunHead run={run} isCurrent={run?.id === status.data?.run?.id} me={me} />
+            <RunHead run={run} isCurrent={run?.id === status.data?.run?.id} />
             <Steps run={run} status={status.data} />
           </div>
           <Curves run={run} />

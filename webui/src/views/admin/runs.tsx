@@ -1,5 +1,5 @@
 /** The head of the run that is shown, and the list of all. */
-import type { Me, Run } from "../../api";
+import type { Run } from "../../api";
 import { formatDuration, formatTime } from "../../format";
 import { type Texts, useLanguage, useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
@@ -20,7 +20,7 @@ function asked(run: Run, texts: Texts["admin"]["run"]): string {
   return texts.asked.person;
 }
 
-export function RunHead({ run, isCurrent }: { run: Run | null; isCurrent: boolean; me: Me }) {
+export function RunHead({ run, isCurrent }: { run: Run | null; isCurrent: boolean }) {
   const texts = useTexts().admin.run;
   const language = useLanguage();
   return (
@@ -36,7 +36,7 @@ export function RunHead({ run, isCurrent }: { run: Run | null; isCurrent: boolea
           ? [
               texts.askedAt(asked(run, texts), formatTime(run.created_at, language)),
               run.attempt > 1 && texts.attempt(run.attempt),
-              run.version !== null && texts.made(run.version),
+              run.version != null && texts.made(run.version),
             ]
               .filter(Boolean)
               .join(" · ")
@@ -108,7 +108,7 @@ export function RunList({ runs, error, retry, shown, onShow }: ListProps) {
                   <td className="whitespace-nowrap">{formatTime(run.created_at, language)}</td>
                   <td className="whitespace-nowrap">{took(run)}</td>
                   <td className="max-w-md truncate" title={run.error ?? undefined}>
-                    {run.error ?? (run.version !== null ? texts.made(run.version) : common.none)}
+                    {run.error ?? (run.version != null ? texts.made(run.version) : common.none)}
                   </td>
                   <td className="text-right">
                     <button

@@ -1,6 +1,7 @@
 /** The loop as nine steps, one way round: the first four always go on, the others are the run's stages. */
 import { useEffect, useState } from "react";
 import type { Run, StageStatus, Status } from "../../api";
+import { useProgress } from "../../charts/series";
 import { formatDuration, formatNumber } from "../../format";
 import { type Language, type Texts, useLanguage, useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
@@ -32,7 +33,7 @@ function useNow(running: boolean): number {
 
 /** A stage's summary as short facts; what is long or nested belongs on the run's own record. */
 export function factsOf(summary: StageStatus["summary"], texts: Texts, language: Language): string[] {
-  return Object.entries(summary).flatMap(([key, value]) => {
+  return Object.entries(summary ?? {}).flatMap(([key, value]) => {
     const name = texts.admin.summary[key] ?? key.replaceAll("_", " ");
     if (typeof value === "number") return [`${name} ${formatNumber(value, language)}`];
     if (typeof value === "boolean") return [`${name} ${value ? texts.admin.yes : texts.admin.no}`];
@@ -53,6 +54,8 @@ export function Steps({ run, status }: { run: Run | null; status: Status | undef
   const steps = texts.admin.steps;
   const language = useLanguage();
   const now = useNow(run?.state === "running");
+  const running = run?.stages.find((one) => one.state === "running")?.stage ?? "freeze";
+  const progress = useProgress(run?.id ?? "", running);
   const inFlight = (status?.engines ?? []).reduce((sum, engine) => sum + engine.in_flight, 0);
   const votes = status?.votes;
   const due: Dot = run && run.state !== "queued" ? "done" : run ? "running" : "waiting";
@@ -74,10 +77,11 @@ export function Steps({ run, status }: { run: Run | null; status: Status | undef
     ...STAGES.map((name, index): StepProps => {
       const stage = run?.stages.find((one) => one.stage === name);
       const facts = stage ? factsOf(stage.summary, texts, language) : [];
+      const isAt = stage?.state === "running" && progress !== "";
       return {
         number: index + 5,
         name: steps[name],
-        hint: facts.length > 0 ? "" : steps[`${name}Hint`],
+        hint: isAt ? steps.stepOf(progress) : steps[`${name}Hint`],
         dot: stage?.state ?? "waiting",
         time: timeOf(stage, now, language),
         facts,

@@ -19,7 +19,7 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
       aria-label={texts.label}
       className="sticky top-0 z-10 border-b border-line bg-surface px-4 py-3 max-lg:static sm:px-6"
     >
-      <div className="mx-auto flex max-w-348 flex-wrap items-stretch gap-x-8 gap-y-4">
+      <div className="mx-auto flex max-w-348 flex-wrap items-stretch gap-x-6 gap-y-4">
         <Cell name={texts.live}>
           {status.active ? (
             <>
@@ -88,7 +88,6 @@ const ENGINE_COLOUR: Record<Engine["state"], string> = {
   loading: "bg-turn",
   starting: "bg-turn",
   down: "bg-bad",
-  failed: "bg-bad",
 };
 
 function EngineLine({ engine }: { engine: Engine }) {
@@ -97,7 +96,7 @@ function EngineLine({ engine }: { engine: Engine }) {
     <li className="flex items-center gap-2 text-[0.9rem]" title={engine.error ?? engine.address}>
       <span className={`size-2 rounded-full ${ENGINE_COLOUR[engine.state]}`} />
       <span>{texts.strip.engine(engine.name, texts.engineStates[engine.state], engine.in_flight)}</span>
-      {engine.version !== null && <span className="text-muted">{texts.strip.serving(engine.version)}</span>}
+      {engine.version != null && <span className="text-muted">{texts.strip.serving(engine.version)}</span>}
     </li>
   );
 }

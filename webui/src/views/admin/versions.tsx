@@ -38,7 +38,7 @@ export function Versions({ policies, error, retry }: Props) {
       <ul>
         {versions.map((version, index) => (
           <li key={version.number} className="border-t border-line" data-testid={`version-${version.number}`}>
-            <Version version={version} open={index === 0 && version.report !== null} />
+            <Version version={version} open={index === 0 && version.report != null} />
           </li>
         ))}
       </ul>
@@ -52,8 +52,8 @@ function Version({ version, open }: { version: PolicyVersion; open: boolean }) {
   const language = useLanguage();
   const { report } = version;
   const origin = [
-    version.parent === null ? words.base : words.parent(version.parent),
-    version.reward_model !== null && words.rewardModel(version.reward_model),
+    version.parent == null ? words.base : words.parent(version.parent),
+    version.reward_model != null && words.rewardModel(version.reward_model),
     formatTime(version.created_at, language),
   ].filter(Boolean);
   return (

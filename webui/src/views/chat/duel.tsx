@@ -38,10 +38,10 @@ export function DuelCards({ attempt, duel, turn, isLast, actions }: Props) {
     if (!phone || visited) seenBoth(duel.id);
   }, [phone, visited, duel.id]);
 
-  const streaming = now.some((one) => one.state === "streaming");
   // The first words of both sides appear together: speed must not tell the versions apart.
   const veiled = !now.every((one) => one.text || one.state !== "streaming");
-  const failed = !streaming && !choice && !duel.ready && now.some((one) => one.state !== "finished");
+  // Told by what was fetched: between the last word and `duel.ready` an event may still be on its way.
+  const failed = !choice && !duel.ready && sides.every((one) => one?.state !== "streaming");
   const card = (side: 1 | 2) => (
     <Card
       key={side}
@@ -169,7 +169,7 @@ function Card({ side, answer, now, veiled, choice, isCurrent, canGoOn, actions, 
         {lost && <span className="chip">{texts.duel.notChosen}</span>}
         {isCurrent && !won && choice && <span className="chip">{texts.duel.current}</span>}
         <span className="flex-1" />
-        {canGoOn && !isCurrent && answer && now.text && (
+        {canGoOn && !isCurrent && answer && now.text && now.state !== "failed" && (
           <button
             type="button"
             className="btn btn-small"

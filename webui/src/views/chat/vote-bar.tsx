@@ -63,7 +63,7 @@ export function VoteBar({ duel, ready, streaming, seen }: Props) {
   const button = (key: string, choice: DuelChoice, label: string, short: string) => (
     <button
       type="button"
-      className="btn min-h-11 flex-1 max-[760px]:flex-col max-[760px]:gap-1 max-[760px]:py-1.5 max-[760px]:text-[0.87rem]"
+      className="btn min-h-11 flex-1 max-[760px]:flex-col max-[760px]:gap-1 max-[760px]:px-1 max-[760px]:py-1.5 max-[760px]:text-[0.85rem]"
       disabled={!open}
       onClick={() => vote(choice)}
       aria-keyshortcuts={key}
@@ -96,7 +96,7 @@ export function VoteBar({ duel, ready, streaming, seen }: Props) {
         <p className={`mb-1.5 px-1 text-[0.92rem] font-medium ${open ? "text-turn" : "text-muted"}`}>
           {hint}
         </p>
-        <div className="flex gap-2">
+        <div className="flex gap-2 max-[760px]:gap-1.5">
           {button("1", "a", texts.duel.a, texts.chat.answerN(1))}
           {button("=", "tie", texts.duel.tie, texts.duel.tie)}
           {button("0", "both_bad", texts.duel.both_bad, texts.duel.both_bad)}

@@ -1,0 +1,64 @@
+"""One answer from the pool: what fits into the context, and a second try when an engine fails at once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from server.engines.client import Delta
+from server.engines.pool import EnginePool, Lease
+from server.errors import EngineFailed, Problem
+from store.records import ChatTurn, Sampling
+
+TEMPLATE_TOKENS = 512
+log = logging.getLogger("heed.turns")
+
+
+async def room(
+    pool: EnginePool, messages: Sequence[ChatTurn], max_tokens: int, *, field: str = "text"
+) -> int:
+    """How many tokens the answer may have: `max_tokens`, or what the context leaves.
+
+    `field` is what a refusal names. Raises Problem (422) when the context is full already, NoEngine when nobody can count.
+    """
+    # A token is at least one byte: what is surely short enough needs no question to the engine.
+    at_most = sum(len(turn.content.encode()) for turn in messages) + 32 * len(messages) + TEMPLATE_TOKENS
+    if at_most + max_tokens <= pool.max_model_len:
+        return max_tokens
+    tokens, limit = await pool.count_tokens(messages), pool.max_model_len
+    if tokens >= limit:
+        detail = f"the prompt has {tokens} tokens; the model takes {limit}, prompt and answer together"
+        raise Problem(422, "too_long", detail, field=field, remedy="shorten it or start a new conversation")
+    return min(max_tokens, limit - tokens)
+
+
+async def speak(
+    pool: EnginePool,
+    lease: Lease,
+    messages: Sequence[ChatTurn],
+    sampling: Sampling,
+    *,
+    version: int | None,
+    user: str,
+) -> AsyncGenerator[tuple[Delta, Lease], None]:
+    """One answer piece by piece, with the lease it comes from; releases the lease.
+
+    An engine that breaks off before its first word is replaced once. Raises EngineFailed, NoEngine.
+    """
+    said, tries = False, 1
+    while True:
+        try:
+            async with aclosing(pool.stream(lease, messages, sampling)) as deltas:
+                async for delta in deltas:
+                    said = said or bool(delta.text)
+                    yield delta, lease
+            return
+        except EngineFailed as error:
+            if said or tries == 2:
+                raise
+            log.warning("trying once more: %s", error)
+        finally:
+            await lease.release()
+        tries += 1
+        lease = await pool.lease(version, user=user)

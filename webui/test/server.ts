@@ -1,0 +1,163 @@
+/** A scripted server at the two edges that the page has: fetch and EventSource. */
+import type { Detail, DuelChoice, Policies, Run, Status } from "../src/api";
+
+type Reply = unknown | [status: number, kind: string];
+const AT = "2026-01-01T00:00:00Z";
+
+export const later = (ms = 30) => new Promise((done) => setTimeout(done, ms));
+
+/** An EventSource that a test speaks through. */
+export class FakeEventSource extends EventTarget {
+  static readonly CONNECTING = 0;
+  static readonly OPEN = 1;
+  static readonly CLOSED = 2;
+  static all: FakeEventSource[] = [];
+  static last(): FakeEventSource {
+    const found = FakeEventSource.all.at(-1);
+    if (!found) throw new Error("no EventSource was opened");
+    return found;
+  }
+  readyState = 1;
+  closed = false;
+  onopen: (() => void) | null = null;
+  onerror: (() => void) | null = null;
+  private serial = 0;
+
+  constructor(readonly url: string) {
+    super();
+    FakeEventSource.all.push(this);
+  }
+
+  say(type: string, data: unknown, id = `1-${++this.serial}`): void {
+    this.dispatchEvent(new MessageEvent(type, { data: JSON.stringify(data), lastEventId: id }));
+  }
+
+  /** The server answers with an error: a browser gives up then. */
+  refuse(): void {
+    this.readyState = FakeEventSource.CLOSED;
+    this.onerror?.();
+  }
+
+  close(): void {
+    this.closed = true;
+    this.readyState = FakeEventSource.CLOSED;
+  }
+}
+
+export class ScriptedServer {
+  signedIn = true;
+  role: "admin" | "annotator" = "admin";
+  readonly calls: string[] = [];
+  private readonly sent: [string, unknown][] = [];
+  private readonly routes = new Map<string, () => Reply>();
+
+  constructor() {
+    this.on("GET /api/v1/me", () => (this.signedIn ? this.me() : [401, "signed_out"]));
+    this.on("GET /api/v1/setup", () => ({ needed: false }));
+    this.on("GET /api/v1/conversations", () => ({ items: [] }));
+  }
+
+  on(route: string, reply: () => Reply): this {
+    this.routes.set(route, reply);
+    return this;
+  }
+
+  me = () => ({ id: "acc_1", name: "Ada", role: this.role });
+
+  bodies = (route: string): unknown[] => this.sent.filter(([to]) => to === route).map(([, body]) => body);
+
+  fetch = async (path: string, init: RequestInit = {}): Promise<Response> => {
+    const route = `${init.method ?? "GET"} ${path}`;
+    this.calls.push(route);
+    if (init.body) this.sent.push([route, JSON.parse(String(init.body))]);
+    const reply = this.routes.get(route)?.() ?? [404, "not_found"];
+    if (!Array.isArray(reply)) return Response.json(reply);
+    const [status, kind] = reply;
+    return Response.json({ type: `urn:heed:${kind}`, title: kind, status, detail: kind }, { status });
+  };
+
+  /** A conversation whose one message got a duel: under way, or complete and undecided. */
+  duel({ ready }: { ready: boolean }): Detail {
+    const answer = (side: "a" | "b") => ({
+      id: `ans_${side}`, parent_id: "msg_1", duel_id: "duel_1", side, state: ready ? ("finished" as const) : ("streaming" as const),
+      text: ready ? `The ${side} text` : "", finish_reason: ready ? "stop" : null, error: null, created_at: AT, policy_version: null,
+      stream: ready ? null : "/api/v1/streams/stream_1", thumb: null,
+    }); // biome-ignore format: a fixture
+    const conversation = {
+      id: "conv_1",
+      title: "Sky",
+      system_prompt: null,
+      leaf_id: null,
+      created_at: AT,
+      updated_at: AT,
+    };
+    const detail: Detail = {
+      conversation,
+      messages: [{ id: "msg_1", parent_id: null, text: "Why is the sky blue?", created_at: AT }],
+      answers: [answer("a"), answer("b")],
+      duels: [
+        { id: "duel_1", parent_id: "msg_1", answer_a: "ans_a", answer_b: "ans_b", ready, reason: null, vote: null, version_a: null, version_b: null },
+      ],
+    }; // biome-ignore format: a fixture
+    this.on("GET /api/v1/conversations", () => ({ items: [conversation] }));
+    this.on("GET /api/v1/conversations/conv_1", () => structuredClone(detail));
+    return detail;
+  }
+
+  decide(detail: Detail, choice: DuelChoice): void {
+    const [duel] = detail.duels;
+    if (duel) Object.assign(duel, { vote: { choice }, version_a: 1, version_b: 2 });
+    detail.conversation.leaf_id = choice === "b" ? "ans_b" : "ans_a";
+  }
+
+  finish(detail: Detail, second: "finished" | "failed" = "finished"): void {
+    const [a, b] = detail.answers;
+    if (a) Object.assign(a, { state: "finished", text: "Blue", stream: null });
+    if (b) Object.assign(b, { state: second, text: "Red", stream: null });
+    if (detail.duels[0]) detail.duels[0].ready = second === "finished";
+  }
+
+  /** What the admin page reads: v2 live, a run in its PPO stage, v3 held back. */
+  admin(): void {
+    const stages = ["freeze", "reward", "ppo", "gate", "release"] as const;
+    const run: Run = {
+      id: "run_1", state: "running", requested_by: "votes", attempt: 1, token: 1, cancel_requested: false, config: {}, version: null, error: null,
+      created_at: AT, started_at: AT, ended_at: null,
+      stages: stages.map((stage, index) => ({
+        stage, state: index < 2 ? "done" : index === 2 ? "running" : "waiting", started_at: index < 3 ? AT : null, ended_at: index < 2 ? AT : null,
+        summary: index === 1 ? { held_out_accuracy: 0.71 } : {},
+      })),
+    }; // biome-ignore format: a fixture
+    const status: Status = {
+      active: { number: 2, since: AT }, previous: 1, serving: {}, run, warnings: [],
+      engines: [{ name: "engine-1", address: "", state: "ready", version: 2, in_flight: 1, error: null, seen_at: AT }],
+      votes: { total: 144, pending: 13, min_votes: 50 },
+    }; // biome-ignore format: a fixture
+    const version = {
+      run_id: null,
+      reward_model: 2,
+      folder: "",
+      sha256: "ab".repeat(32),
+      metrics: {},
+      created_at: AT,
+    };
+    const check = {
+      name: "length_ratio",
+      value: 1.9,
+      threshold: 1.5,
+      passed: false,
+      reason: "answers are twice as long",
+    };
+    const policies: Policies = {
+      active: 2, previous: 1, timeline: [{ number: 2, previous: 1, actor: "release", reason: "the gate passed", at: AT }],
+      items: [
+        { ...version, number: 2, parent: 1, state: "active", reason: null, report: null },
+        { ...version, number: 3, parent: 2, state: "rejected", reason: "too long", report: { passed: false, checks: [check], fingerprints: [] } },
+      ],
+    }; // biome-ignore format: a fixture
+    this.on("GET /api/v1/status", () => status);
+    this.on("GET /api/v1/runs", () => ({ items: [run] }));
+    this.on("GET /api/v1/runs/run_1/metrics", () => ({ items: [] }));
+    this.on("GET /api/v1/policies", () => policies);
+  }
+}
