@@ -73,17 +73,16 @@ def mind(record: Path, command: list[str]) -> int:
     if os.getpgrp() != os.getpid():
         os.setpgrp()
     record.write_text(f"{os.getpid()}\n")
-    program = subprocess.Popen(command)
     asked_at: list[float] = []
-
-    def ask(*_: object) -> None:
-        asked_at.append(time.monotonic())
-        program.terminate()
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked_at.append(time.monotonic()))
+    program = subprocess.Popen(command)
+    passed_on = False
     while program.poll() is None and not (asked_at and time.monotonic() - asked_at[0] > GRACE_S):
-        time.sleep(0.1)
+        if asked_at and not passed_on:
+            passed_on = True
+            program.terminate()
+        time.sleep(0.05)
     sweep(os.getpgrp())
     status = program.wait()
     return status if status >= 0 else 128 - status

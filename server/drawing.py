@@ -20,7 +20,7 @@ async def room(
 ) -> int:
     """How many tokens the answer may have: `max_tokens`, or what the context leaves.
 
-    `field` is what a refusal names. Raises Problem (422) when the context is full already, NoEngine when nobody can count.
+    Raises Problem (422, naming `field`) when the context is full already, NoEngine when nobody can count.
     """
     # A token is at least one byte: what is surely short enough needs no question to the engine.
     at_most = sum(len(turn.content.encode()) for turn in messages) + 32 * len(messages) + TEMPLATE_TOKENS

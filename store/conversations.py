@@ -15,12 +15,10 @@ class ConversationGone(Exception):
 
 # KEYS: conversations, conversations of the owner. ARGV: id, json before, json after, time of the change.
 _CHANGE = """
-local text = redis.call('HGET', KEYS[1], ARGV[1])
-if not text then return 'gone' end
-if text ~= ARGV[2] then return 'changed' end
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
-return 'ok'
+return 1
 """
 
 # What a generation saves after its conversation was deleted must not bring texts back.
@@ -104,11 +102,11 @@ class Conversations:
             at = now()
             changed = Conversation.model_validate_json(text).model_copy(update={**changes, "updated_at": at})
             with available():
-                verdict = await self._change(
+                done = await self._change(
                     keys=[keys.CONVERSATIONS, keys.by_owner(conversation.owner_id)],
                     args=[conversation.id, text, changed.model_dump_json(), at.timestamp()],
                 )
-            if verdict == "ok":
+            if done:
                 return changed
 
     async def delete(self, conversation: Conversation) -> None:

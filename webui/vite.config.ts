@@ -18,6 +18,8 @@ export default defineConfig({
   test: {
     environment: "happy-dom",
     setupFiles: ["test/setup.ts"],
+    // axe on a whole page takes seconds where the machine is shared.
+    testTimeout: 30_000,
     include: ["test/**/*.test.{ts,tsx}"],
   },
 });

@@ -30,7 +30,7 @@ export interface Line {
 const FIRST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 8000;
 
-/** Wait before the n-th try to come back: 1, 2, 4, 8 s, each spread by up to a half so that tabs do not march in step. */
+/** Wait before the n-th try to come back: 1, 2, 4, 8 s, spread by a quarter so that tabs do not march in step. */
 export function waitMs(tries: number, random: () => number = Math.random): number {
   return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries) * (0.75 + 0.5 * random());
 }

@@ -3,6 +3,8 @@ import type { Detail, DuelChoice, Policies, Run, Status } from "../src/api";
 
 type Reply = unknown | [status: number, kind: string];
 const AT = "2026-01-01T00:00:00Z";
+/** The outbox and the live turns outlive a test, as they outlive a view: no two tests share a duel. */
+let serial = 0;
 
 export const later = (ms = 30) => new Promise((done) => setTimeout(done, ms));
 
@@ -78,10 +80,11 @@ export class ScriptedServer {
 
   /** A conversation whose one message got a duel: under way, or complete and undecided. */
   duel({ ready }: { ready: boolean }): Detail {
+    const n = ++serial;
     const answer = (side: "a" | "b") => ({
-      id: `ans_${side}`, parent_id: "msg_1", duel_id: "duel_1", side, state: ready ? ("finished" as const) : ("streaming" as const),
+      id: `ans_${side}`, parent_id: "msg_1", duel_id: `duel_${n}`, side, state: ready ? ("finished" as const) : ("streaming" as const),
       text: ready ? `The ${side} text` : "", finish_reason: ready ? "stop" : null, error: null, created_at: AT, policy_version: null,
-      stream: ready ? null : "/api/v1/streams/stream_1", thumb: null,
+      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null,
     }); // biome-ignore format: a fixture
     const conversation = {
       id: "conv_1",
@@ -96,7 +99,7 @@ export class ScriptedServer {
       messages: [{ id: "msg_1", parent_id: null, text: "Why is the sky blue?", created_at: AT }],
       answers: [answer("a"), answer("b")],
       duels: [
-        { id: "duel_1", parent_id: "msg_1", answer_a: "ans_a", answer_b: "ans_b", ready, reason: null, vote: null, version_a: null, version_b: null },
+        { id: `duel_${n}`, parent_id: "msg_1", answer_a: "ans_a", answer_b: "ans_b", ready, reason: null, vote: null, version_a: null, version_b: null },
       ],
     }; // biome-ignore format: a fixture
     this.on("GET /api/v1/conversations", () => ({ items: [conversation] }));

@@ -10,3 +10,14 @@ class NoObserver {
   disconnect() {}
 }
 globalThis.ResizeObserver ??= NoObserver as unknown as typeof ResizeObserver;
+
+// A canvas that takes every call and draws nothing.
+const pen: unknown = new Proxy(() => pen, { get: () => pen, set: () => true });
+HTMLCanvasElement.prototype.getContext = (() => pen) as never;
+globalThis.Path2D ??= class {
+  rect() {}
+  moveTo() {}
+  lineTo() {}
+  arc() {}
+  closePath() {}
+} as unknown as typeof Path2D;

@@ -114,7 +114,7 @@ describe("chat", () => {
     await screen.findByText("v2 beat v1");
     expect(within(screen.getByRole("article", { name: "Answer 2" })).getByText("Your choice")).toBeTruthy();
     expect(server.bodies("POST /api/v1/votes")).toMatchObject([
-      { kind: "duel", duel_id: "duel_1", choice: "b" },
+      { kind: "duel", duel_id: detail.duels[0]?.id, choice: "b" },
     ]);
     await userEvent.keyboard("1");
     expect(server.bodies("POST /api/v1/votes")).toHaveLength(1);
@@ -133,7 +133,7 @@ describe("chat", () => {
     open("/c/conv_1");
     const [first, second] = await screen.findAllByRole("article");
     const source = FakeEventSource.last();
-    expect(source.url).toBe("/api/v1/streams/stream_1");
+    expect(source.url).toBe(detail.answers[0]?.stream);
     source.say("answer.delta", { type: "answer.delta", answer_id: "ans_a", text: "Blue" });
     await later();
     expect(first?.textContent).not.toContain("Blue");
@@ -149,7 +149,7 @@ describe("chat", () => {
         finish_reason: "stop",
         error: null,
       });
-    source.say("duel.ready", { type: "duel.ready", duel_id: "duel_1" });
+    source.say("duel.ready", { type: "duel.ready", duel_id: detail.duels[0]?.id });
     await waitFor(() =>
       expect(screen.getByRole<HTMLButtonElement>("button", { name: "Tie" }).disabled).toBe(false),
     );

@@ -12,7 +12,9 @@ from pydantic import TypeAdapter
 
 from server.events import TurnEvent
 from server.settings import ServerSettings
+from store.connection import StoreUnavailable
 from store.records import Answer, Message, Sampling, new_id, now
+from store.streams import AnswerStream
 from tests.fakes import Script, ScriptedPool
 from tests.running import serving
 
@@ -266,6 +268,39 @@ async def test_a_turn_outlives_a_restart_of_redis(heed: Any, ann: Any, redis_ser
     assert replayed.events == seen.events
     answer = (await saved(ann, turn))[turn["answers"][0]["id"]]
     assert (answer["state"], answer["text"]) == ("finished", "".join(pieces))
+
+
+class LosesReplies(AnswerStream):
+    """Every third write is done, but its reply never arrives; every fifth is not done at all."""
+
+    writes = 0
+
+    async def append(self, stream_id: str, event: str, data: dict[str, Any]) -> str:
+        self.writes += 1
+        if self.writes % 5 == 0:
+            raise StoreUnavailable("the connection broke before the write")
+        entry = await super().append(stream_id, event, data)
+        if self.writes % 3 == 0:
+            raise StoreUnavailable("the connection broke before the reply")
+        return entry
+
+
+async def test_a_write_whose_reply_was_lost_is_neither_repeated_nor_left_out(
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.app.AnswerStream", LosesReplies)
+    monkeypatch.setattr("server.generation.POLL_S", 0.01)
+    monkeypatch.setattr("store.streams.BLOCK_MS", 50)
+    async with serving(settings, ScriptedPool(1)) as heed:
+        ann = await heed.person("ann")
+        pieces = ["again "] * 12
+        heed.pool.say(Script(pieces, pause_s=0.05))
+        turn = await ann.say("Hi")
+        seen = await ann.follow(turn["stream"])
+        assert list(seen.texts().values()) == ["".join(pieces)]
+        assert seen.kinds().count("answer.end") == 1
+        assert seen.kinds().count("turn.end") == 1
+        assert heed.parts.turns._streams.writes > len(seen.events)  # type: ignore[attr-defined]
 
 
 async def test_answers_of_a_server_that_is_gone_are_marked_failed(heed: Any, ann: Any) -> None:

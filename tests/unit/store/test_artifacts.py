@@ -93,8 +93,8 @@ def test_file_that_could_carry_code_is_refused(policy, target, name):
 
 
 def test_folder_inside_is_refused_not_left_out(policy, target):
-    (policy / "checkpoints").mkdir()
-    with pytest.raises(ArtifactError, match="checkpoints"):
+    (policy / "layers.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"layers\.json"):
         seal(policy, target, {})
 
 
@@ -315,6 +315,13 @@ def test_integers_and_empty_tensors_pass(policy):
 def test_file_that_is_no_safetensors_is_refused(policy, data):
     (policy / "model.safetensors").write_bytes(data)
     with pytest.raises(ArtifactError, match=r"model\.safetensors"):
+        check_weights(policy)
+
+
+def test_tensor_whose_shape_is_not_its_size_is_refused(policy):
+    _, _, data = zeros("BF16", 8, 4)
+    weights(policy, norm__weight=("BF16", [8, 5], data))
+    with pytest.raises(ArtifactError, match="another shape"):
         check_weights(policy)
 
 

@@ -30,6 +30,13 @@ async def test_turn_is_found_as_it_was_saved(client, ask):
     assert await conversations.duel(asked.duel.id) == asked.duel
 
 
+async def test_sides_of_a_duel_come_as_a_and_b(client, ask):
+    for _ in range(8):  # a hash has no order
+        asked = await ask(client)
+        sides = [answer.side for answer in await Conversations(client).answers(asked.conversation.id)]
+        assert sides == ["a", "b"]
+
+
 async def test_what_does_not_exist_is_none(client):
     conversations = Conversations(client)
     assert await conversations.get("conv_none") is None
@@ -54,13 +61,12 @@ async def test_owner_sees_own_conversations_last_changed_first(client):
 async def test_changes_from_an_old_copy_keep_what_others_changed(client):
     conversations = Conversations(client)
     old = await conversations.create("ann")
-    await asyncio.gather(
-        conversations.change(old, title="Rivers"),
-        *(conversations.change(old, leaf_id=f"ans_{number}") for number in range(5)),
-    )
-    after = await conversations.get(old.id)
-    assert after.title == "Rivers"
-    assert after.leaf_id.startswith("ans_")
+    for number in range(10):
+        leaves = [conversations.change(old, leaf_id=f"ans_{number}_{one}") for one in range(4)]
+        await asyncio.gather(leaves[0], conversations.change(old, title=f"Rivers {number}"), *leaves[1:])
+        after = await conversations.get(old.id)
+        assert after.title == f"Rivers {number}"
+        assert after.leaf_id.startswith(f"ans_{number}_")
     assert after.updated_at > old.updated_at
 
 

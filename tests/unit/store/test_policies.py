@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from datetime import timedelta
 
 import pytest
@@ -207,7 +208,34 @@ async def test_every_change_of_a_version_is_in_the_feed(policies, client):
     ]
 
 
-async def test_pointer_file_is_whole_or_the_old_one_when_writing_breaks_off(volume, monkeypatch):
+async def test_pointer_file_names_the_last_activation_also_when_the_writes_overtake(
+    policies, volume, monkeypatch
+):
+    await registered(policies, 1, 2, 3)
+    await policies.activate(1, "setup", "base", expected=None)
+
+    def slow_for_2(volume, folder):
+        time.sleep(0.2 if folder == "v0002" else 0)
+        write_pointer(volume, folder)
+
+    monkeypatch.setattr("store.policies.write_pointer", slow_for_2)
+    late = asyncio.create_task(policies.activate(2, "release", "slow disk", expected=1))
+    while (await policies.active()).number != 2:
+        await asyncio.sleep(0.01)
+    await policies.activate(3, "ann", "at once", expected=2)
+    await late
+    assert read_pointer(volume).name == "v0003"
+
+
+def test_reader_of_the_pointer_file_sees_the_old_name_or_the_new_one(volume):
+    write_pointer(volume, "v0001")
+    with open(volume / "policies" / "ACTIVE") as reader:
+        write_pointer(volume, "v0002")
+        assert reader.read() == "v0001\n"
+    assert read_pointer(volume).name == "v0002"
+
+
+def test_pointer_file_is_whole_or_the_old_one_when_writing_breaks_off(volume, monkeypatch):
     write_pointer(volume, "v0001")
 
     def power_cut(handle):

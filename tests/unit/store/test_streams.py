@@ -121,7 +121,9 @@ async def test_feed_can_be_followed_from_now(client):
 
 async def test_feed_stays_bounded(client, monkeypatch):
     monkeypatch.setattr(streams, "FEED_LENGTH", 10)
-    feed = Feed(client)
-    for number in range(250):
-        await feed.append("engines", {"number": number})
+    async with client.pipeline() as pipe:
+        for number in range(250):
+            pipe.xadd(keys.FEED, {"event": "engines", "data": number})
+        await pipe.execute()
+    await Feed(client).append("engines", {"number": 250})
     assert await client.xlen(keys.FEED) < 150  # trimmed by whole nodes of 100

@@ -172,6 +172,16 @@ def test_the_same_seed_trains_the_same_model_and_micro_batches_change_nothing(
     assert runs[0] != runs[2]
 
 
+def test_the_gradient_is_a_mean_over_the_pairs(tiny_policy: Path, tmp_path: Path) -> None:
+    norms = []
+    for count in (1, 8):
+        steps = Steps()
+        trained(tiny_policy, tmp_path / str(count), pairs=toy_pairs(1, 1) * count, reporter=steps)
+        norms.append(steps.values[0]["grad_norm"])
+
+    assert norms[1] == pytest.approx(norms[0], rel=0.02)
+
+
 def test_votes_are_not_drowned_by_more_seed_pairs_that_disagree(tiny_policy: Path, tmp_path: Path) -> None:
     config = FAST.model_copy(update={"seed_share": 0.2})
     seed_pairs = flipped(toy_pairs(96, 3), source="seed")

@@ -141,13 +141,13 @@ async def test_a_checkpoint_that_vanishes_while_it_is_handed_over_is_not_half_ta
     """The trainer of a frozen worker runs on: it removes an old checkpoint for each new one."""
     run = await queued(heed)
     checkpoints = heed.settings.data / "runs" / run.id / "attempt-0" / "ppo" / "checkpoints"
-    for name in ("000003", "000004", ".tmp-1"):
+    for name in ("000000", "000001", ".tmp-1"):
         (checkpoints / name).mkdir(parents=True)
         (checkpoints / name / "state.json").write_text("{}")
     link, gone = os.link, []
 
     def link_unless_removed(source: str, target: str) -> None:
-        if "000004" in source:
+        if "000001" in source:
             gone.append(source)
             raise FileNotFoundError(source)
         link(source, target)
@@ -157,7 +157,7 @@ async def test_a_checkpoint_that_vanishes_while_it_is_handed_over_is_not_half_ta
     await attempt(heed, run)
     assert gone
     mine = heed.settings.data / "runs" / run.id / "attempt-1" / "ppo" / "checkpoints"
-    assert [path.name for path in mine.iterdir()] == ["000003"]
+    assert [path.name for path in mine.iterdir()] == ["000000"]
 
 
 async def _has(heed: Platform, run: Run, path: str) -> bool:

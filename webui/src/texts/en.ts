@@ -1,5 +1,7 @@
 /** Everything the page says, in English. Every other language has the same keys: the compiler checks it. */
 
+const many = (n: number, one: string, more: string) => `${n} ${n === 1 ? one : more}`;
+
 export const en = {
   language: "English",
   languageLabel: "Language",
@@ -181,14 +183,16 @@ export const en = {
       next: "Next training",
       votes: (pending: number, of: number) => `${pending} of ${of} votes`,
       due: "Due now",
-      total: (n: number) => `${n} votes in all`,
+      total: (n: number) => `${many(n, "vote", "votes")} in all`,
       run: "Training",
       idle: "None is running",
       engines: "Engines",
       noEngines: "No engine has reported",
       serving: (n: number) => `serves v${n}`,
       engine: (name: string, state: string, inFlight: number) =>
-        inFlight > 0 ? `${name}: ${state}, ${inFlight} answers under way` : `${name}: ${state}`,
+        inFlight > 0
+          ? `${name}: ${state}, ${many(inFlight, "answer", "answers")} under way`
+          : `${name}: ${state}`,
     },
     engineStates: {
       starting: "starting",
@@ -245,9 +249,9 @@ export const en = {
       turnHint: "A message opens one answer or a duel",
       stream: "Stream",
       streamHint: "Answers stream from the engines",
-      streaming: (n: number) => (n === 1 ? "1 answer under way" : `${n} answers under way`),
+      streaming: (n: number) => `${many(n, "answer", "answers")} under way`,
       vote: "Vote",
-      voteHint: (n: number) => `${n} votes in all`,
+      voteHint: (n: number) => `${many(n, "vote", "votes")} in all`,
       due: "Due?",
       dueHint: (pending: number, of: number) => `${pending} of ${of} votes wait`,
       freeze: "Freeze",
@@ -268,7 +272,7 @@ export const en = {
         failed: "Failed",
         skipped: "Skipped",
       },
-      stepOf: (progress: string) => `Step ${progress.replace("/", " of ")}`,
+      stepOf: (step: string, of?: string) => (of ? `Step ${step} of ${of}` : `Step ${step}`),
     },
     /** Names of what a stage's summary holds; others are shown as the worker calls them. */
     summary: {

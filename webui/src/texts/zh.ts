@@ -255,7 +255,7 @@ export const zh: Texts = {
       releaseHint: "发布并热切换",
       always: "持续进行",
       states: { waiting: "等待", running: "进行中", done: "完成", failed: "失败", skipped: "跳过" },
-      stepOf: (progress) => `第 ${progress.replace("/", " / ")} 步`,
+      stepOf: (step, of) => (of ? `第 ${step} / ${of} 步` : `第 ${step} 步`),
     },
     summary: {
       votes: "投票",

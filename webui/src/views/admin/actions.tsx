@@ -21,7 +21,7 @@ export function Actions({ status, policies }: { status: Status; policies: Polici
   const { run } = status;
   const target = policies?.previous ?? status.previous;
   return (
-    <div className="flex flex-col items-stretch gap-1.5 self-center">
+    <div className="ml-auto flex flex-col items-stretch gap-1.5 self-center max-lg:ml-0">
       <div className="flex flex-wrap items-center gap-2">
         {run && isOpen(run) ? (
           <button

@@ -56,6 +56,7 @@ export function Steps({ run, status }: { run: Run | null; status: Status | undef
   const now = useNow(run?.state === "running");
   const running = run?.stages.find((one) => one.state === "running")?.stage ?? "freeze";
   const progress = useProgress(run?.id ?? "", running);
+  const [step = "", of] = progress.split("/");
   const inFlight = (status?.engines ?? []).reduce((sum, engine) => sum + engine.in_flight, 0);
   const votes = status?.votes;
   const due: Dot = run && run.state !== "queued" ? "done" : run ? "running" : "waiting";
@@ -81,7 +82,7 @@ export function Steps({ run, status }: { run: Run | null; status: Status | undef
       return {
         number: index + 5,
         name: steps[name],
-        hint: isAt ? steps.stepOf(progress) : steps[`${name}Hint`],
+        hint: isAt ? steps.stepOf(step, of) : steps[`${name}Hint`],
         dot: stage?.state ?? "waiting",
         time: timeOf(stage, now, language),
         facts,

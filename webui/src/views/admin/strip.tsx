@@ -60,7 +60,6 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
             ))}
           </ul>
         </Cell>
-        <span className="flex-1" />
         <Actions status={status} policies={policies} />
       </div>
     </section>
