@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import psutil
 
-from scripts.loop import Client
+from scripts.loop import Client, session
 from scripts.started import ROOT, Heed, start_heed, stop_heed
 from store.artifacts import seal
 from store.connection import connect
@@ -170,7 +170,7 @@ def memory(heed: Heed) -> None:
 
 
 async def measure(heed: Heed) -> None:
-    async with aiohttp.ClientSession() as http:
+    async with session() as http:
         client = Client(http, heed.url)
         await client.sign_in(heed.token)
         headers = {"Authorization": http.headers["Authorization"]}

@@ -84,6 +84,16 @@ async def side_by_side(
     return await asyncio.gather(*(one(item) for item in todo))
 
 
+class Refused(Exception):
+    """The server said no; the message has its words."""
+
+
+def session() -> aiohttp.ClientSession:
+    """An HTTP session that keeps cookies of an IP address too, and waits for a slow model."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=600)
+    return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+
 class Client:
     """A person at the HTTP API: signs in once, asks, reads the stream to its end, votes."""
 
@@ -95,7 +105,7 @@ class Client:
         async with self.http.request(method, self.url + path, json=body, headers=headers) as response:
             text = await response.text()
             if response.status >= 400:
-                raise SystemExit(f"{method} {path} answered {response.status}: {text[:500]}")
+                raise Refused(f"{method} {path} answered {response.status}: {text[:500]}")
             return json.loads(text) if text else None
 
     async def sign_in(self, token: str) -> None:
@@ -200,8 +210,7 @@ async def play(url: str, token: str, prompts: list[str], votes: int, asked: int)
     """The nine steps as a person sees them: 1-3 here, 4-9 by waiting, then the question again."""
     unseen, voted = prompts[:asked], prompts[asked : asked + votes]
     steps_s: dict[str, float] = {}
-    timeout = aiohttp.ClientTimeout(total=None, sock_read=600)
-    async with aiohttp.ClientSession(timeout=timeout) as http:
+    async with session() as http:
         client = Client(http, url)
         await client.sign_in(token)
 

@@ -29,9 +29,10 @@ class Node(NamedTuple):
     npm: list[str]
 
     def environment(self) -> dict[str, str]:
-        """npm's scripts look for `node` on PATH."""
+        """npm's scripts look for `node` on PATH; behind a company's proxy the system's certificates count."""
         folder = str(Path(self.binary).parent)
-        return os.environ | {"PATH": folder + os.pathsep + os.environ.get("PATH", os.defpath), "CI": "1"}
+        path = folder + os.pathsep + os.environ.get("PATH", os.defpath)
+        return {"NODE_USE_SYSTEM_CA": "1", **os.environ, "PATH": path, "CI": "1"}
 
 
 def node_version(binary: str) -> tuple[int, int]:
@@ -123,7 +124,9 @@ def install_modules(python: Path) -> Node:
         with Step("Installing the web page's packages"):
             try:
                 run_npm(node, "ci", *quiet)
-            except Problem:
+            except Problem as refusal:
+                if "EUSAGE" not in str(refusal):
+                    raise
                 # A lock made behind a registry mirror may lack binaries of other platforms: `ci` refuses it,
                 # `install` takes the same versions from it.
                 run_npm(node, "install", "--no-save", *quiet)

@@ -59,7 +59,7 @@ def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     write_weights(given["out"], [1.0], "score.weight")
     pairs = len(given["pairs"].read_text().splitlines())
     (given["out"] / "report.json").write_text(json.dumps({"pairs": pairs}))
-    return {"pairs": pairs, "accuracy": 0.75}
+    return {"pairs": pairs, "held_out": {"accuracy": 0.75, "margin": 0.1}, "prequential": None}
 
 
 def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cancel_on_sigterm(reporter)
     try:
         config = load_config(options.config, tuple(options.set))
-        _quiet_libraries()
+        _prepare_environment()
         reporter.done(options.run(options, config, reporter))
         return EXIT_DONE
     except Cancelled:
@@ -107,8 +107,11 @@ def _folders(command: argparse.ArgumentParser, *names: str) -> None:
         command.add_argument(name, type=Path, required=True)
 
 
-def _quiet_libraries() -> None:
-    """Progress bars would fill the log; models come from folders, so nothing asks the network for updates."""
+def _prepare_environment() -> None:
+    """Environment that libraries read when they are imported, unless it is set already."""
+    # Waiting OpenMP threads sleep instead of spinning: beside an engine on the same cores, spinning threads
+    # took a small training step from 0.04 s to 1.8 s.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

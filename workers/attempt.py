@@ -129,8 +129,15 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def _summary(report: dict[str, Any]) -> dict[str, Any]:
-    """The report's plain facts, for the run page; what is long stays in the report."""
-    return {name: value for name, value in report.items() if name in _LISTS or _is_plain(value)}
+    """The report's plain facts, for the run page; what is long or nested stays in the report.
+
+    Of what was measured on a set of pairs (`held_out`, `prequential`) the accuracy is one.
+    """
+    facts = {name: value for name, value in report.items() if name in _LISTS or _is_plain(value)}
+    for name, value in report.items():
+        if isinstance(value, dict) and "accuracy" in value:
+            facts[f"{name}_accuracy"] = value["accuracy"]
+    return facts
 
 
 def _is_plain(value: Any) -> bool:

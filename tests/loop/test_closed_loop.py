@@ -13,10 +13,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
-from scripts.loop import Client
+from scripts.loop import Client, session
 from scripts.started import ROOT, Heed, start_heed, stop_heed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
@@ -38,7 +37,7 @@ def heed(tiny_policy: Path) -> Any:
 
 @pytest.fixture(scope="module")
 async def client(heed: Heed) -> AsyncIterator[Client]:
-    async with aiohttp.ClientSession() as http:
+    async with session() as http:
         client = Client(http, heed.url)
         await client.sign_in(heed.token)
         yield client

@@ -179,9 +179,10 @@ async def test_a_frozen_worker_publishes_nothing_over_its_successor(heed: Platfo
     os.kill(frozen, signal.SIGSTOP)  # its trainer runs on
     heed.plan()
     cluster.start_worker("train")
+    await trainer_at(heed, "ppo", start=2)
+    assert is_running(trainer)  # until the run's end takes its folder away
     run = await run_in(heed, "succeeded", "failed")
     assert (run.state, run.attempt, run.error) == ("succeeded", 2, None)
-    assert is_running(trainer)
     os.kill(frozen, signal.SIGCONT)
     await until(lambda: _gone(trainer), timeout_s=5)
     await asyncio.sleep(0.5)

@@ -34,6 +34,11 @@ async function withMock(environment, work) {
 async function shoot(page, name) {
   await page.waitForTimeout(350);
   await page.screenshot({ path: `${out}/${name}.png` });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  if (wide > page.viewportSize().width) {
+    violations += 1;
+    console.log(name, `is ${wide} px wide on a screen of ${page.viewportSize().width}`);
+  }
   // Evaluated, not added as a script: the page's CSP allows none.
   await page.evaluate((await import("node:fs")).readFileSync(AXE, "utf8"));
   const { violations: found } = await page.evaluate(() => globalThis.axe.run());

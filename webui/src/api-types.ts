@@ -4,7 +4,47 @@
  */
 
 export interface paths {
-    "/api/v1/setup": {
+    "/api/v1/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Account
+         * @description A new account for somebody else.
+         */
+        post: operations["create_account_api_v1_accounts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/answers/{answer_id}/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop
+         * @description Stop this answer in the engine; the stream then says so. One that has ended stays as it is.
+         */
+        post: operations["stop_api_v1_answers__answer_id__stop_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations": {
         parameters: {
             query?: never;
             header?: never;
@@ -12,16 +52,144 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Setup State
-         * @description Whether the first admin is still to be made.
+         * List Conversations
+         * @description The caller's conversations, last changed first.
          */
-        get: operations["setup_state_api_v1_setup_get"];
+        get: operations["list_conversations_api_v1_conversations_get"];
         put?: never;
         /**
-         * Setup
-         * @description Make the first admin with the token of the one-time link.
+         * Create Conversation
+         * @description An empty conversation.
          */
-        post: operations["setup_api_v1_setup_post"];
+        post: operations["create_conversation_api_v1_conversations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Conversation
+         * @description The whole tree: messages, answers, duels.
+         */
+        get: operations["get_conversation_api_v1_conversations__conversation_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Conversation
+         * @description Remove it and its texts; answers under way are stopped first.
+         */
+        delete: operations["delete_conversation_api_v1_conversations__conversation_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Conversation
+         * @description Rename it, or show another branch.
+         */
+        patch: operations["change_conversation_api_v1_conversations__conversation_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/answers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Answer Again
+         * @description New answers to a message that is there: after a failure, or to compare.
+         */
+        post: operations["answer_again_api_v1_conversations__conversation_id__answers_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/messages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say
+         * @description Say something: one answer or a duel of two begins; follow `stream`.
+         */
+        post: operations["say_api_v1_conversations__conversation_id__messages_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/duels/{duel_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Duel
+         * @description One duel; its versions are named once it is decided.
+         */
+        get: operations["get_duel_api_v1_duels__duel_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Admin Events
+         * @description Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id.
+         */
+        get: operations["admin_events_api_v1_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Key
+         * @description A new API key; its secret is shown this once.
+         */
+        post: operations["create_key_api_v1_keys_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -88,7 +256,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/keys": {
+    "/api/v1/policies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Policies
+         * @description Every version with its gate report, and what was active when.
+         */
+        get: operations["list_policies_api_v1_policies_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/rollback": {
         parameters: {
             query?: never;
             header?: never;
@@ -98,262 +286,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Create Key
-         * @description A new API key; its secret is shown this once.
+         * Rollback
+         * @description Back to the version that was active before.
          */
-        post: operations["create_key_api_v1_keys_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/accounts": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Create Account
-         * @description A new account for somebody else.
-         */
-        post: operations["create_account_api_v1_accounts_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/conversations": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List Conversations
-         * @description The caller's conversations, last changed first.
-         */
-        get: operations["list_conversations_api_v1_conversations_get"];
-        put?: never;
-        /**
-         * Create Conversation
-         * @description An empty conversation.
-         */
-        post: operations["create_conversation_api_v1_conversations_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/conversations/{conversation_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get Conversation
-         * @description The whole tree: messages, answers, duels.
-         */
-        get: operations["get_conversation_api_v1_conversations__conversation_id__get"];
-        put?: never;
-        post?: never;
-        /**
-         * Delete Conversation
-         * @description Remove it and its texts; answers under way are stopped first.
-         */
-        delete: operations["delete_conversation_api_v1_conversations__conversation_id__delete"];
-        options?: never;
-        head?: never;
-        /**
-         * Change Conversation
-         * @description Rename it, or show another branch.
-         */
-        patch: operations["change_conversation_api_v1_conversations__conversation_id__patch"];
-        trace?: never;
-    };
-    "/api/v1/conversations/{conversation_id}/messages": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Say
-         * @description Say something: one answer or a duel of two begins; follow `stream`.
-         */
-        post: operations["say_api_v1_conversations__conversation_id__messages_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/conversations/{conversation_id}/answers": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Answer Again
-         * @description New answers to a message that is there: after a failure, or to compare.
-         */
-        post: operations["answer_again_api_v1_conversations__conversation_id__answers_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/streams/{stream_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Turn Events
-         * @description The events of a turn from the start, or after `Last-Event-ID`; ends with `turn.end`.
-         */
-        get: operations["turn_events_api_v1_streams__stream_id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Admin Events
-         * @description Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id.
-         */
-        get: operations["admin_events_api_v1_events_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/answers/{answer_id}/stop": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Stop
-         * @description Stop this answer in the engine; the stream then says so. One that has ended stays as it is.
-         */
-        post: operations["stop_api_v1_answers__answer_id__stop_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/votes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Cast Vote
-         * @description Vote; the answer comes after the vote is on disk. The same key again is the same vote.
-         */
-        post: operations["cast_vote_api_v1_votes_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/votes/mine": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * My Votes
-         * @description The caller's votes, newest first.
-         */
-        get: operations["my_votes_api_v1_votes_mine_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/duels/{duel_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get Duel
-         * @description One duel; its versions are named once it is decided.
-         */
-        get: operations["get_duel_api_v1_duels__duel_id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/status": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Status
-         * @description One glance: the live version, engines, votes until the next training, the run.
-         */
-        get: operations["status_api_v1_status_get"];
-        put?: never;
-        post?: never;
+        post: operations["rollback_api_v1_policies_rollback_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -404,26 +340,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/runs/{run_id}/metrics": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Run Metrics
-         * @description The run's numbers step by step, after a row's id.
-         */
-        get: operations["run_metrics_api_v1_runs__run_id__metrics_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/runs/{run_id}/cancel": {
         parameters: {
             query?: never;
@@ -444,7 +360,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/policies": {
+    "/api/v1/runs/{run_id}/metrics": {
         parameters: {
             query?: never;
             header?: never;
@@ -452,10 +368,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List Policies
-         * @description Every version with its gate report, and what was active when.
+         * Run Metrics
+         * @description The run's numbers step by step, after a row's id.
          */
-        get: operations["list_policies_api_v1_policies_get"];
+        get: operations["run_metrics_api_v1_runs__run_id__metrics_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -464,7 +380,71 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/policies/rollback": {
+    "/api/v1/setup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Setup State
+         * @description Whether the first admin is still to be made.
+         */
+        get: operations["setup_state_api_v1_setup_get"];
+        put?: never;
+        /**
+         * Setup
+         * @description Make the first admin with the token of the one-time link.
+         */
+        post: operations["setup_api_v1_setup_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description One glance: the live version, engines, votes until the next training, the run.
+         */
+        get: operations["status_api_v1_status_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/streams/{stream_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Turn Events
+         * @description The events of a turn from the start, or after `Last-Event-ID`; ends with `turn.end`.
+         */
+        get: operations["turn_events_api_v1_streams__stream_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes": {
         parameters: {
             query?: never;
             header?: never;
@@ -474,17 +454,17 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Rollback
-         * @description Back to the version that was active before.
+         * Cast Vote
+         * @description Vote; the answer comes after the vote is on disk. The same key again is the same vote.
          */
-        post: operations["rollback_api_v1_policies_rollback_post"];
+        post: operations["cast_vote_api_v1_votes_post"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/v1/models": {
+    "/api/v1/votes/mine": {
         parameters: {
             query?: never;
             header?: never;
@@ -492,32 +472,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Models
-         * @description `active` and each version that an engine holds.
+         * My Votes
+         * @description The caller's votes, newest first.
          */
-        get: operations["models_v1_models_get"];
+        get: operations["my_votes_api_v1_votes_mine_get"];
         put?: never;
         post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/chat/completions": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Complete
-         * @description One or two answers, whole or as a stream. A client that leaves stops its generation.
-         */
-        post: operations["complete_v1_chat_completions_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -536,6 +496,26 @@ export interface paths {
          * @description This process answers.
          */
         get: operations["alive_healthz_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Metrics
+         * @description Prometheus text. It names versions, so it is for admins: give the scraper an API key.
+         */
+        get: operations["metrics_metrics_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -564,7 +544,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/metrics": {
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete
+         * @description One or two answers, whole or as a stream. A client that leaves stops its generation.
+         */
+        post: operations["complete_v1_chat_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models": {
         parameters: {
             query?: never;
             header?: never;
@@ -572,10 +572,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Metrics
-         * @description Prometheus text. It names versions, so it is for admins: give the scraper an API key.
+         * Models
+         * @description `active` and each version that an engine holds.
          */
-        get: operations["metrics_metrics_get"];
+        get: operations["models_v1_models_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -618,19 +618,19 @@ export interface components {
          * @description One line of the serving timeline: what became active, when, by whom, why.
          */
         Activation: {
-            /** Number */
-            number: number;
-            /** Previous */
-            previous: number | null;
             /** Actor */
             actor: string;
-            /** Reason */
-            reason: string;
             /**
              * At
              * Format: date-time
              */
             at: string;
+            /** Number */
+            number: number;
+            /** Previous */
+            previous: number | null;
+            /** Reason */
+            reason: string;
         };
         /** ActiveOut */
         ActiveOut: {
@@ -644,46 +644,57 @@ export interface components {
          * @description More of an answer's text. The deltas of an answer, joined, are its text.
          */
         AnswerDelta: {
+            /** Answer Id */
+            answer_id: string;
+            /** Text */
+            text: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "answer.delta";
-            /** Answer Id */
-            answer_id: string;
-            /** Text */
-            text: string;
         };
         /**
          * AnswerEnd
          * @description An answer has ended and is saved.
          */
         AnswerEnd: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "answer.end";
             /** Answer Id */
             answer_id: string;
+            /** Error */
+            error: string | null;
+            /** Finish Reason */
+            finish_reason: string | null;
             /**
              * State
              * @enum {string}
              */
             state: "streaming" | "finished" | "stopped" | "failed";
-            /** Finish Reason */
-            finish_reason: string | null;
-            /** Error */
-            error: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "answer.end";
         };
         /** AnswerOut */
         AnswerOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Duel Id */
+            duel_id: string | null;
+            /** Error */
+            error: string | null;
+            /** Finish Reason */
+            finish_reason: string | null;
             /** Id */
             id: string;
             /** Parent Id */
             parent_id: string;
-            /** Duel Id */
-            duel_id: string | null;
+            /** Policy Version */
+            policy_version: number | null;
             /** Side */
             side: ("a" | "b") | null;
             /**
@@ -691,21 +702,10 @@ export interface components {
              * @enum {string}
              */
             state: "streaming" | "finished" | "stopped" | "failed";
-            /** Text */
-            text: string;
-            /** Finish Reason */
-            finish_reason: string | null;
-            /** Error */
-            error: string | null;
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Policy Version */
-            policy_version: number | null;
             /** Stream */
             stream: string | null;
+            /** Text */
+            text: string;
             /** Thumb */
             thumb: ("up" | "down") | null;
         };
@@ -714,53 +714,49 @@ export interface components {
          * @description An answer begins; in a duel both do, a first.
          */
         AnswerStart: {
+            /** Answer Id */
+            answer_id: string;
+            /** Side */
+            side: ("a" | "b") | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "answer.start";
-            /** Answer Id */
-            answer_id: string;
-            /** Side */
-            side: ("a" | "b") | null;
         };
         /** AnswersIn */
         AnswersIn: {
-            /** Parent Id */
-            parent_id: string;
             /**
              * Mode
              * @default auto
              * @enum {string}
              */
             mode: "auto" | "duel" | "single";
+            /** Parent Id */
+            parent_id: string;
         };
         /** CastOut */
         CastOut: {
-            vote: components["schemas"]["VoteOut"];
-            /** Pending */
-            pending: number;
             /** Min Votes */
             min_votes: number;
+            /** Pending */
+            pending: number;
             reveal: components["schemas"]["Reveal"] | null;
+            vote: components["schemas"]["VoteOut"];
         };
         /**
          * CompletionIn
          * @description Unknown fields are ignored, as clients expect; wrong types and what Heed cannot do are refused.
          */
         CompletionIn: {
-            /** Model */
-            model: string;
-            /** Messages */
-            messages: components["schemas"]["TurnIn"][];
-            /** Max Tokens */
-            max_tokens?: number | null;
             /** Max Completion Tokens */
             max_completion_tokens?: number | null;
-            /** Temperature */
-            temperature?: number | null;
-            /** Top P */
-            top_p?: number | null;
+            /** Max Tokens */
+            max_tokens?: number | null;
+            /** Messages */
+            messages: components["schemas"]["TurnIn"][];
+            /** Model */
+            model: string;
             /** N */
             n?: number | null;
             /** Seed */
@@ -770,39 +766,43 @@ export interface components {
             /** Stream */
             stream?: boolean | null;
             stream_options?: components["schemas"]["StreamOptions"] | null;
+            /** Temperature */
+            temperature?: number | null;
+            /** Top P */
+            top_p?: number | null;
         };
         /** ConversationChange */
         ConversationChange: {
-            /** Title */
-            title?: string | null;
             /** Leaf Id */
             leaf_id?: string | null;
+            /** Title */
+            title?: string | null;
         };
         /** ConversationIn */
         ConversationIn: {
+            /** System Prompt */
+            system_prompt?: string | null;
             /**
              * Title
              * @default
              */
             title: string;
-            /** System Prompt */
-            system_prompt?: string | null;
         };
         /** ConversationOut */
         ConversationOut: {
-            /** Id */
-            id: string;
-            /** Title */
-            title: string;
-            /** System Prompt */
-            system_prompt: string | null;
-            /** Leaf Id */
-            leaf_id: string | null;
             /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /** Id */
+            id: string;
+            /** Leaf Id */
+            leaf_id: string | null;
+            /** System Prompt */
+            system_prompt: string | null;
+            /** Title */
+            title: string;
             /**
              * Updated At
              * Format: date-time
@@ -816,75 +816,87 @@ export interface components {
         };
         /** ConversationTree */
         ConversationTree: {
-            conversation: components["schemas"]["ConversationOut"];
-            /** Messages */
-            messages: components["schemas"]["MessageOut"][];
             /** Answers */
             answers: components["schemas"]["AnswerOut"][];
+            conversation: components["schemas"]["ConversationOut"];
             /** Duels */
             duels: components["schemas"]["DuelOut"][];
+            /** Messages */
+            messages: components["schemas"]["MessageOut"][];
         };
         /** DuelOut */
         DuelOut: {
-            /** Id */
-            id: string;
-            /** Parent Id */
-            parent_id: string;
             /** Answer A */
             answer_a: string;
             /** Answer B */
             answer_b: string;
+            /** Id */
+            id: string;
+            /** Parent Id */
+            parent_id: string;
             /** Ready */
             ready: boolean;
             /** Reason */
             reason: string | null;
-            vote: components["schemas"]["VoteSaid"] | null;
             /** Version A */
             version_a: number | null;
             /** Version B */
             version_b: number | null;
+            vote: components["schemas"]["VoteSaid"] | null;
         };
         /**
          * DuelReady
          * @description Both answers have finished: the duel can be voted on.
          */
         DuelReady: {
+            /** Duel Id */
+            duel_id: string;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             type: "duel.ready";
-            /** Duel Id */
-            duel_id: string;
         };
         /** DuelVoteIn */
         DuelVoteIn: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "duel";
-            /** Duel Id */
-            duel_id: string;
             /**
              * Choice
              * @enum {string}
              */
             choice: "a" | "b" | "tie" | "both_bad";
-            /** Shown Ms */
-            shown_ms?: number | null;
             /** Comment */
             comment?: string | null;
+            /** Duel Id */
+            duel_id: string;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "duel";
+            /** Shown Ms */
+            shown_ms?: number | null;
         };
         /**
          * EngineStatus
          * @description What one vLLM engine holds and how it is, as the server that drives it saw it last.
          */
         EngineStatus: {
-            /** Name */
-            name: string;
             /** Address */
             address: string;
+            /** Error */
+            error?: string | null;
+            /**
+             * In Flight
+             * @default 0
+             */
+            in_flight: number;
+            /** Name */
+            name: string;
+            /**
+             * Seen At
+             * Format: date-time
+             */
+            seen_at: string;
             /**
              * State
              * @enum {string}
@@ -892,18 +904,6 @@ export interface components {
             state: "starting" | "ready" | "loading" | "down";
             /** Version */
             version?: number | null;
-            /**
-             * In Flight
-             * @default 0
-             */
-            in_flight: number;
-            /** Error */
-            error?: string | null;
-            /**
-             * Seen At
-             * Format: date-time
-             */
-            seen_at: string;
         };
         /**
          * Fingerprint
@@ -922,19 +922,17 @@ export interface components {
         GateCheck: {
             /** Name */
             name: string;
-            /** Value */
-            value: number;
-            /** Threshold */
-            threshold: number;
             /** Passed */
             passed: boolean;
             /** Reason */
             reason: string;
+            /** Threshold */
+            threshold: number;
+            /** Value */
+            value: number;
         };
         /** GateReport */
         GateReport: {
-            /** Passed */
-            passed: boolean;
             /** Checks */
             checks: components["schemas"]["GateCheck"][];
             /**
@@ -942,6 +940,8 @@ export interface components {
              * @default []
              */
             fingerprints: components["schemas"]["Fingerprint"][];
+            /** Passed */
+            passed: boolean;
         };
         /** HTTPValidationError */
         HTTPValidationError: {
@@ -971,34 +971,43 @@ export interface components {
         };
         /** MessageIn */
         MessageIn: {
-            /** Text */
-            text: string;
-            /** Parent Id */
-            parent_id?: string | null;
             /**
              * Mode
              * @default auto
              * @enum {string}
              */
             mode: "auto" | "duel" | "single";
+            /** Parent Id */
+            parent_id?: string | null;
             sampling?: components["schemas"]["Sampling"] | null;
+            /** Text */
+            text: string;
         };
         /** MessageOut */
         MessageOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
             /** Id */
             id: string;
             /** Parent Id */
             parent_id: string | null;
             /** Text */
             text: string;
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
         };
         /** MetricOut */
         MetricOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Id */
+            id: string;
+            /** Of */
+            of?: number | null;
             /** Run Id */
             run_id: string;
             /**
@@ -1008,19 +1017,10 @@ export interface components {
             stage: "freeze" | "reward" | "ppo" | "gate" | "release";
             /** Step */
             step: number;
-            /** Of */
-            of?: number | null;
             /** Values */
             values: {
                 [key: string]: number;
             };
-            /**
-             * At
-             * Format: date-time
-             */
-            at: string;
-            /** Id */
-            id: string;
         };
         /** MetricPage */
         MetricPage: {
@@ -1032,20 +1032,20 @@ export interface components {
          * @description A piece of a message; only text.
          */
         Part: {
+            /** Text */
+            text: string;
             /**
              * Type
              * @constant
              */
             type: "text";
-            /** Text */
-            text: string;
         };
         /** PolicyPage */
         PolicyPage: {
-            /** Items */
-            items: components["schemas"]["PolicyVersion"][];
             /** Active */
             active: number | null;
+            /** Items */
+            items: components["schemas"]["PolicyVersion"][];
             /** Previous */
             previous: number | null;
             /** Timeline */
@@ -1056,16 +1056,28 @@ export interface components {
          * @description A sealed, numbered, servable policy. Version 1 is the base model.
          */
         PolicyVersion: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Folder */
+            folder: string;
+            /** Metrics */
+            metrics?: {
+                [key: string]: number;
+            };
             /** Number */
             number: number;
             /** Parent */
             parent?: number | null;
-            /** Run Id */
-            run_id?: string | null;
+            /** Reason */
+            reason?: string | null;
+            report?: components["schemas"]["GateReport"] | null;
             /** Reward Model */
             reward_model?: number | null;
-            /** Folder */
-            folder: string;
+            /** Run Id */
+            run_id?: string | null;
             /** Sha256 */
             sha256: string;
             /**
@@ -1074,18 +1086,6 @@ export interface components {
              * @enum {string}
              */
             state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
-            /** Reason */
-            reason?: string | null;
-            report?: components["schemas"]["GateReport"] | null;
-            /** Metrics */
-            metrics?: {
-                [key: string]: number;
-            };
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
         };
         /** Reveal */
         Reveal: {
@@ -1104,15 +1104,36 @@ export interface components {
          * @description One retrain. This record, not Celery, says what is true about it.
          */
         Run: {
+            /**
+             * Attempt
+             * @default 0
+             */
+            attempt: number;
+            /**
+             * Cancel Requested
+             * @default false
+             */
+            cancel_requested: boolean;
+            /** Config */
+            config?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ended At */
+            ended_at?: string | null;
+            /** Error */
+            error?: string | null;
             /** Id */
             id: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
+            /** Owner */
+            owner?: string | null;
             /** Requested By */
             requested_by: string;
+            snapshot?: components["schemas"]["Snapshot"] | null;
             /**
              * Stages
              * @default [
@@ -1144,41 +1165,20 @@ export interface components {
              *     ]
              */
             stages: components["schemas"]["StageStatus"][];
+            /** Started At */
+            started_at?: string | null;
             /**
-             * Attempt
-             * @default 0
+             * State
+             * @enum {string}
              */
-            attempt: number;
+            state: "queued" | "running" | "succeeded" | "failed" | "cancelled";
             /**
              * Token
              * @default 0
              */
             token: number;
-            /** Owner */
-            owner?: string | null;
-            /**
-             * Cancel Requested
-             * @default false
-             */
-            cancel_requested: boolean;
-            /** Config */
-            config?: {
-                [key: string]: unknown;
-            };
-            snapshot?: components["schemas"]["Snapshot"] | null;
             /** Version */
             version?: number | null;
-            /** Error */
-            error?: string | null;
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
-            /** Started At */
-            started_at?: string | null;
-            /** Ended At */
-            ended_at?: string | null;
         };
         /** RunPage */
         RunPage: {
@@ -1195,6 +1195,13 @@ export interface components {
              * @default 256
              */
             max_tokens: number;
+            /** Seed */
+            seed?: number | null;
+            /**
+             * Stop
+             * @default []
+             */
+            stop: string[];
             /**
              * Temperature
              * @default 1
@@ -1205,22 +1212,15 @@ export interface components {
              * @default 1
              */
             top_p: number;
-            /** Seed */
-            seed?: number | null;
-            /**
-             * Stop
-             * @default []
-             */
-            stop: string[];
         };
         /** SetupIn */
         SetupIn: {
-            /** Token */
-            token: string;
             /** Name */
             name: string;
             /** Password */
             password: string;
+            /** Token */
+            token: string;
         };
         /** SetupState */
         SetupState: {
@@ -1232,45 +1232,45 @@ export interface components {
          * @description A frozen data set in a run's folder. `sha256` covers train, held-out and prompts files.
          */
         Snapshot: {
-            /** Run Id */
-            run_id: string;
-            /** Votes */
-            votes: number;
-            /** New Votes */
-            new_votes: number;
-            /** Train Pairs */
-            train_pairs: number;
-            /** Held Out Pairs */
-            held_out_pairs: number;
-            /** Prompts */
-            prompts: number;
-            /** Through */
-            through: string;
-            /** Sha256 */
-            sha256: string;
             /**
              * Created At
              * Format: date-time
              */
             created_at: string;
+            /** Held Out Pairs */
+            held_out_pairs: number;
+            /** New Votes */
+            new_votes: number;
+            /** Prompts */
+            prompts: number;
+            /** Run Id */
+            run_id: string;
+            /** Sha256 */
+            sha256: string;
+            /** Through */
+            through: string;
+            /** Train Pairs */
+            train_pairs: number;
+            /** Votes */
+            votes: number;
         };
         /** StageStatus */
         StageStatus: {
+            /** Ended At */
+            ended_at?: string | null;
             /**
              * Stage
              * @enum {string}
              */
             stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+            /** Started At */
+            started_at?: string | null;
             /**
              * State
              * @default waiting
              * @enum {string}
              */
             state: "waiting" | "running" | "done" | "failed" | "skipped";
-            /** Started At */
-            started_at?: string | null;
-            /** Ended At */
-            ended_at?: string | null;
             /** Summary */
             summary?: {
                 [key: string]: unknown;
@@ -1279,16 +1279,16 @@ export interface components {
         /** StatusOut */
         StatusOut: {
             active: components["schemas"]["ActiveOut"] | null;
+            /** Engines */
+            engines: components["schemas"]["EngineStatus"][];
             /** Previous */
             previous: number | null;
+            run: components["schemas"]["Run"] | null;
             /** Serving */
             serving: {
                 [key: string]: number;
             };
-            /** Engines */
-            engines: components["schemas"]["EngineStatus"][];
             votes: components["schemas"]["VoteCounts"];
-            run: components["schemas"]["Run"] | null;
             /** Warnings */
             warnings: string[];
         };
@@ -1305,11 +1305,6 @@ export interface components {
         };
         /** ThumbIn */
         ThumbIn: {
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            kind: "thumb";
             /** Answer Id */
             answer_id: string;
             /**
@@ -1317,6 +1312,11 @@ export interface components {
              * @enum {string}
              */
             choice: "up" | "down";
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "thumb";
         };
         /**
          * TurnEnd
@@ -1334,56 +1334,47 @@ export interface components {
          * @description One message.
          */
         TurnIn: {
+            /** Content */
+            content: string | components["schemas"]["Part"][];
             /**
              * Role
              * @enum {string}
              */
             role: "system" | "developer" | "user" | "assistant";
-            /** Content */
-            content: string | components["schemas"]["Part"][];
         };
         /** TurnOut */
         TurnOut: {
-            message: components["schemas"]["MessageOut"];
             /** Answers */
             answers: components["schemas"]["AnswerOut"][];
             duel: components["schemas"]["DuelOut"] | null;
+            message: components["schemas"]["MessageOut"];
             /** Stream */
             stream: string;
         };
         /** ValidationError */
         ValidationError: {
+            /** Context */
+            ctx?: Record<string, never>;
+            /** Input */
+            input?: unknown;
             /** Location */
             loc: (string | number)[];
             /** Message */
             msg: string;
             /** Error Type */
             type: string;
-            /** Input */
-            input?: unknown;
-            /** Context */
-            ctx?: Record<string, never>;
         };
         /** VoteCounts */
         VoteCounts: {
-            /** Total */
-            total: number;
-            /** Pending */
-            pending: number;
             /** Min Votes */
             min_votes: number;
+            /** Pending */
+            pending: number;
+            /** Total */
+            total: number;
         };
         /** VoteOut */
         VoteOut: {
-            /** Id */
-            id: string;
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "duel" | "thumb";
-            /** Duel Id */
-            duel_id: string | null;
             /** Answer Id */
             answer_id: string | null;
             /** Choice */
@@ -1393,6 +1384,15 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /** Duel Id */
+            duel_id: string | null;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "duel" | "thumb";
         };
         /** VotePage */
         VotePage: {
@@ -1416,163 +1416,6 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    setup_state_api_v1_setup_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SetupState"];
-                };
-            };
-        };
-    };
-    setup_api_v1_setup_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["SetupIn"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["AccountOut"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    login_api_v1_login_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["LoginIn"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["AccountOut"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    logout_api_v1_logout_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-        };
-    };
-    me_api_v1_me_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["AccountOut"];
-                };
-            };
-        };
-    };
-    create_key_api_v1_keys_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["KeyIn"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["KeyOut"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
     create_account_api_v1_accounts_post: {
         parameters: {
             query?: never;
@@ -1593,6 +1436,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AccountOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    stop_api_v1_answers__answer_id__stop_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                answer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: string;
+                    };
                 };
             };
             /** @description Validation Error */
@@ -1754,41 +1630,6 @@ export interface operations {
             };
         };
     };
-    say_api_v1_conversations__conversation_id__messages_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                conversation_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["MessageIn"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TurnOut"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
     answer_again_api_v1_conversations__conversation_id__answers_post: {
         parameters: {
             query?: never;
@@ -1824,17 +1665,47 @@ export interface operations {
             };
         };
     };
-    turn_events_api_v1_streams__stream_id__get: {
+    say_api_v1_conversations__conversation_id__messages_post: {
         parameters: {
-            query?: {
-                /** @description Only what came after this event id */
-                after?: string | null;
-            };
-            header?: {
-                "Last-Event-ID"?: string | null;
-            };
+            query?: never;
+            header?: never;
             path: {
-                stream_id: string;
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MessageIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TurnOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_duel_api_v1_duels__duel_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                duel_id: string;
             };
             cookie?: never;
         };
@@ -1846,15 +1717,8 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string & (components["schemas"]["AnswerStart"] | components["schemas"]["AnswerDelta"] | components["schemas"]["AnswerEnd"] | components["schemas"]["DuelReady"] | components["schemas"]["TurnEnd"]);
+                    "application/json": components["schemas"]["DuelOut"];
                 };
-            };
-            /** @description Nothing is left to tell */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -1901,51 +1765,16 @@ export interface operations {
             };
         };
     };
-    stop_api_v1_answers__answer_id__stop_post: {
+    create_key_api_v1_keys_post: {
         parameters: {
             query?: never;
             header?: never;
-            path: {
-                answer_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        [key: string]: string;
-                    };
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    cast_vote_api_v1_votes_post: {
-        parameters: {
-            query?: never;
-            header: {
-                "Idempotency-Key": string;
-            };
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"];
+                "application/json": components["schemas"]["KeyIn"];
             };
         };
         responses: {
@@ -1955,7 +1784,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["CastOut"];
+                    "application/json": components["schemas"]["KeyOut"];
                 };
             };
             /** @description Validation Error */
@@ -1969,7 +1798,58 @@ export interface operations {
             };
         };
     };
-    my_votes_api_v1_votes_mine_get: {
+    login_api_v1_login_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    logout_api_v1_logout_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    me_api_v1_me_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -1984,43 +1864,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VotePage"];
+                    "application/json": components["schemas"]["AccountOut"];
                 };
             };
         };
     };
-    get_duel_api_v1_duels__duel_id__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                duel_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["DuelOut"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    status_api_v1_status_get: {
+    list_policies_api_v1_policies_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -2035,7 +1884,40 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["StatusOut"];
+                    "application/json": components["schemas"]["PolicyPage"];
+                };
+            };
+        };
+    };
+    rollback_api_v1_policies_rollback_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RollbackIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -2111,6 +1993,37 @@ export interface operations {
             };
         };
     };
+    cancel_run_api_v1_runs__run_id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     run_metrics_api_v1_runs__run_id__metrics_get: {
         parameters: {
             query?: {
@@ -2144,38 +2057,7 @@ export interface operations {
             };
         };
     };
-    cancel_run_api_v1_runs__run_id__cancel_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Run"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    list_policies_api_v1_policies_get: {
+    setup_state_api_v1_setup_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -2190,12 +2072,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["PolicyPage"];
+                    "application/json": components["schemas"]["SetupState"];
                 };
             };
         };
     };
-    rollback_api_v1_policies_rollback_post: {
+    setup_api_v1_setup_post: {
         parameters: {
             query?: never;
             header?: never;
@@ -2204,17 +2086,17 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["RollbackIn"];
+                "application/json": components["schemas"]["SetupIn"];
             };
         };
         responses: {
             /** @description Successful Response */
-            200: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Activation"];
+                    "application/json": components["schemas"]["AccountOut"];
                 };
             };
             /** @description Validation Error */
@@ -2228,7 +2110,125 @@ export interface operations {
             };
         };
     };
-    models_v1_models_get: {
+    status_api_v1_status_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatusOut"];
+                };
+            };
+        };
+    };
+    turn_events_api_v1_streams__stream_id__get: {
+        parameters: {
+            query?: {
+                /** @description Only what came after this event id */
+                after?: string | null;
+            };
+            header?: {
+                "Last-Event-ID"?: string | null;
+            };
+            path: {
+                stream_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string & (components["schemas"]["AnswerStart"] | components["schemas"]["AnswerDelta"] | components["schemas"]["AnswerEnd"] | components["schemas"]["DuelReady"] | components["schemas"]["TurnEnd"]);
+                };
+            };
+            /** @description Nothing is left to tell */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    cast_vote_api_v1_votes_post: {
+        parameters: {
+            query?: never;
+            header: {
+                "Idempotency-Key": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    my_votes_api_v1_votes_mine_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VotePage"];
+                };
+            };
+        };
+    };
+    alive_healthz_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -2244,7 +2244,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        [key: string]: unknown;
+                        [key: string]: string;
+                    };
+                };
+            };
+        };
+    };
+    metrics_metrics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+        };
+    };
+    ready_readyz_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: string;
                     };
                 };
             };
@@ -2283,7 +2325,7 @@ export interface operations {
             };
         };
     };
-    alive_healthz_get: {
+    models_v1_models_get: {
         parameters: {
             query?: never;
             header?: never;
@@ -2299,50 +2341,8 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
-                        [key: string]: string;
+                        [key: string]: unknown;
                     };
-                };
-            };
-        };
-    };
-    ready_readyz_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        [key: string]: string;
-                    };
-                };
-            };
-        };
-    };
-    metrics_metrics_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": unknown;
                 };
             };
         };

@@ -38,7 +38,10 @@ export class Outbox {
       ).join(""),
   ) {
     this.entries = this.read();
-    for (const { vote } of this.entries) this.known.set(targetOf(vote), { state: "sending", vote, tries: 0 });
+    for (const { key, vote } of this.entries) {
+      this.everOurs.add(key);
+      this.known.set(targetOf(vote), { state: "sending", vote, tries: 0 });
+    }
   }
 
   /** Casts a vote. A duel has one: while it is under way or counted, another is not taken. */

@@ -101,6 +101,7 @@ describe("Outbox", () => {
     await settle();
     expect(server.keys).toEqual(["key-1", "key-1"]);
     expect(reloaded.of("duel_1")?.state).toBe("counted");
+    expect(JSON.parse(localStorage.getItem("heed.outbox") ?? "")).toEqual([]);
   });
 
   it("is not sent twice at once by two flushes", async () => {

@@ -86,7 +86,7 @@ interface TableProps {
 function StepTable({ column, name, said }: TableProps) {
   const texts = useTexts().admin.curves;
   return (
-    <div className="mt-1 h-37.5 overflow-y-auto" tabIndex={0} role="group" aria-label={name}>
+    <div className="relative mt-1 h-37.5 overflow-y-auto" tabIndex={0} role="group" aria-label={name}>
       <table className="w-full text-[0.88rem]">
         <thead>
           <tr>

@@ -46,7 +46,7 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
   );
 
   return (
-    <div className="flex h-dvh overflow-hidden">
+    <div className="relative flex h-dvh overflow-hidden">
       <a
         href="#content"
         className="btn btn-main fixed top-2 left-2 z-50 -translate-y-20 focus-visible:translate-y-0"

@@ -41,7 +41,7 @@ function Dashboard({ me }: { me: Me }) {
   const run = items.find((one) => one.id === picked) ?? status.data?.run ?? items[0] ?? null;
 
   return (
-    <main id="content" className="min-h-0 flex-1 overflow-y-auto" tabIndex={0}>
+    <main id="content" className="relative min-h-0 flex-1 overflow-y-auto" tabIndex={0}>
       <h1 className="sr-only">{texts.admin.title}</h1>
       {cut && (
         <p role="status" className="bg-turn-soft px-4 py-1.5 text-center text-[0.9rem] text-turn">

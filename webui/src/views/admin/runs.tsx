@@ -84,7 +84,12 @@ export function RunList({ runs, error, retry, shown, onShow }: ListProps) {
       {!runs && !error && <Loading />}
       {runs?.length === 0 && <Empty title={texts.none} hint={texts.noneHint} />}
       {runs && runs.length > 0 && (
-        <div className="max-h-80 overflow-auto" tabIndex={0} role="group" aria-labelledby="runs-title">
+        <div
+          className="relative max-h-80 overflow-auto"
+          tabIndex={0}
+          role="group"
+          aria-labelledby="runs-title"
+        >
           <table className="row-table">
             <thead>
               <tr>

@@ -94,7 +94,7 @@ function Gate({ report, number }: { report: GateReport; number: number }) {
   const language = useLanguage();
   return (
     <div
-      className="overflow-x-auto rounded-lg border border-line"
+      className="relative overflow-x-auto rounded-lg border border-line"
       tabIndex={0}
       role="group"
       aria-label={`${words.gate} ${texts.common.version(number)}`}

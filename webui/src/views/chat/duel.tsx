@@ -167,7 +167,7 @@ function Card({ side, answer, now, veiled, choice, isCurrent, canGoOn, actions, 
           </span>
         )}
         {lost && <span className="chip">{texts.duel.notChosen}</span>}
-        {isCurrent && !won && choice && <span className="chip">{texts.duel.current}</span>}
+        {isCurrent && !won && (choice || canGoOn) && <span className="chip">{texts.duel.current}</span>}
         <span className="flex-1" />
         {canGoOn && !isCurrent && answer && now.text && now.state !== "failed" && (
           <button

@@ -40,7 +40,7 @@ export function Rail({ shown }: { shown: string | null }) {
         </Link>
       </div>
       <div
-        className="min-h-0 flex-1 overflow-y-auto px-2 pb-3"
+        className="relative min-h-0 flex-1 overflow-y-auto px-2 pb-3"
         tabIndex={0}
         role="group"
         aria-label={texts.frame.conversations}

@@ -42,7 +42,7 @@ export function Thread({ children }: { children: ReactNode }) {
     <div className="relative min-h-0 flex-1">
       <div
         ref={frame}
-        className="h-full overflow-y-auto px-3 sm:px-5"
+        className="relative h-full overflow-y-auto px-3 sm:px-5"
         tabIndex={0}
         role="log"
         aria-live="off"
