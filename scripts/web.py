@@ -32,7 +32,7 @@ class Node(NamedTuple):
         """npm's scripts look for `node` on PATH; behind a company's proxy the system's certificates count."""
         folder = str(Path(self.binary).parent)
         path = folder + os.pathsep + os.environ.get("PATH", os.defpath)
-        return {"NODE_USE_SYSTEM_CA": "1", **os.environ, "PATH": path, "CI": "1"}
+        return {"NODE_USE_SYSTEM_CA": "1", **os.environ, "PATH": path}
 
 
 def node_version(binary: str) -> tuple[int, int]:
@@ -149,7 +149,8 @@ def build_page(python: Path) -> None:
 def main() -> None:
     """`python -m scripts.web check`: an npm script of the web page, with the Node that the set-up chose."""
     node = find_node(ROOT / ".venv" / "bin" / "python")
-    done = subprocess.run([*node.npm, "run", *sys.argv[1:]], cwd=WEBUI, env=node.environment())
+    plain = {} if sys.stdout.isatty() else {"NO_COLOR": "1"}
+    done = subprocess.run([*node.npm, "run", *sys.argv[1:]], cwd=WEBUI, env=node.environment() | plain)
     sys.exit(done.returncode)
 
 

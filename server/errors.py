@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
 from store.connection import StoreUnavailable
+from store.conversations import ConversationGone
 from store.policies import NothingToRollBackTo, PointerMoved
 from store.runs import RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict
@@ -78,7 +79,7 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not_found", f"there is no such {what}", remedy="check the id")
 
 
-def problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
     """The problem that a domain error is to the person who asked."""
     match error:
         case Problem():
@@ -96,6 +97,8 @@ def problem_of(error: Exception) -> Problem:
         case AlreadyVoted():
             remedy = "open a new turn to vote again"
             return Problem(409, "already_voted", str(error), field="duel_id", remedy=remedy)
+        case ConversationGone():
+            return not_found("conversation")
         case RunAlreadyOpen():
             detail = f"run {error} is queued or running"
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
@@ -195,8 +198,8 @@ def add_handlers(app: FastAPI) -> None:
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
-        NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken, TooManyAttempts, NameTaken,
-        PasswordTooShort,
+        ConversationGone, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
+        TooManyAttempts, NameTaken, PasswordTooShort,
     )  # fmt: skip
     for kind in known:
         app.add_exception_handler(kind, handle)

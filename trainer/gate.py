@@ -43,7 +43,7 @@ def judge(
     rollout: RolloutConfig,
     reporter: Reporter,
 ) -> GateReport:
-    """Let candidate and active version answer the same held-out prompts and compare; write the report to `out`.
+    """Let candidate and active version answer the same held-out prompts; write the report to `out`.
 
     Raises DataError when no prompt fits.
     """
@@ -53,7 +53,8 @@ def judge(
     judges = load_policy(reference, device), load_reward_model(reward_model, device)
     sampler = make_sampler(active, rollout)
 
-    models = {"active": load_policy(active, device), "candidate": load_policy(candidate, device)}
+    folders = {"active": active, "candidate": candidate}
+    models = {name: load_policy(folder, device) for name, folder in folders.items()}
     if damaged := _damaged(models["candidate"]):
         return _written(out, [_damage_check(damaged)], ())
     answers: dict[str, Experience] = {}
@@ -102,11 +103,12 @@ def _win_check(candidate: torch.Tensor, active: torch.Tensor, config: GateConfig
 def _drift_checks(candidate: Experience, active: Experience, config: GateConfig) -> list[GateCheck]:
     new, old = action_space(candidate), action_space(active)
     length = new["response_length_mean"] / old["response_length_mean"]
+    truncated = max(0.0, new["truncated_share"] - old["truncated_share"])
     return [
         _most("kl", new["ref_kl_k3"], config.max_kl, "nats per answer away from the reference"),
         _most("repeats", new["repeat_share"], config.max_repeat_share, "of an answer's 4-grams said before"),
         _most(
-            "truncated", max(0.0, new["truncated_share"] - old["truncated_share"]), config.max_truncated_share,
+            "truncated", truncated, config.max_truncated_share,
             "more answers run into the length limit than before",
         ),
         _most("length", length, config.max_length_ratio, "times as long as the active version's answers"),

@@ -104,8 +104,8 @@ class VllmSampler:
             logprobs=0,
             detokenize=False,
         )
-        # The engine draws from torch's generator, which is ours too. A seed per request would end vLLM 0.32 on
-        # CPU ("CPU Generator does not use offset") as soon as a prompt is prefilled in two chunks.
+        # The engine draws from torch's generator, which is ours too. A seed per request would end vLLM 0.32
+        # on CPU ("CPU Generator does not use offset") as soon as a prompt is prefilled in two chunks.
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             outputs = self._llm.generate(
@@ -121,7 +121,7 @@ def _from_vllm(prompt: list[int], output: Any) -> Rollout:
 
 
 class TransformersSampler:
-    """Plain sampling with transformers: for platforms without vLLM, and for tests that must repeat exactly."""
+    """Plain sampling with transformers: for platforms without vLLM and tests that must repeat exactly."""
 
     def __init__(self, policy: Path, config: RolloutConfig) -> None:
         from trainer.models import load_policy

@@ -1,5 +1,5 @@
 /** One answer: its text as it comes, how it ended, and what can be done with it. */
-import { lazy, Suspense } from "react";
+import { lazy, Suspense, useRef } from "react";
 import type { Answer } from "../../api";
 import type { ShownTurn } from "../../branch";
 import { useLiveAnswer } from "../../live";
@@ -81,6 +81,8 @@ export function SingleAnswer({ answer, turn, isLast, actions }: Props) {
   const texts = useTexts();
   const now = useAnswerNow(answer);
   const streaming = now.state === "streaming";
+  const streamed = useRef(false);
+  if (streaming) streamed.current = true;
   return (
     <article
       aria-label={texts.chat.answer}
@@ -90,6 +92,9 @@ export function SingleAnswer({ answer, turn, isLast, actions }: Props) {
       data-state={now.state}
     >
       <AnswerBody now={now} />
+      <p role="status" className="sr-only">
+        {streamed.current && now.state === "finished" && texts.chat.done}
+      </p>
       {!streaming && (
         <div className="-ml-1.5 flex flex-wrap items-center gap-0.5">
           {now.state !== "failed" && <Thumbs answer={answer} />}
