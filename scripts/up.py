@@ -255,16 +255,18 @@ def interrupt(*_: object) -> None:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    for name in [name for name, value in os.environ.items() if name.startswith("HEED_") and not value]:
+        del os.environ[name]  # `HEED_DATA= make up` means the default, not the current folder
     memory_gib = preflight.available_gib()
     where = preflight.read_environment(os.environ, memory_gib)
     preflight.make_folders(where)
     preflight.lock(where)
     wait_for_predecessor(where)
-    preflight.check_machine(where, memory_gib)
     preflight.check_port(where.host, where.port)
     preflight.check_config(where)
     if where.redis_url:
         preflight.check_redis(where.redis_url)
+    preflight.check_machine(where, memory_gib)
     launch = Launch(where)
     try:
         launch.start_supervisor()

@@ -69,10 +69,19 @@ try {
     await page.getByText(/^Counted, /).waitFor();
     return { verdict: (await page.getByTestId("verdict").innerText()).split("\n") };
   });
+  await step("second-duel", async () => {
+    // One vote judges the reward model and one trains it: a training needs two.
+    await page.getByRole("textbox", { name: "Your message" }).fill("And why is grass green?");
+    await page.keyboard.press("Enter");
+    await page.locator('[data-testid="vote-bar"][data-open="true"]').waitFor({ timeout: PATIENCE_MS });
+    await page.keyboard.press("2");
+    await page.getByText(/^Counted, 2 /).waitFor();
+    return {};
+  });
   await step("reload", async () => {
     await page.reload();
-    await page.getByText("Your choice").waitFor();
-    return { verdict: (await page.getByTestId("verdict").innerText()).split("\n") };
+    await page.getByText("Your choice").first().waitFor();
+    return { verdict: (await page.getByTestId("verdict").first().innerText()).split("\n") };
   });
   await step("admin", async () => {
     await page.getByRole("link", { name: "Admin" }).click();
