@@ -178,7 +178,7 @@ def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> Path
         ModelError: `out` exists, or a weight is not finite.
     """
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output embedding: it is not a policy.")
     state["lm_head.weight"] = head.weight.detach()

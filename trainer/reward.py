@@ -227,7 +227,7 @@ def _backward(
     total = loss
     if lesson.lm_head is not None:
         total = loss + config.lm_coef * len(pairs) * lm_loss(hidden, pairs, lesson.lm_head)
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     ahead = (chosen - rejected).detach()
     return {
         "loss": float(loss.detach()),

@@ -23,6 +23,9 @@ def command(folder: Path, socket: Path, max_model_len: int) -> list[str]:
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--uds", str(socket)),
         *("--model", str(folder), "--served-model-name", "policy"),
         *("--dtype", "bfloat16", "--max-model-len", str(max_model_len)),
+        # vLLM 0.32 on CPU ends ("CPU Generator does not use offset") when a request with a seed is prefilled
+        # in chunks, so a prompt is prefilled whole.
+        *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(4096, max_model_len))),
         # On CPU compiled output differs from eager output token by token, and takes minutes to compile.
         *([] if shutil.which("nvidia-smi") else ["--enforce-eager"]),
     ]
