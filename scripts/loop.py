@@ -18,6 +18,7 @@ import math
 import os
 import platform
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -258,6 +259,7 @@ def main() -> None:
         raise SystemExit(f"{arguments.prompts}: {len(prompts)} single-turn prompts, {needed} are needed")
     random.Random(0).shuffle(prompts)
     data = Path(os.environ.get("HEED_DATA") or tempfile.mkdtemp(prefix="heed-loop-"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started stops too
     began = time.monotonic()
     heed = start_heed(data, arguments.config)
     try:

@@ -146,6 +146,10 @@ class PreferencePair(Record):
     vote_id: str | None = None
     conversation_id: str | None = None
     new: bool = True
+    """Not in any run that has ended yet."""
+    chosen_ended: bool = True
+    """False: the answer was cut at the length limit, so no end token follows it."""
+    rejected_ended: bool = True
 
 
 class Snapshot(Record):

@@ -16,6 +16,9 @@ import redis
 
 from store.embedded import find_server_binary, server_arguments
 
+# Before anything loads torch: spinning OpenMP threads stall each other on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -27,7 +27,9 @@ class RewardConfig(Section):
     """How the reward model is trained."""
 
     lr: float = Field(default=1e-5, gt=0.0)
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of the transformer (AdamW)."""
+    head_lr: float = Field(default=1e-3, gt=0.0)
+    """Peak learning rate of the scalar head, which starts at zero."""
     warmup_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the steps over which the learning rate rises to its peak; after it, it falls linearly."""
     epochs: int = Field(default=1, ge=1)

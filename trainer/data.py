@@ -21,15 +21,6 @@ Prompt = tuple[ChatTurn, ...]
 BUNDLED_PROMPTS = Path(__file__).with_name("prompts.jsonl")
 
 
-class TrainingPair(PreferencePair):
-    """A preference pair that also says whether each answer came to its end by itself."""
-
-    chosen_ended: bool = True
-    """False: the answer was cut, so no end token follows it."""
-    rejected_ended: bool = True
-    """False: the answer was cut, so no end token follows it."""
-
-
 @dataclass(frozen=True)
 class TokenPair:
     """One pair as token ids: both sequences start with the same prompt."""
@@ -130,7 +121,7 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool =
     return [*ids, tokenizer.eos_token_id] if ended else ids
 
 
-def read_pairs(path: Path) -> list[TrainingPair]:
+def read_pairs(path: Path) -> list[PreferencePair]:
     """Reads preference pairs, one JSON object a line.
 
     Raises:
@@ -139,7 +130,7 @@ def read_pairs(path: Path) -> list[TrainingPair]:
     pairs = []
     for number, line in _lines(path):
         try:
-            pair = TrainingPair.model_validate(line)
+            pair = PreferencePair.model_validate(line)
         except ValidationError as error:
             raise DataError(f"{path}, line {number}: {_problems(error)}") from None
         check_pair(pair, f"{path}, line {number}")
@@ -149,7 +140,7 @@ def read_pairs(path: Path) -> list[TrainingPair]:
     return pairs
 
 
-def check_pair(pair: TrainingPair, where: str) -> None:
+def check_pair(pair: PreferencePair, where: str) -> None:
     """Raises DataError when a pair cannot teach anything."""
     if not pair.prompt or pair.prompt[-1].role != "user":
         raise DataError(f"{where}: prompt must end with a user's turn.")
@@ -184,7 +175,7 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def token_pairs(
-    pairs: Sequence[TrainingPair], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+    pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase, max_tokens: int
 ) -> list[TokenPair]:
     """Token ids of the pairs that fit into `max_tokens` with their last turn; the others are left out."""
     result = []

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from store.records import ChatTurn
+from store.records import ChatTurn, PreferencePair
 from trainer.config import RolloutConfig
-from trainer.data import BUNDLED_PROMPTS, Prompt, TrainingPair, load_tokenizer, prompt_ids, read_prompts
+from trainer.data import BUNDLED_PROMPTS, Prompt, load_tokenizer, prompt_ids, read_prompts
 from trainer.errors import DataError
 from trainer.reporting import Reporter
 from trainer.rollout import make_sampler
@@ -74,17 +74,17 @@ def make_seed_pairs(
 
 def contrast_pairs(
     prompts: Sequence[Prompt], answers: Sequence[DrawnAnswer], seed: int
-) -> list[tuple[Kind, TrainingPair]]:
+) -> list[tuple[Kind, PreferencePair]]:
     """One pair a prompt, the kinds taking turns; answers that are empty or cannot be spoiled are left out."""
     chance = random.Random(seed)
     good = [_finished(answer) for answer in answers]
-    pairs: list[tuple[Kind, TrainingPair]] = []
+    pairs: list[tuple[Kind, PreferencePair]] = []
     for index, prompt in enumerate(prompts):
         kind = KINDS[index % len(KINDS)]
         other = good[(index + len(good) // 2) % len(good)]
         spoiled = degrade(good[index], other, kind, chance)
         if good[index].text.strip() and spoiled.text.strip() and spoiled.text != good[index].text:
-            pair = TrainingPair(
+            pair = PreferencePair(
                 prompt=prompt,
                 chosen=(ChatTurn(role="assistant", content=good[index].text),),
                 rejected=(ChatTurn(role="assistant", content=spoiled.text),),

@@ -70,6 +70,8 @@ async def _pair(conversations: Conversations, vote: Vote, new: bool) -> Preferen
         vote_id=vote.id,
         conversation_id=vote.conversation_id,
         new=new,
+        chosen_ended=chosen.finish_reason == "stop",
+        rejected_ended=rejected.finish_reason == "stop",
     )
 
 

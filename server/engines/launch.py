@@ -40,6 +40,8 @@ def environment(kv_cache_gib: int) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # Threads that wait must sleep: spinning ones stall everybody on cores shared with a trainer.
+        "OMP_WAIT_POLICY": "PASSIVE",
     }
 
 

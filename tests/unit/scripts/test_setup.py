@@ -45,6 +45,16 @@ def test_without_a_fitting_python_the_remedy_is_said(version: tuple[int, int], t
         setup.find_python(version, path=str(tmp_path))
 
 
+def test_a_python_without_ensurepip_names_debians_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "VENV", tmp_path / ".venv")
+    words = "The virtual environment was not created successfully because ensurepip is not available."
+    python = executable(tmp_path / "python3.11", f'echo "{words}"; exit 1')
+    with pytest.raises(Problem, match=r"apt-get install python3\.11-venv"):
+        setup.make_venv(str(python))
+
+
 def test_a_step_runs_once_for_the_same_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "VENV", tmp_path)
     ran: list[str] = []

@@ -10,10 +10,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from store.records import ChatTurn
+from store.records import ChatTurn, PreferencePair
 from trainer.data import (
     BUNDLED_PROMPTS,
-    TrainingPair,
     length_buckets,
     load_tokenizer,
     micro_batches,
@@ -39,13 +38,13 @@ def turn(role: Any, content: str) -> ChatTurn:
     return ChatTurn(role=role, content=content)
 
 
-def pair(chosen: str = "good", rejected: str = "bad", **changes: Any) -> TrainingPair:
+def pair(chosen: str = "good", rejected: str = "bad", **changes: Any) -> PreferencePair:
     fields = {
         "prompt": (turn("user", "hi"),),
         "chosen": (turn("assistant", chosen),),
         "rejected": (turn("assistant", rejected),),
     }
-    return TrainingPair(**(fields | changes))
+    return PreferencePair(**(fields | changes))
 
 
 def written(folder: Path, *lines: Any) -> Path:

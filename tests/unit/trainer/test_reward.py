@@ -13,9 +13,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from store.records import ChatTurn
+from store.records import ChatTurn, PreferencePair
 from trainer.config import RewardConfig
-from trainer.data import TrainingPair, load_tokenizer, prompt_ids, response_ids
+from trainer.data import load_tokenizer, prompt_ids, response_ids
 from trainer.errors import ConfigError, DataError, DivergedError, ModelError
 from trainer.models import load_reward_model
 from trainer.ranking import score_sequences
@@ -37,14 +37,14 @@ class Steps(Reporter):
         super().metric(step, of, values)
 
 
-def toy_pairs(count: int, seed: int, source: Any = "vote", new: bool = True) -> list[TrainingPair]:
+def toy_pairs(count: int, seed: int, source: Any = "vote", new: bool = True) -> list[PreferencePair]:
     """People here prefer answers that say plum over those that say rock, whatever stands around it."""
     chance = random.Random(seed)
     pairs = []
     for _ in range(count):
         before, after = ("".join(chance.choices("abcdefgh ", k=chance.randint(2, 9))) for _ in range(2))
         pairs.append(
-            TrainingPair(
+            PreferencePair(
                 prompt=(ChatTurn(role="user", content=before),),
                 chosen=(ChatTurn(role="assistant", content=f"{after}plum"),),
                 rejected=(ChatTurn(role="assistant", content=f"{after}rock"),),
@@ -55,7 +55,7 @@ def toy_pairs(count: int, seed: int, source: Any = "vote", new: bool = True) -> 
     return pairs
 
 
-def flipped(pairs: list[TrainingPair], source: Any) -> list[TrainingPair]:
+def flipped(pairs: list[PreferencePair], source: Any) -> list[PreferencePair]:
     return [
         pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen, "source": source})
         for pair in pairs
