@@ -142,20 +142,24 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 
 class Supervisor:
-    """supervisord's own XML-RPC over its Unix socket. Raises OSError when it is gone."""
+    """supervisord's own XML-RPC over its Unix socket. Every call raises OSError when it is gone or ending."""
 
     def __init__(self, where: Where) -> None:
         proxy = xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(socket_of(where)))
         self._calls: Any = proxy.supervisor
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """Program name -> supervisord's description: statename, pid, description, group."""
-        return {process["name"]: process for process in self._calls.getAllProcessInfo()}
+        """Program name -> supervisord's description: statename, pid, group."""
+        try:
+            return {process["name"]: process for process in self._calls.getAllProcessInfo()}
+        except (xmlrpc.client.Error, http.client.HTTPException) as error:
+            raise ConnectionError(str(error)) from error
 
     def start(self, name: str) -> None:
         """Start a program without waiting for it; already started is no error."""
+        group = self.states()[name]["group"]
         try:
-            self._calls.startProcess(f"{self.states()[name]['group']}:{name}", False)
-        except xmlrpc.client.Fault as fault:
-            if "ALREADY_STARTED" not in fault.faultString:
-                raise
+            self._calls.startProcess(f"{group}:{name}", False)
+        except (xmlrpc.client.Error, http.client.HTTPException) as error:
+            if "ALREADY_STARTED" not in str(error):
+                raise ConnectionError(str(error)) from error

@@ -18,12 +18,13 @@ def normalise_scores(
     missing_eos_penalty: float,
 ) -> Float[Tensor, " B"]:
     """Scores in deviations from their history, clipped (Eq. 18 of arXiv 2307.04964); `moments` already
-    holds this batch. `score_clip` 0 leaves them raw. An answer that does not end by itself loses the penalty:
-    otherwise running on for ever costs nothing.
+    holds this batch. `score_clip` 0 leaves them raw. An answer that does not end by itself loses the penalty,
+    in deviations of the scores either way: otherwise running on for ever costs nothing.
     """
+    deviation = moments.std
     if score_clip > 0:
-        scores = ((scores - moments.mean) / moments.std).clamp(-score_clip, score_clip)
-    return scores - missing_eos_penalty * (~ended)
+        scores, deviation = ((scores - moments.mean) / deviation).clamp(-score_clip, score_clip), 1.0
+    return scores - missing_eos_penalty * deviation * (~ended)
 
 
 def shape_rewards(

@@ -122,6 +122,8 @@ class PPOConfig(Section):
     """Advantages are whitened and clipped to this; 0 leaves them as they are."""
     importance_limit: float = Field(default=2.0, ge=0.0)
     """Limit of the importance weights that correct the engine's log-probabilities; 0 is off."""
+    entropy_coef: float = Field(default=0.0, ge=0.0)
+    """Weight of an entropy bonus; 0 is off. PPO-max has none: the KL penalty holds better."""
     max_grad_norm: float = Field(default=1.0, ge=0.0)
     """Gradient norm of policy and critic, clipped apart; 0 is off."""
     checkpoint_every: int = Field(default=5, ge=0)
@@ -141,6 +143,8 @@ class GateConfig(Section):
     """Nats per answer that the candidate may be away from the reference."""
     max_perplexity_ratio: float = Field(default=1.25, gt=1.0)
     """Perplexity on plain text may rise to this multiple of the active version's: its language skill."""
+    max_answer_perplexity_ratio: float = Field(default=3.0, gt=1.0)
+    """Perplexity of the answers under the reference may rise to this multiple of the active version's."""
     min_entropy_ratio: float = Field(default=0.4, ge=0.0)
     """Entropy may fall to this multiple of the active version's."""
     max_repeat_share: float = Field(default=0.3, ge=0.0, le=1.0)

@@ -77,14 +77,18 @@ def parts(
         )
 
 
-def read_policy(policy: PreTrainedModel, part: Part, temperature: float) -> tuple[Tensor, Tensor]:
+def read_policy(
+    policy: PreTrainedModel, part: Part, temperature: float, *, entropy_gradient: bool = False
+) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies of the response tokens under a policy: (b, R) each, fp32."""
     with autocast(part.tokens.device):
         backbone = getattr(policy, policy.base_model_prefix)
         hidden = backbone(**part.batch.inputs(), use_cache=False).last_hidden_state
         picked = before_response(hidden, part.prompt_lengths, part.mask)
         head: torch.nn.Module = policy.get_output_embeddings()
-        logprobs, entropy = logprobs_and_entropy(picked, head, part.tokens, temperature)
+        logprobs, entropy = logprobs_and_entropy(
+            picked, head, part.tokens, temperature, entropy_gradient=entropy_gradient
+        )
     return scatter(logprobs, part.mask), scatter(entropy, part.mask)
 
 
@@ -102,13 +106,16 @@ def gather(
     *,
     policy: PreTrainedModel,
     reference: PreTrainedModel,
-    critic: RewardModel,
+    critic: RewardModel | None,
     reward_model: RewardModel,
     temperature: float,
     max_tokens: int,
     device: torch.device,
 ) -> Experience:
-    """Score the answers and read them with policy, reference and critic, without gradients."""
+    """Score the answers and read them with policy, reference and critic, without gradients.
+
+    With no critic the values stay 0: the gate needs none.
+    """
     width = max(len(one.response_ids) for one in rollouts)
     size = (len(rollouts), width)
     lengths = torch.tensor([len(one.response_ids) for one in rollouts])
@@ -129,7 +136,8 @@ def gather(
         logprobs, entropy = read_policy(policy, part, temperature)
         experience.old_logprobs[part.rows], experience.entropy[part.rows] = logprobs, entropy
         experience.ref_logprobs[part.rows], _ = read_policy(reference, part, temperature)
-        experience.values[part.rows] = read_critic(critic, part)
+        if critic is not None:
+            experience.values[part.rows] = read_critic(critic, part)
         with autocast(device):
             experience.scores[part.rows] = reward_model.scores(**part.batch.inputs())
     return experience

@@ -29,6 +29,8 @@ FINGERPRINT_PROMPTS = (
 )
 FINGERPRINT_TOKENS = 16
 MAX_TOKENS = 4096
+NOT_A_NUMBER = 1e9
+"""What a report shows for NaN or infinity, on the failing side: JSON has neither."""
 
 
 def judge(
@@ -50,13 +52,12 @@ def judge(
     skill = load_tokenizer(active).encode(SKILL_TEXT.read_text(encoding="utf-8"))
     ids = _fitting(active, prompts[: config.max_prompts], rollout.max_prompt_tokens)
     device = default_device()
-    judges = load_policy(reference, device), load_reward_model(reward_model, device)
-    sampler = make_sampler(active, rollout)
-
     folders = {"active": active, "candidate": candidate}
     models = {name: load_policy(folder, device) for name, folder in folders.items()}
     if damaged := _damaged(models["candidate"]):
-        return _written(out, [_damage_check(damaged)], ())
+        return _written(out, [_finite_check(damaged)], ())
+    judges = load_policy(reference, device), load_reward_model(reward_model, device)
+    sampler = make_sampler(active, rollout)
     answers: dict[str, Experience] = {}
     perplexity: dict[str, float] = {}
     for step, (name, model) in enumerate(models.items(), start=1):
@@ -67,11 +68,12 @@ def judge(
         reporter.metric(step, len(models), metrics)
     fingerprints = tuple(_fingerprint(sampler, active, prompt) for prompt in FINGERPRINT_PROMPTS)
     checks = [
+        _finite_check(None),
         _win_check(answers["candidate"].scores, answers["active"].scores, config),
         *_drift_checks(answers["candidate"], answers["active"], config),
-        _ratio(
+        _most(
             "language_skill", perplexity["candidate"] / perplexity["active"], config.max_perplexity_ratio,
-            "perplexity on plain text against the active version's",
+            "times the active version's perplexity on plain text",
         ),
     ]  # fmt: skip
     return _written(out, checks, fingerprints)
@@ -105,7 +107,11 @@ def _drift_checks(candidate: Experience, active: Experience, config: GateConfig)
     length = new["response_length_mean"] / old["response_length_mean"]
     truncated = max(0.0, new["truncated_share"] - old["truncated_share"])
     return [
-        _most("kl", new["ref_kl_k3"], config.max_kl, "nats per answer away from the reference"),
+        _most("kl", new["ref_kl"], config.max_kl, "nats per answer away from the reference"),
+        _most(
+            "perplexity", new["ref_perplexity"] / old["ref_perplexity"], config.max_answer_perplexity_ratio,
+            "times the surprise of the active version's answers to the reference",
+        ),
         _most("repeats", new["repeat_share"], config.max_repeat_share, "of an answer's 4-grams said before"),
         _most(
             "truncated", truncated, config.max_truncated_share,
@@ -121,17 +127,15 @@ def _drift_checks(candidate: Experience, active: Experience, config: GateConfig)
 
 
 def _most(name: str, value: float, threshold: float, said: str) -> GateCheck:
+    value = value if math.isfinite(value) else NOT_A_NUMBER
     reason = f"{value:.3g} {said}, at most {threshold:g}"
     return GateCheck(name=name, value=value, threshold=threshold, passed=value <= threshold, reason=reason)
 
 
 def _least(name: str, value: float, threshold: float, said: str) -> GateCheck:
+    value = value if math.isfinite(value) else -NOT_A_NUMBER
     reason = f"{value:.3g} {said}, at least {threshold:g}"
     return GateCheck(name=name, value=value, threshold=threshold, passed=value >= threshold, reason=reason)
-
-
-def _ratio(name: str, value: float, threshold: float, said: str) -> GateCheck:
-    return _most(name, value if math.isfinite(value) else 1e9, threshold, f"times: {said}")
 
 
 def _damaged(model: PreTrainedModel) -> str | None:
@@ -142,9 +146,10 @@ def _damaged(model: PreTrainedModel) -> str | None:
     return None
 
 
-def _damage_check(name: str) -> GateCheck:
-    reason = f"{name} holds NaN or infinity"
-    return GateCheck(name="finite_weights", value=0.0, threshold=1.0, passed=False, reason=reason)
+def _finite_check(damaged: str | None) -> GateCheck:
+    reason = f"{damaged} holds NaN or infinity" if damaged else "every weight is a number"
+    passed = damaged is None
+    return GateCheck(name="finite_weights", value=float(passed), threshold=1.0, passed=passed, reason=reason)
 
 
 def _fitting(policy: Path, prompts: Sequence[Prompt], limit: int) -> list[list[int]]:
@@ -173,7 +178,7 @@ def _answer(
         sampler.sample(ids, seed=7),
         policy=model,
         reference=reference,
-        critic=reward_model,
+        critic=None,
         reward_model=reward_model,
         temperature=rollout.temperature,
         max_tokens=MAX_TOKENS,

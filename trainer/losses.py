@@ -18,6 +18,8 @@ class PolicyLoss(NamedTuple):
     """Tokens whose ratio was clipped."""
     approx_kl: Float[Tensor, ""]
     """Sum of (ratio - 1) - log ratio."""
+    distance: Float[Tensor, ""]
+    """Sum of abs(ratio - 1): 0 while the policy is still the one that drew the answers."""
 
 
 def policy_loss(
@@ -43,7 +45,8 @@ def policy_loss(
     with torch.no_grad():
         clipped = ((bounded > plain) * mask).sum().float()
         approx_kl = ((ratio - 1 - log_ratio) * mask).sum()
-    return PolicyLoss((loss * mask).sum(), clipped, approx_kl)
+        distance = ((ratio - 1).abs() * mask).sum()
+    return PolicyLoss((loss * mask).sum(), clipped, approx_kl, distance)
 
 
 def value_loss(

@@ -47,21 +47,23 @@ class CollapseAlarm:
     """Says when a training has gone: the same sign for three updates running.
 
     Signs: sequence KL beyond `kl_stop`; entropy below a quarter of the start's; answers of which more than
-    half is said again.
+    half is said again. KL is the plain estimate: the mean of k3 is carried by single improbable tokens, so it
+    can leap in a healthy training.
     """
 
-    def __init__(self, kl_stop: float) -> None:
+    def __init__(self, kl_stop: float, first_entropy: float | None = None, bad: int = 0) -> None:
         self.kl_stop = kl_stop
-        self.first_entropy: float | None = None
-        self.bad = 0
+        self.first_entropy = first_entropy
+        self.bad = bad
+        """Updates running that showed a sign."""
 
     def look(self, metrics: dict[str, float]) -> str | None:
         """The reason to stop, or None."""
         if self.first_entropy is None:
             self.first_entropy = metrics["entropy"]
         signs = []
-        if self.kl_stop > 0 and metrics["ref_kl_k3"] > self.kl_stop:
-            signs.append(f"KL {metrics['ref_kl_k3']:.1f} nats per answer is above {self.kl_stop:g}")
+        if self.kl_stop > 0 and metrics["ref_kl"] > self.kl_stop:
+            signs.append(f"KL {metrics['ref_kl']:.1f} nats per answer is above {self.kl_stop:g}")
         if metrics["entropy"] < 0.25 * self.first_entropy:
             signs.append(f"entropy {metrics['entropy']:.2f} is below a quarter of {self.first_entropy:.2f}")
         if metrics["repeat_share"] > 0.5:

@@ -63,16 +63,19 @@ def logprobs_and_entropy(
     head: Callable[[Tensor], Tensor],
     tokens: Int[Tensor, " N"],
     temperature: float,
+    *,
+    entropy_gradient: bool = False,
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
     """Log-probability of each token and entropy of its distribution, at the rollouts' temperature, in fp32.
 
-    In chunks, so that the logits (N, V) never stand in memory at once.
+    In chunks, so that the logits (N, V) never stand in memory at once. Without `entropy_gradient` the entropy
+    is only a number: its gradient would keep two more (N, V) tensors.
     """
     logprobs, entropies = [], []
     for part, chosen in zip(hidden.split(LOGIT_CHUNK), tokens.split(LOGIT_CHUNK), strict=True):
         distribution = torch.log_softmax(head(part).float() / temperature, dim=-1)
         logprobs.append(distribution.gather(-1, chosen[:, None]).squeeze(-1))
-        with torch.no_grad():
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
             entropies.append(-(distribution.exp() * distribution).sum(-1))
     return torch.cat(logprobs), torch.cat(entropies)
 

@@ -77,7 +77,8 @@ async def settle(pool: EnginePool, policies: Policies) -> None:
         return
     log.info("loading v%d into %s", active.number, engine.name)
     try:
-        await swap(engine, active, policies.folder(active))
+        held = next((one.folder for one in pool.engines if one.folder), None)
+        await swap(engine, active, policies.folder(active), like=held)
         pool.serving = active.number
         log.info("%s serves v%d", engine.name, active.number)
     except BadVersion as error:

@@ -27,15 +27,16 @@ async def check_folder(folder: Path, like: Path | None) -> None:
         raise BadVersion(str(error)) from error
 
 
-async def swap(engine: Engine, version: PolicyVersion, folder: Path) -> None:
+async def swap(engine: Engine, version: PolicyVersion, folder: Path, like: Path | None) -> None:
     """Load `version` into the engine; answers in flight there are held and go on with the new weights.
+
+    `like` is a folder that engines hold already: the new weights must have its shapes.
 
     Raises BadVersion when the version fails (the engine then holds what it held before) and EngineFailed
     when the engine itself broke.
     """
     before, before_folder = engine.version, engine.folder
-    if before_folder is not None:
-        await check_folder(folder, before_folder)
+    await check_folder(folder, like)
     engine.state = "loading"
     try:
         await _load(engine, version.number, folder)

@@ -27,7 +27,7 @@ from store.policies import Policies
 from store.records import ChatTurn, PolicyVersion, Sampling, now
 from trainer.tiny import make_tiny
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 SAY = [ChatTurn(role="user", content="Say something.")]
 GREEDY = Sampling(max_tokens=12, temperature=0.0)
@@ -122,15 +122,16 @@ async def stack(home: Path, engines: list[Engine], redis_url: str) -> AsyncItera
     """Both engines seen and on version 1."""
     redis = connect(redis_url)
     policies = Policies(redis, home)
-    version = PolicyVersion(number=1, folder="v0001", sha256="", created_at=now())
-    await policies.register(version)
+    for folder in sorted((home / "policies").glob("v*")):
+        number = int(folder.name.removeprefix("v"))
+        await policies.register(PolicyVersion(number=number, folder=folder.name, sha256="", created_at=now()))
     await policies.activate(1, "test", "base", expected=None)
     clients = [EngineClient(engine.name, engine.address) for engine in engines]
     pool = EnginePool(clients, max_model_len=2048, queue_limit=64, per_user=64)
     await pool.open()
     stack = Stack(policies, pool, home)
     try:
-        await stack.until(lambda: len([s for s in pool.statuses() if s.state == "ready"]) == 2)
+        await stack.until(lambda: [s.state for s in pool.statuses()] == ["ready"] * 2, 240)
         await stack.until(lambda: pool.serving == 1)
         yield stack
     finally:
@@ -250,5 +251,5 @@ async def test_a_killed_engine_ends_its_streams_clearly_and_comes_back(
         await stack.pool.lease(user="me")
     for engine in engines:
         engine.start()
-    await stack.until(lambda: stack.pool.serving == 1 and bool(stack.pool.served()))
+    await stack.until(lambda: stack.pool.serving == 1 and bool(stack.pool.served()), 240)
     assert await stack.greedy()

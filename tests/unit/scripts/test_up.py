@@ -179,8 +179,8 @@ def test_a_percent_sign_in_a_path_survives_supervisords_expansion(volume: Path) 
 
 
 def test_children_are_told_where_everything_is(volume: Path) -> None:
-    where = place(volume)
-    told = up.child_environment({"HF_HUB_OFFLINE": "0"}, where, [where.run / "engine-1.sock"])
+    where = place(volume, engine_count=1)
+    told = up.child_environment({"HF_HUB_OFFLINE": "0"}, where)
     assert told["HEED_REDIS_URL"] == f"unix://{volume}/run/redis.sock?db=0"
     assert told["HEED_ENGINES"] == f"unix://{volume}/run/engine-1.sock"
     assert told["REMAP_SIGTERM"] == "SIGQUIT"

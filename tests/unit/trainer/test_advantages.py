@@ -34,6 +34,18 @@ def test_score_clip_zero_leaves_scores_raw() -> None:
     assert result.tolist() == [3.0, 101.0]
 
 
+def test_the_end_penalty_is_in_deviations_of_raw_scores_too() -> None:
+    moments = RunningMoments(count=3, mean=1.0, m2=8.0)  # deviation sqrt(8 / 2) = 2
+    result = normalise_scores(
+        torch.tensor([3.0, 3.0]),
+        torch.tensor([True, False]),
+        moments,
+        score_clip=0.0,
+        missing_eos_penalty=1.5,
+    )
+    assert result.tolist() == pytest.approx([3.0, 3.0 - 1.5 * 2])
+
+
 def test_gae_by_hand() -> None:
     # gamma 1, lambda 0.5, values 1, 2; rewards 0, 3; the value after the end is 0.
     # delta_2 = 3 - 2 = 1; delta_1 = 0 + 2 - 1 = 1; A_2 = 1; A_1 = 1 + 0.5 * 1 = 1.5

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 
-from store.records import ChatTurn, GateReport
+from store.records import ChatTurn, GateCheck, GateReport
 from trainer.config import GateConfig, RolloutConfig
-from trainer.gate import judge, wilson
+from trainer.gate import _least, _most, judge, wilson
 from trainer.models import load_policy, reward_model_from_policy, save_policy, save_reward_model
 from trainer.reporting import Reporter
 
@@ -94,6 +95,31 @@ def test_nan_weights_are_named_and_nothing_else_is_asked(
     report = ask(candidate, tiny_policy, reward_folder, tmp_path / "report.json")
     assert failed(report) == {"finite_weights"}
     assert "NaN" in report.checks[0].reason
+
+
+def test_a_candidate_that_scores_higher_and_stayed_near_passes(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taste = itertools.count()  # what is read later, the candidate's answers, scores higher
+    monkeypatch.setattr(
+        "trainer.models.RewardModel.scores",
+        lambda self, input_ids, **inputs: torch.full((len(input_ids),), float(next(taste))),
+    )
+    near = noisy(tiny_policy, tmp_path / "near", scale=0.1)
+    report = ask(near, tiny_policy, reward_folder, tmp_path / "report.json")
+    assert report.passed, failed(report)
+    assert {check.name: check.value for check in report.checks}["win_share"] == 1.0
+    assert {check.name for check in report.checks} == {
+        "finite_weights", "win_share", "kl", "perplexity", "repeats", "truncated", "length", "shortness",
+        "entropy", "language_skill",
+    }  # fmt: skip
+
+
+def test_a_number_that_is_not_finite_fails_its_check_and_fits_into_json() -> None:
+    nan = float("nan")
+    for check in (_most("kl", nan, 30.0, "nats"), _least("entropy", nan, 0.4, "times")):
+        assert not check.passed
+        GateCheck.model_validate_json(check.model_dump_json())
 
 
 def test_wilson_interval_by_hand() -> None:

@@ -36,6 +36,14 @@ def test_a_ratio_that_went_the_wrong_way_is_never_clipped() -> None:
     assert (loss, clipped, gradient) == pytest.approx((3.0, 0.0, 3.0), rel=1e-5)
 
 
+def test_distance_of_the_ratio_from_one_counts_both_directions() -> None:
+    # Ratios 1.1 and 0.7: 0.1 + 0.3. The third is padding.
+    logprobs = torch.tensor([[math.log(1.1), math.log(0.7), 9.0]])
+    mask = torch.tensor([[True, True, False]])
+    result = policy_loss(logprobs, torch.zeros(1, 3), torch.ones(1, 3), mask, clip_range=0.2)
+    assert result.distance.item() == pytest.approx(0.4)
+
+
 def test_padding_and_huge_ratios_leave_the_loss_finite() -> None:
     logprobs = torch.tensor([[100.0, 5.0]])
     mask = torch.tensor([[True, False]])

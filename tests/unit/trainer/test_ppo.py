@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from store.records import ChatTurn
 from trainer.config import PPOConfig, RolloutConfig
 from trainer.data import Prompt
-from trainer.errors import DataError, DivergedError
+from trainer.errors import Cancelled, DataError, DivergedError, ModelError
 from trainer.experience import gather
 from trainer.models import (
     load_critic,
@@ -30,17 +30,20 @@ ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=8, max_prompt_toke
 PROMPTS: list[Prompt] = [(ChatTurn(role="user", content=f"Say {number}."),) for number in range(6)]
 
 
-class Kept(Reporter):
-    """A reporter that remembers."""
+class Remembering(Reporter):
+    """A reporter that remembers, and stops the training like SIGTERM after `stop_after` updates."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop_after: int | None = None) -> None:
         super().__init__()
         self.rows: list[dict[str, float]] = []
         self.said: list[str] = []
+        self.stop_after = stop_after
 
     def metric(self, step: int, of: int | None, values: object) -> None:
         assert isinstance(values, dict)
         self.rows.append(dict(values))
+        if step == self.stop_after:
+            raise Cancelled
 
     def log(self, text: str) -> None:
         self.said.append(text)
@@ -54,7 +57,13 @@ def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-def train(tiny_policy: Path, reward_folder: Path, work: Path, **changes: object) -> Kept:
+def train(
+    tiny_policy: Path,
+    reward_folder: Path,
+    work: Path,
+    reporter: Remembering | None = None,
+    **changes: object,
+) -> Remembering:
     settings = {
         "updates": 2,
         "rollouts": 4,
@@ -63,7 +72,7 @@ def train(tiny_policy: Path, reward_folder: Path, work: Path, **changes: object)
         "critic_lr": 1e-3,
         "checkpoint_every": 1,
     }
-    reporter = Kept()
+    reporter = reporter or Remembering()
     train_policy(
         policy=tiny_policy,
         reference=tiny_policy,
@@ -83,6 +92,7 @@ def test_the_first_minibatch_is_on_policy_and_the_reference_is_where_it_starts(
 ) -> None:
     first = train(tiny_policy, reward_folder, tmp_path, updates=1, critic_pretrain_updates=0).rows[0]
     assert first["approx_kl"] == pytest.approx(0.0, abs=1e-5)
+    assert first["on_policy_gap"] < 1e-3
     assert first["ref_kl"] == pytest.approx(0.0, abs=1e-5)
     assert first["engine_logprob_gap"] < 0.05
 
@@ -116,11 +126,16 @@ def test_training_raises_the_score_of_what_is_scored(
 def test_a_resumed_training_continues_to_the_same_weights(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path
 ) -> None:
-    train(tiny_policy, reward_folder, tmp_path / "whole", updates=3)
-    train(tiny_policy, reward_folder, tmp_path / "cut", updates=2)
-    (tmp_path / "cut" / "candidate").rename(tmp_path / "cut" / "stopped-here")
-    resumed = train(tiny_policy, reward_folder, tmp_path / "cut", updates=3)
-    assert resumed.said == ["resumed after update 2"]
+    train(tiny_policy, reward_folder, tmp_path / "whole", updates=4, checkpoint_every=2)
+    with pytest.raises(Cancelled):  # in update 3, whose work is lost: the checkpoint is of update 2
+        train(
+            tiny_policy, reward_folder, tmp_path / "cut", Remembering(stop_after=3),
+            updates=4, checkpoint_every=2,
+        )  # fmt: skip
+    assert not (tmp_path / "cut" / "candidate").exists()
+    resumed = train(tiny_policy, reward_folder, tmp_path / "cut", updates=4, checkpoint_every=2)
+    assert resumed.said[0] == "resumed after update 2"
+    assert len(resumed.rows) == 2
     whole = load_file(tmp_path / "whole" / "candidate" / "model.safetensors")
     cut = load_file(tmp_path / "cut" / "candidate" / "model.safetensors")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
@@ -143,6 +158,56 @@ def test_a_reward_model_that_gives_nan_is_refused(
     with pytest.raises(DivergedError, match="a score"):
         train(tiny_policy, reward_folder, tmp_path)
     assert not (tmp_path / "candidate").exists()
+
+
+def test_a_collapse_stops_the_training_and_the_last_good_weights_are_kept(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    # One step of this size throws the random policy far off; its answers then stay beyond 1 nat of KL.
+    reporter = train(
+        tiny_policy, reward_folder, tmp_path,
+        updates=9, lr=0.3, max_grad_norm=0.0, kl_stop=1.0, critic_pretrain_updates=0, checkpoint_every=2,
+    )  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len(reporter.rows) == 3  # update 1 threw it off; 2 and 3 still ran; the third sign stops it
+    assert "above 1" in report["stopped_early"]
+    assert report["updates"] == 0
+    assert "back to the weights after 0" in reporter.said[-1]
+    start = load_file(tiny_policy / "model.safetensors")
+    candidate = load_file(tmp_path / "candidate" / "model.safetensors")
+    assert all(torch.equal(start[name], candidate[name]) for name in start)
+
+
+def test_a_resume_remembers_the_signs_of_a_collapse(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    broken = {
+        "lr": 0.3, "max_grad_norm": 0.0, "kl_stop": 1.0, "critic_pretrain_updates": 0, "checkpoint_every": 1,
+    }  # fmt: skip
+    with pytest.raises(Cancelled):
+        train(tiny_policy, reward_folder, tmp_path, Remembering(stop_after=3), updates=9, **broken)
+    resumed = train(tiny_policy, reward_folder, tmp_path, updates=9, **broken)
+    assert len(resumed.rows) == 1  # the sign of update 2 is remembered: 3 runs again, 4 is not begun
+    assert "back to the weights after 0" in resumed.said[-1]
+
+
+def test_each_update_shows_an_answer(tiny_policy: Path, reward_folder: Path, tmp_path: Path) -> None:
+    said = train(tiny_policy, reward_folder, tmp_path, updates=1).said
+    kind, _, text = said[0].partition(" ")
+    shown = json.loads(text)
+    assert kind == "sample"
+    assert shown["prompt"] in {prompt[-1].content for prompt in PROMPTS}
+    assert 1 <= shown["tokens"] <= 8
+
+
+def test_a_candidate_that_is_there_is_refused_before_anything_is_trained(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "candidate").mkdir()
+    reporter = Remembering()
+    with pytest.raises(ModelError, match="exists already"):
+        train(tiny_policy, reward_folder, tmp_path, reporter)
+    assert reporter.rows == []
 
 
 def test_prompts_that_do_not_fit_are_named(tiny_policy: Path, reward_folder: Path, tmp_path: Path) -> None:
@@ -206,7 +271,18 @@ def test_repeats_counts_4_grams_said_before() -> None:
 
 def test_the_alarm_waits_for_three_updates_and_names_the_reason() -> None:
     alarm = CollapseAlarm(kl_stop=10.0)
-    calm = {"ref_kl_k3": 1.0, "entropy": 4.0, "repeat_share": 0.0}
-    gone = calm | {"ref_kl_k3": 50.0}
+    calm = {"ref_kl": 1.0, "entropy": 4.0, "repeat_share": 0.0}
+    gone = calm | {"ref_kl": 50.0}
     assert [alarm.look(row) for row in (calm, gone, gone, calm, gone, gone)] == [None] * 6
     assert "KL 50.0" in str(alarm.look(gone))
+
+
+@pytest.mark.parametrize(
+    ("sign", "word"), [({"entropy": 0.9}, "entropy 0.90"), ({"repeat_share": 0.6}, "repeat themselves (60%")]
+)
+def test_entropy_and_repeats_are_signs_of_their_own(sign: dict[str, float], word: str) -> None:
+    calm = {"ref_kl": 1.0, "entropy": 4.0, "repeat_share": 0.0}
+    alarm = CollapseAlarm(kl_stop=0.0)
+    assert alarm.look(calm | {"ref_kl": 1e6}) is None  # kl_stop 0 is off
+    said = [alarm.look(calm | sign) for _ in range(3)]
+    assert word in str(said[-1])

@@ -57,6 +57,17 @@ def test_logprobs_are_taken_at_the_rollouts_temperature() -> None:
     assert entropy.item() == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75))
 
 
+def test_entropy_has_a_gradient_only_when_it_is_asked_for() -> None:
+    # dH/dz of softmax (1/4, 3/4) is -p (log p + H): for the second logit -3/4 (log 3/4 + H).
+    hidden = torch.tensor([[0.0, math.log(3.0)]], requires_grad=True)
+    token = torch.tensor([1])
+    _, number = logprobs_and_entropy(hidden, lambda logits: logits, token, 1.0)
+    _, entropy = logprobs_and_entropy(hidden, lambda logits: logits, token, 1.0, entropy_gradient=True)
+    assert not number.requires_grad
+    (gradient,) = torch.autograd.grad(entropy.sum(), hidden)
+    assert gradient[0, 1].item() == pytest.approx(-0.75 * (math.log(0.75) + entropy.item()))
+
+
 def test_running_moments_of_batches_equal_those_of_all_data() -> None:
     data = torch.randn(97, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 5
     moments = RunningMoments()
