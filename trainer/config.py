@@ -87,7 +87,7 @@ class PPOConfig(Section):
     epochs: int = Field(default=1, ge=1)
     """Passes over one buffer."""
     micro_batch_tokens: int = Field(default=4096, ge=64)
-    """Padded tokens per forward pass."""
+    """Padded tokens per forward pass; one with gradients takes a quarter, since it keeps all it computed."""
     lr: float = Field(default=1e-5, gt=0.0)
     """Learning rate of the policy."""
     critic_lr: float = Field(default=3e-5, gt=0.0)

@@ -1,27 +1,20 @@
-"""One PPO-max update: scores to rewards to advantages, then minibatches of critic and policy."""
+"""What PPO-max trains and what it is measured against: four models, two optimisers, running moments."""
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
-from trainer.advantages import gae, normalise_scores, shape_rewards
 from trainer.config import PPOConfig
-from trainer.errors import ModelError
-from trainer.experience import Experience, Part, parts, read_critic, read_policy
-from trainer.losses import importance_weights, policy_loss, value_loss
 from trainer.models import RewardModel, default_device, load_critic, load_policy, load_reward_model
-from trainer.monitor import finite
-from trainer.tensors import RunningMoments, explained_variance, masked_mean, whiten
+from trainer.tensors import RunningMoments
 
-ON_POLICY_LIMIT = 0.1
-"""Mean abs(ratio - 1) in the first minibatch of a fresh buffer; bf16 products alone give about 0.01."""
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass
@@ -65,9 +58,9 @@ def make_learner(policy: Path, reference: Path, reward_model: Path, config: PPOC
     trained, critic = load_policy(policy, device), load_critic(reward_model, device)
     return Learner(
         policy=trained,
-        reference=load_policy(reference, device).requires_grad_(False),
+        reference=frozen(load_policy(reference, device)),
         critic=critic,
-        reward_model=load_reward_model(reward_model, device).requires_grad_(False),
+        reward_model=frozen(load_reward_model(reward_model, device)),
         policy_optimizer=_optimizer(trained, config.lr),
         critic_optimizer=_optimizer(critic, config.critic_lr),
         moments=RunningMoments(),
@@ -76,159 +69,18 @@ def make_learner(policy: Path, reference: Path, reward_model: Path, config: PPOC
     )
 
 
-def learn(
-    learner: Learner, experience: Experience, update: int, config: PPOConfig, temperature: float
-) -> dict[str, float]:
-    """Rewards and advantages of an experience, then minibatches of policy and critic; returns the metrics.
+def frozen(model: Model) -> Model:
+    """The model without gradients, its matrices in bf16: half the memory and no cast in each forward pass.
 
-    In the first `critic_pretrain_updates` only the critic learns, in passes until it explains enough.
-
-    Raises:
-        DivergedError: a score, a loss or a gradient is not finite; no optimiser has stepped on it.
-        ModelError: the first minibatch is not on-policy.
+    Autocast multiplies in bf16 anyway and published weights are bf16, so no number changes. Embeddings (and a
+    head that is tied to them), norms and the score head stay fp32.
     """
-    learner.moments.update(finite(experience.scores, "a score"))
-    scores = normalise_scores(
-        experience.scores,
-        experience.ended,
-        learner.moments,
-        score_clip=config.score_clip,
-        missing_eos_penalty=config.missing_eos_penalty,
-    )
-    mask = experience.mask
-    rewards = shape_rewards(
-        scores, experience.old_logprobs, experience.ref_logprobs, mask, kl_coef=learner.kl_coef
-    )
-    advantages, returns = gae(
-        rewards, experience.values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda
-    )
-    metrics = {
-        "reward_mean": float(experience.scores.mean()),
-        "reward_std": float(experience.scores.std(correction=0)),
-        "explained_variance": explained_variance(experience.values, returns, mask),
-        "advantage_abs_mean": float(masked_mean(advantages.abs(), mask)),
-        "kl_coef": learner.kl_coef,
-        "lr": config.lr,
-    }
-    if config.advantage_clip > 0:
-        advantages = whiten(advantages, mask).clamp(-config.advantage_clip, config.advantage_clip)
-    pretrain = update < config.critic_pretrain_updates
-    step = Step(learner, experience, advantages, returns, config, temperature, update)
-    for epoch in range(config.critic_pretrain_epochs if pretrain else config.epochs):
-        metrics |= step.run(epoch, with_policy=not pretrain)
-        if pretrain and metrics["critic_explained_variance"] >= config.critic_pretrain_target:
-            break
-    if config.kl_target > 0:
-        learner.kl_coef = adapted(learner.kl_coef, experience, config)
-    return metrics
-
-
-@dataclass
-class Step:
-    """The minibatches of one pass over an experience."""
-
-    learner: Learner
-    experience: Experience
-    advantages: Tensor
-    """(B, R)"""
-    returns: Tensor
-    """(B, R)"""
-    config: PPOConfig
-    temperature: float
-    update: int
-
-    def run(self, epoch: int, *, with_policy: bool) -> dict[str, float]:
-        """One pass; the means of its losses."""
-        order = list(range(len(self.experience)))
-        random.Random(f"{self.config.seed}-{self.update}-{epoch}").shuffle(order)
-        size = self.config.minibatch
-        passes = [
-            self._minibatch(order[at : at + size], with_policy=with_policy, fresh=epoch == at == 0)
-            for at in range(0, len(order), size)
-        ]
-        means = {name: sum(one[name] for one in passes) / len(passes) for name in sorted(passes[-1])}
-        if with_policy and epoch == 0:
-            means["on_policy_gap"] = passes[0]["on_policy_gap"]  # later ones follow a step
-        return means
-
-    def _minibatch(self, rows: list[int], *, with_policy: bool, fresh: bool) -> dict[str, float]:
-        """Gradients of both losses over the rows, then one step of each optimiser."""
-        learner, experience, config = self.learner, self.experience, self.config
-        tokens = experience.mask[rows].sum()
-        sums = dict.fromkeys(
-            ("policy_loss", "value_loss", "approx_kl", "clip_share", "value_clip_share", "on_policy_gap"), 0.0
-        )
-        values = torch.zeros_like(experience.values)
-        width = experience.mask.shape[1]
-        for part in parts(experience.rollouts, rows, width, config.micro_batch_tokens, learner.device):
-            new_values = read_critic(learner.critic, part)
-            loss, clipped = value_loss(
-                new_values,
-                experience.values[part.rows],
-                self.returns[part.rows],
-                part.mask,
-                # While only the critic learns it may move as far as it must.
-                value_clip_range=config.value_clip_range if with_policy else 0.0,
-            )
-            finite(loss / tokens, "the value loss").backward()
-            values[part.rows] = new_values.detach()
-            sums["value_loss"] += loss.item()
-            sums["value_clip_share"] += float(clipped)
-            if with_policy:
-                self._policy_part(part, tokens, sums)
-        means = {name: total / float(tokens) for name, total in sums.items()}
-        if fresh:
-            _check_on_policy(means["on_policy_gap"])
-        means["grad_norm_critic"] = _stepped(learner.critic, learner.critic_optimizer, config.max_grad_norm)
-        if with_policy:
-            means["grad_norm_policy"] = _stepped(
-                learner.policy, learner.policy_optimizer, config.max_grad_norm
-            )
-        means["critic_explained_variance"] = explained_variance(
-            values[rows], self.returns[rows], experience.mask[rows]
-        )
-        return means
-
-    def _policy_part(self, part: Part, tokens: Tensor, sums: dict[str, float]) -> None:
-        """Gradient of the policy's loss over one forward pass."""
-        experience, config = self.experience, self.config
-        logprobs, entropy = read_policy(
-            self.learner.policy, part, self.temperature, entropy_gradient=config.entropy_coef > 0
-        )
-        old = experience.old_logprobs[part.rows]
-        weights = None
-        if config.importance_limit > 0:
-            weights = importance_weights(
-                old, experience.engine_logprobs[part.rows], part.mask, limit=config.importance_limit
-            )
-        advantages = self.advantages[part.rows]
-        surrogate = policy_loss(
-            logprobs, old, advantages, part.mask, clip_range=config.clip_range, weights=weights
-        )
-        loss = surrogate.loss
-        if config.entropy_coef > 0:
-            loss = loss - config.entropy_coef * (entropy * part.mask).sum()
-        finite(loss / tokens, "the policy loss").backward()
-        sums["policy_loss"] += loss.item()
-        sums["clip_share"] += float(surrogate.clipped)
-        sums["approx_kl"] += float(surrogate.approx_kl)
-        sums["on_policy_gap"] += float(surrogate.distance)
-
-
-def adapted(kl_coef: float, experience: Experience, config: PPOConfig) -> float:
-    """The adaptive KL controller (arXiv 1909.08593, section 2.2)."""
-    kl = float(((experience.old_logprobs - experience.ref_logprobs) * experience.mask).sum(1).mean())
-    error = max(-0.2, min(0.2, kl / config.kl_target - 1))
-    return kl_coef * (1 + error * len(experience) / config.kl_horizon)
-
-
-def _check_on_policy(gap: float) -> None:
-    """Before the first step the policy is the one that gave the stored log-probabilities: the ratio is 1."""
-    if gap > ON_POLICY_LIMIT:
-        raise ModelError(
-            f"the policy reads its answers twice and finds other log-probabilities (ratio off by {gap:.2f}, "
-            f"at most {ON_POLICY_LIMIT:g}). Is dropout on, or a layer random?"
-        )
+    model.requires_grad_(False)
+    embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
+    for part in model.modules():
+        if isinstance(part, nn.Linear) and part.out_features > 1 and id(part.weight) not in embeddings:
+            part.to(torch.bfloat16)
+    return model
 
 
 def _optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -236,13 +88,3 @@ def _optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         model.parameters(), lr=lr, betas=(0.9, 0.95), eps=1e-5, weight_decay=0.0, fused=True
     )
-
-
-def _stepped(model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> float:
-    """Clip the gradient, step, clear; the norm before the clip."""
-    limit = max_norm if max_norm > 0 else float("inf")
-    norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
-    finite(norm, "a gradient")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(norm)

@@ -18,11 +18,12 @@ from trainer.config import PPOConfig, RolloutConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
 from trainer.errors import DataError, ModelError
 from trainer.experience import Experience, gather
-from trainer.learner import Learner, learn, make_learner
+from trainer.learner import Learner, make_learner
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
 from trainer.reporting import Reporter
 from trainer.rollout import Sampler, check_rollouts, make_sampler
+from trainer.update import learn
 
 SAMPLE_CHARACTERS = 300
 

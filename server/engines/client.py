@@ -14,9 +14,15 @@ from server.errors import EngineFailed, Problem
 from store.records import ChatTurn, Fingerprint, Sampling
 
 MODEL = "policy"
+HEALTH_TIMEOUT_S = 5
 CONTROL_TIMEOUT_S = 60
-LABEL = "heed:"
-LOADING = "heed-loading"
+LOAD_TIMEOUT_S = 600
+SILENCE_S = 120
+"""Longest pause between two pieces of an answer; a swap that holds the answer is far shorter."""
+NO_LOGPROB = -9999
+"""What vLLM writes for a log-probability that JSON cannot hold."""
+LOADING, HELD, DRAINING = "heed-loading", "heed:", "heed-draining:"
+"""Labels of an engine's weights: being replaced; checked, and of which folder; and about to be replaced."""
 
 
 class Delta(NamedTuple):
@@ -28,6 +34,21 @@ class Delta(NamedTuple):
     response_tokens: int | None = None
 
 
+class Held(NamedTuple):
+    """Which weights an engine holds."""
+
+    folder: str
+    """Name of the version's folder."""
+    checked: bool
+    """False for weights that its process was started on and nobody has looked at yet."""
+    draining: bool = False
+    """New answers should go to another engine."""
+
+
+class NotFinite(EngineFailed):
+    """The engine computes NaN. Its KV cache holds NaN now, which also spoils what good weights say later."""
+
+
 class EngineClient:
     """Requests are built field by field: nothing a client sent is passed through."""
 
@@ -35,6 +56,7 @@ class EngineClient:
         self.name = name
         self.address = address
         self._session: aiohttp.ClientSession | None = None
+        self._streams: set[aiohttp.ClientResponse] = set()
 
     async def open(self) -> None:
         unix = self.address.startswith("unix://")
@@ -43,7 +65,7 @@ class EngineClient:
             if unix
             else aiohttp.TCPConnector(limit=0)
         )
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=HEALTH_TIMEOUT_S, sock_read=SILENCE_S)
         base = "http://engine" if unix else self.address
         self._session = aiohttp.ClientSession(base, connector=connector, timeout=timeout)
 
@@ -57,27 +79,33 @@ class EngineClient:
         return self._session
 
     async def healthy(self) -> bool:
-        """Whether the engine answers and its core lives."""
+        """Whether the engine answers and its core lives. Raises TimeoutError when it says nothing at all."""
         try:
-            timeout = aiohttp.ClientTimeout(total=5)
+            timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
             async with self.session.get("/health", timeout=timeout) as response:
                 return response.status == 200
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, OSError):
             return False
 
-    async def held_folder(self) -> str | None:
-        """Name of the version folder whose weights the engine holds; None while that is not certain.
+    async def held(self) -> Held | None:
+        """Which weights the engine holds; None while they are being replaced. Raises EngineFailed.
 
-        A label set by `load` survives a restart of this server; without one the engine still holds what its
-        process was started on.
+        The label lives in the engine, so it outlives a restart of this server and tells the other servers.
         """
-        label = (await self._call("GET", "/weight_info"))["weight_version"]
+        label = str((await self._call("GET", "/weight_info"))["weight_version"])
         if label == LOADING:
             return None
-        if label.startswith(LABEL):
-            return str(label.removeprefix(LABEL))
+        for prefix in (HELD, DRAINING):
+            if label.startswith(prefix):
+                return Held(label.removeprefix(prefix), checked=True, draining=prefix == DRAINING)
         models = await self._call("GET", "/v1/models")
-        return Path(models["data"][0]["root"]).name
+        return Held(Path(models["data"][0]["root"]).name, checked=False)
+
+    async def in_flight(self) -> int:
+        """Answers that the engine is giving, to whichever server. Raises EngineFailed."""
+        return int((await self._call("GET", "/load"))["server_load"])
 
     async def stream(self, messages: Sequence[ChatTurn], sampling: Sampling) -> AsyncGenerator[Delta, None]:
         """The answer piece by piece; closing the generator aborts it in the engine.
@@ -90,7 +118,7 @@ class EngineClient:
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "seed": sampling.seed,
+            "seed": None if sampling.seed is None else sampling.seed % (1 << 63),
             "stop": list(sampling.stop),
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -99,18 +127,22 @@ class EngineClient:
             async with self.session.post("/v1/chat/completions", json=body) as response:
                 if response.status != 200:
                     raise _refusal(response.status, await response.text())
-                finish_reason, usage = None, None
-                async for line in response.content:
-                    if not line.startswith(b"data: {"):
-                        continue
-                    chunk = json.loads(line[6:])
-                    if "error" in chunk:
-                        raise EngineFailed(f"{self.name} broke off: {chunk['error'].get('message')}")
-                    usage = chunk.get("usage") or usage
-                    for choice in chunk["choices"]:
-                        finish_reason = choice["finish_reason"] or finish_reason
-                        if text := choice["delta"].get("content"):
-                            yield Delta(text)
+                self._streams.add(response)
+                try:
+                    finish_reason, usage = None, None
+                    async for line in response.content:
+                        if not line.startswith(b"data: {"):
+                            continue
+                        chunk = json.loads(line[6:])
+                        if "error" in chunk:
+                            raise EngineFailed(f"{self.name} broke off: {chunk['error'].get('message')}")
+                        usage = chunk.get("usage") or usage
+                        for choice in chunk["choices"]:
+                            finish_reason = choice["finish_reason"] or finish_reason
+                            if text := choice["delta"].get("content"):
+                                yield Delta(text)
+                finally:
+                    self._streams.discard(response)
                 if finish_reason not in ("stop", "length"):
                     raise EngineFailed(f"{self.name} ended the stream early ({finish_reason})")
                 counts = usage or {}
@@ -118,10 +150,19 @@ class EngineClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EngineFailed(f"{self.name} went away in the middle of the answer") from error
 
+    def abandon(self) -> None:
+        """End every stream from this engine with EngineFailed: a frozen process would keep them waiting."""
+        for response in tuple(self._streams):
+            response.close()
+
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
-        """Prompt tokens of these turns with the chat template."""
+        """Prompt tokens of these turns with the chat template. Raises EngineFailed."""
         body = {"model": MODEL, "messages": [turn.model_dump() for turn in messages]}
         return int((await self._call("POST", "/tokenize", body))["count"])
+
+    async def label(self, label: str) -> None:
+        """Say of the weights what `held` is to answer."""
+        await self._call("POST", "/update_weight_version", {"new_version": label})
 
     async def pause(self) -> None:
         """Hold every request where it is; their KV cache is dropped and will be recomputed."""
@@ -130,16 +171,18 @@ class EngineClient:
     async def resume(self) -> None:
         await self._call("POST", "/resume")
 
-    async def load(self, folder: Path) -> None:
-        """Take the weights of a folder and forget every cached prefix."""
-        await self._call("POST", "/update_weight_version", {"new_version": LOADING})
+    async def reload(self, folder: Path) -> None:
+        """Take the weights of a folder and forget every cached prefix of the old ones."""
         body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-        await self._call("POST", "/collective_rpc", body)
+        await self._call("POST", "/collective_rpc", body, timeout_s=LOAD_TIMEOUT_S)
         await self._call("POST", "/reset_prefix_cache")
-        await self._call("POST", "/update_weight_version", {"new_version": LABEL + folder.name})
+
+    async def clear_kv_cache(self) -> None:
+        """Overwrite the whole KV cache with zeros. Only while paused."""
+        await self._call("POST", "/collective_rpc", {"method": "clear_kv_cache"})
 
     async def greedy(self, prompt: str, tokens: int) -> Fingerprint:
-        """What the engine says at temperature 0. Raises EngineFailed when a log-probability is not finite."""
+        """What the engine says at temperature 0. Raises NotFinite, EngineFailed."""
         body = {
             "model": MODEL,
             "messages": [{"role": "user", "content": prompt}],
@@ -148,15 +191,21 @@ class EngineClient:
             "logprobs": True,
             "return_token_ids": True,
         }
-        choice = (await self._call("POST", "/v1/chat/completions", body))["choices"][0]
+        try:
+            choice = (await self._call("POST", "/v1/chat/completions", body))["choices"][0]
+        except EngineFailed as error:
+            if "JSON compliant" in str(error):  # how vLLM's server fails on NaN
+                raise NotFinite(f"{self.name} computes log-probabilities that are not finite") from error
+            raise
         for entry in choice["logprobs"]["content"]:
-            # vLLM caps what it cannot express in JSON at -9999.
-            if not math.isfinite(entry["logprob"]) or entry["logprob"] <= -9999:
-                raise EngineFailed(f"{self.name} gives log-probabilities that are not finite")
+            if not math.isfinite(entry["logprob"]) or entry["logprob"] <= NO_LOGPROB:
+                raise NotFinite(f"{self.name} computes log-probabilities that are not finite")
         return Fingerprint(prompt=prompt, token_ids=tuple(choice["token_ids"]))
 
-    async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        timeout = aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S)
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, timeout_s: float = CONTROL_TIMEOUT_S
+    ) -> Any:
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self.session.request(method, path, json=body, timeout=timeout) as response:
                 text = await response.text()
@@ -164,7 +213,7 @@ class EngineClient:
                     raise EngineFailed(f"{self.name} answered {path} with {response.status}: {text[:300]}")
                 return json.loads(text) if text else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise EngineFailed(f"{self.name} does not answer {path}: {error}") from error
+            raise EngineFailed(f"{self.name} does not answer {path}: {error!r}") from error
 
 
 def _refusal(status: int, text: str) -> Exception:

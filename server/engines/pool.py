@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.engines.client import Delta, EngineClient
 from server.errors import EngineFailed, NoEngine, QueueFull, VersionNotServed
-from store.records import ChatTurn, EngineState, EngineStatus, Sampling, now
+from store.records import ChatTurn, EngineState, EngineStatus, PolicyVersion, Sampling, now
+
+SWAP_PATIENCE_S = 30.0
+"""How long a new answer waits for a lone engine that takes new weights."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Engine:
-    """One engine and what the pool knows of it."""
+    """One engine and what this server knows of it."""
 
     client: EngineClient
     state: EngineState = "starting"
     version: int | None = None
+    """The version that it holds for certain."""
+    record: PolicyVersion | None = None
     folder: Path | None = None
     error: str | None = None
     leases: set[Lease] = field(default_factory=set)
     draining: bool = False
-    """No new answers: the reconciler waits for the last one to end before it swaps this engine."""
+    """New answers go to another engine if one holds the same version: this one is to be swapped."""
+    alive: bool = False
+    busy: bool = False
+    """This server is swapping or checking it: what `look` sees meanwhile does not count."""
+    absent_since: float = field(default_factory=time.monotonic)
+    """When it stopped to answer; means nothing while it is alive."""
+    silences: int = 0
+    failures: int = 0
+    """Loads that failed, one after the other."""
+    retry_at: float = 0.0
+    """Not loaded again before (monotonic)."""
 
     @property
     def name(self) -> str:
@@ -52,11 +69,17 @@ class EnginePool:
     ) -> None:
         self.engines = [Engine(client) for client in clients]
         self.max_model_len = max_model_len
-        self.opened_at = time.monotonic()
+        self.wanted: int | None = None
+        """The active version, which should serve."""
         self.serving: int | None = None
         """The version that new answers get."""
+        self.drives = False
+        """This server is the one that moves versions."""
+        self.failed_loads: Counter[int] = Counter()
+        """Version -> loads of it that failed."""
         self._queue_limit = queue_limit
         self._per_user = per_user
+        self._news = asyncio.Event()
 
     async def open(self) -> None:
         for engine in self.engines:
@@ -69,18 +92,30 @@ class EnginePool:
     async def lease(self, version: int | None = None, *, user: str) -> Lease:
         """An engine for one answer of `version` (None: the one that serves now).
 
-        Raises NoEngine, VersionNotServed, QueueFull.
+        Waits while the only engine takes new weights. Raises NoEngine, VersionNotServed, QueueFull.
         """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SWAP_PATIENCE_S):
+                while (lease := self._lease(version, user)) is None:
+                    await self._news.wait()
+                return lease
+        raise NoEngine()
+
+    def _lease(self, version: int | None, user: str) -> Lease | None:
+        """A lease, or None when it is worth waiting for one."""
         leases = [lease for engine in self.engines for lease in engine.leases]
         if len(leases) >= self._queue_limit:
             raise QueueFull(f"{len(leases)} answers are under way, the limit is {self._queue_limit}")
         if Counter(lease.user for lease in leases)[user] >= self._per_user:
             raise QueueFull(f"{self._per_user} of your answers are under way, which is the limit")
         wanted = self.serving if version is None else version
-        holders = [engine for engine in self.engines if engine.state == "ready" and engine.version == wanted]
-        if not holders or wanted is None:
-            if version is not None and any(engine.state == "ready" for engine in self.engines):
+        ready = [engine for engine in self.engines if engine.state == "ready"]
+        holders = [engine for engine in ready if engine.version == wanted]
+        if wanted is None or not holders:
+            if version is not None and ready:
                 raise VersionNotServed(f"v{version}")
+            if not ready and any(engine.state == "loading" for engine in self.engines):
+                return None
             raise NoEngine()
         engine = min(holders, key=lambda holder: (holder.draining, len(holder.leases)))
         lease = Lease(engine, wanted, user)
@@ -96,24 +131,57 @@ class EnginePool:
             async for delta in generation:
                 yield delta
         except EngineFailed as error:
-            if not await lease.engine.client.healthy():
-                self.lost(lease.engine, str(error))
+            with suppress(TimeoutError):  # one that is silent gets more time: the reconciler decides
+                if not await lease.engine.client.healthy():
+                    self.lost(lease.engine, str(error))
             raise
         finally:
             await generation.aclose()
 
+    def holds(self, engine: Engine, record: PolicyVersion, folder: Path) -> None:
+        """The engine holds this version for certain and may give answers."""
+        self.spans(engine, record.number)
+        engine.state, engine.version, engine.error = "ready", record.number, None
+        engine.record, engine.folder = record, folder
+        engine.draining, engine.failures = False, 0
+        self.route()
+
+    def spans(self, engine: Engine, number: int) -> None:
+        """Answers under way on the engine go on with this version."""
+        for lease in engine.leases:
+            if lease.versions[-1] != number:
+                lease.versions += (number,)
+
+    def unsure(self, engine: Engine, state: EngineState, error: str | None = None) -> None:
+        """Nobody knows which weights the engine holds, so it gives no answers."""
+        engine.state, engine.error = state, error
+        engine.version, engine.record, engine.folder = None, None, None
+        self.route()
+
     def lost(self, engine: Engine, error: str) -> None:
-        """The engine does not answer: nothing is routed to it until it is seen again."""
-        engine.state, engine.version, engine.folder, engine.error = "down", None, None, error
+        """The engine does not answer: its streams end, nothing is routed to it until it is seen again."""
+        if engine.alive:
+            engine.alive, engine.absent_since = False, time.monotonic()
+        engine.draining = False
+        self.unsure(engine, "down", error)
+        engine.client.abandon()
+
+    def route(self) -> None:
+        """Give new answers the active version if an engine holds it, else what there is."""
+        held = self.served()
+        if self.wanted in held:
+            self.serving = self.wanted
+        elif held and self.serving not in held:
+            self.serving = max(held)
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
         """Prompt tokens of these turns. Raises NoEngine."""
         for engine in self.engines:
             if engine.state in ("ready", "loading"):
-                try:
+                with suppress(EngineFailed):
                     return await engine.client.count_tokens(messages)
-                except EngineFailed:
-                    continue
         raise NoEngine()
 
     def served(self) -> dict[int, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from server.engines.pool import Engine
+from server.engines.client import HELD, LOADING, EngineClient
+from server.engines.pool import Engine, EnginePool
 from server.errors import EngineFailed
 from store.artifacts import ArtifactError, check_weights, verify
 from store.records import Fingerprint, PolicyVersion
@@ -27,52 +28,76 @@ async def check_folder(folder: Path, like: Path | None) -> None:
         raise BadVersion(str(error)) from error
 
 
-async def swap(engine: Engine, version: PolicyVersion, folder: Path, like: Path | None) -> None:
-    """Load `version` into the engine; answers in flight there are held and go on with the new weights.
-
-    `like` is a folder that engines hold already: the new weights must have its shapes.
-
-    Raises BadVersion when the version fails (the engine then holds what it held before) and EngineFailed
-    when the engine itself broke.
-    """
-    before, before_folder = engine.version, engine.folder
-    await check_folder(folder, like)
-    engine.state = "loading"
-    try:
-        await _load(engine, version.number, folder)
-        await _check_engine(engine, version)
-    except (EngineFailed, BadVersion) as error:
-        if before is None or before_folder is None or not await engine.client.healthy():
-            raise EngineFailed(str(error)) from error
-        await _load(engine, before, before_folder)
-        engine.state = "ready"
-        raise BadVersion(str(error)) from error
-    engine.state, engine.error, engine.draining = "ready", None, False
-
-
-async def _load(engine: Engine, number: int, folder: Path) -> None:
-    await engine.client.pause()
-    try:
-        await engine.client.load(folder)
-        engine.version, engine.folder = number, folder
-        for lease in engine.leases:
-            if lease.versions[-1] != number:
-                lease.versions += (number,)
-    finally:
-        await engine.client.resume()
-
-
-async def _check_engine(engine: Engine, version: PolicyVersion) -> None:
+async def check_engine(client: EngineClient, version: PolicyVersion) -> None:
     """Finite log-probabilities, and the greedy answers that the gate recorded.
 
-    At least half of them must be equal: an engine with stale or half-written weights matches none, while
-    batching in bf16 may turn a near-tie in one of them.
+    Raises BadVersion when they are others, NotFinite, EngineFailed.
+    At least half of the answers must be equal: an engine with stale or half-written weights matches none,
+    while batching with others' answers in bf16 may turn a near-tie in one of them. They are asked one by one,
+    as the gate did, for the same reason.
     """
-    await engine.client.greedy(PROBE, PROBE_TOKENS)
     expected: tuple[Fingerprint, ...] = version.report.fingerprints if version.report else ()
-    equal = 0
-    for fingerprint in expected:
-        said = await engine.client.greedy(fingerprint.prompt, len(fingerprint.token_ids))
-        equal += said.token_ids == fingerprint.token_ids
-    if expected and equal * 2 < len(expected):
+    if not expected:
+        await client.greedy(PROBE, PROBE_TOKENS)
+    said = [await client.greedy(one.prompt, len(one.token_ids)) for one in expected]
+    equal = sum(a.token_ids == b.token_ids for a, b in zip(expected, said, strict=True))
+    if equal * 2 < len(expected):
         raise BadVersion(f"only {equal} of {len(expected)} greedy answers are what the gate recorded")
+
+
+async def swap(pool: EnginePool, engine: Engine, version: PolicyVersion, folder: Path) -> None:
+    """Load `version` into the engine; answers in flight there are held and go on with the new weights.
+
+    Raises BadVersion when the version fails (the engine then holds what it held before) and EngineFailed
+    when the engine holds nothing certain afterwards.
+    """
+    like = next((one.folder for one in pool.engines if one.folder and one.folder.exists()), None)
+    await check_folder(folder, like)
+    before, before_folder = engine.record, engine.folder
+    engine.busy = True
+    pool.unsure(engine, "loading")
+    try:
+        try:
+            await _load(pool, engine, version, folder, clear=before is None)
+        except (EngineFailed, BadVersion) as error:
+            if before is None or before_folder is None:
+                raise EngineFailed(str(error)) from error
+            # The cache is cleared too: weights that compute NaN leave it there, and good ones read it.
+            await _restore(pool, engine, before, before_folder)
+            raise BadVersion(str(error)) from error
+    except EngineFailed as error:
+        pool.unsure(engine, "down", str(error))
+        raise
+    finally:
+        engine.busy = False
+
+
+async def _load(
+    pool: EnginePool, engine: Engine, version: PolicyVersion, folder: Path, *, clear: bool
+) -> None:
+    """Take the weights, see that they are the right ones, open the engine to new answers."""
+    client = engine.client
+    # First the label: whoever finds the engine like this, after a crash of this server, loads it anew.
+    await client.label(LOADING)
+    # Also for an engine that serves nobody: another server's answer may just have begun there.
+    await client.pause()
+    try:
+        if clear:
+            await client.clear_kv_cache()
+        await client.reload(folder)
+        pool.spans(engine, version.number)
+    finally:
+        await client.resume()
+    await check_engine(client, version)
+    await client.label(HELD + folder.name)
+    pool.holds(engine, version, folder)
+
+
+async def _restore(pool: EnginePool, engine: Engine, before: PolicyVersion, folder: Path) -> None:
+    """Put the version back that the engine held. Raises EngineFailed when that fails too."""
+    try:
+        await _load(pool, engine, before, folder, clear=True)
+    except BadVersion as error:
+        raise EngineFailed(
+            f"{engine.name} is not sound after v{before.number} was put back: {error}"
+        ) from error

@@ -10,9 +10,10 @@ import torch
 from trainer.config import PPOConfig
 from trainer.errors import DivergedError, ModelError
 from trainer.experience import Experience, gather
-from trainer.learner import Learner, adapted, learn, make_learner
-from trainer.models import reward_model_from_policy, save_reward_model
+from trainer.learner import Learner, frozen, make_learner
+from trainer.models import load_policy, reward_model_from_policy, save_reward_model
 from trainer.rollout import Rollout
+from trainer.update import adapted, learn
 
 BETTER = Rollout([1, 2, 3], [40, 41, 42, 43], [0.0] * 4, True)
 WORSE = Rollout([1, 2, 3], [90, 91, 92], [0.0] * 3, True)
@@ -128,3 +129,15 @@ def test_the_adaptive_controller_by_hand(tiny_policy: Path, reward_folder: Path)
     # Far above the target the error counts as 0.2 at most.
     config = PPOConfig(kl_target=0.1, kl_horizon=20.0)
     assert adapted(0.05, experience, config) == pytest.approx(0.05 * 1.02, rel=1e-5)
+
+
+def test_a_frozen_model_takes_less_memory_and_says_exactly_the_same(tiny_policy: Path) -> None:
+    model = load_policy(tiny_policy)
+    ids = torch.arange(12)[None]
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        before = model(input_ids=ids).logits
+        after = frozen(model)(input_ids=ids).logits
+    assert torch.equal(before, after)
+    assert model.get_submodule("model.layers.0.mlp.up_proj").weight.dtype == torch.bfloat16
+    assert model.get_input_embeddings().weight.dtype == torch.float32  # the head is tied to it
+    assert not any(parameter.requires_grad for parameter in model.parameters())

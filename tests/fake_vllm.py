@@ -1,0 +1,156 @@
+"""A fake vLLM: its HTTP calls on a Unix socket, weights that are a folder's name, and ways to go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+
+class FakeVllm:
+    """Answers every greedy prompt with its weights' number, and streams words that name its weights."""
+
+    def __init__(self, socket: Path, root: Path) -> None:
+        self.socket = socket
+        self.root = root
+        self.calls: list[str] = []
+        """Control calls and greedy questions, in order."""
+        self.bodies: list[dict[str, Any]] = []
+        """Of the streams."""
+        self.computes_nan: set[str] = set()
+        """Weights that turn every log-probability into NaN, and leave NaN in the KV cache."""
+        self.refuses: set[str] = set()
+        """Weights that end a reload half-way."""
+        self.mumbles: dict[str, int] = {}
+        """Weights -> how many of its greedy answers come out differently."""
+        self.gate = asyncio.Event()
+        """Streams say one word, then wait for it."""
+        self.silent = False
+        self.others = 0
+        """Answers that other servers have under way here."""
+        self._runner: web.AppRunner | None = None
+        self._fresh()
+
+    def _fresh(self) -> None:
+        self.weights = self.root.name
+        self.label = "default"
+        self.spoiled = False
+        self.in_flight = 0
+        self._running = asyncio.Event()
+        self._running.set()
+
+    @property
+    def address(self) -> str:
+        return f"unix://{self.socket}"
+
+    @property
+    def paused(self) -> bool:
+        return not self._running.is_set()
+
+    async def start(self) -> None:
+        """A new process on its root folder."""
+        self._fresh()
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        self.socket.unlink(missing_ok=True)
+        await web.UnixSite(self._runner, str(self.socket)).start()
+
+    async def die(self) -> None:
+        """As by kill -9: every connection breaks, then nobody listens."""
+        if self._runner is not None:
+            server = self._runner.server
+            assert server is not None
+            for connection in server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if self.silent:
+            await asyncio.Event().wait()
+        body = json.loads(await request.text() or "{}")
+        match request.path:
+            case "/health":
+                return web.Response()
+            case "/weight_info":
+                return web.json_response({"weight_version": self.label})
+            case "/v1/models":
+                return web.json_response({"data": [{"root": str(self.root)}]})
+            case "/load":
+                return web.json_response({"server_load": self.in_flight + self.others})
+            case "/tokenize":
+                words = sum(len(turn["content"].split()) for turn in body["messages"])
+                return web.json_response({"count": words})
+            case "/v1/chat/completions" if body.get("stream"):
+                return await self._stream(request, body)
+            case "/v1/chat/completions":
+                return self._greedy(body)
+        return self._control(request, body)
+
+    def _control(self, request: web.Request, body: dict[str, Any]) -> web.Response:
+        match request.path:
+            case "/update_weight_version":
+                self.label = body["new_version"]
+                self.calls.append(self.label)
+            case "/collective_rpc" if body["method"] == "clear_kv_cache":
+                assert self.paused
+                self.spoiled = False
+                self.calls.append("clear_kv_cache")
+            case "/collective_rpc":
+                folder = Path(body["kwargs"]["weights_path"]).name
+                self.calls.append(f"reload {folder}")
+                if folder in self.refuses:
+                    self.weights = f"half of {folder}"
+                    return web.json_response({"error": "shape mismatch"}, status=500)
+                self.weights = folder
+            case "/pause":
+                assert request.query == {"mode": "keep", "clear_cache": "true"}
+                self._running.clear()
+                self.calls.append("pause")
+            case "/resume":
+                self._running.set()
+                self.calls.append("resume")
+            case path:
+                self.calls.append(path.strip("/"))
+        return web.json_response({"results": [None]})
+
+    def _greedy(self, body: dict[str, Any]) -> web.Response:
+        self.calls.append("greedy")
+        self.spoiled = self.spoiled or self.weights in self.computes_nan
+        if self.spoiled:
+            message = "Out of range float values are not JSON compliant"
+            return web.json_response({"error": {"message": message}}, status=400)
+        wrong = self.mumbles.get(self.weights, 0)
+        self.mumbles[self.weights] = max(0, wrong - 1)
+        ids = [int(self.weights.lstrip("v")) if not wrong else 0] * body["max_tokens"]
+        logprobs = {"content": [{"logprob": -0.5} for _ in ids]}
+        return web.json_response({"choices": [{"token_ids": ids, "logprobs": logprobs}]})
+
+    async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        self.bodies.append(body)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        self.in_flight += 1
+        try:
+            for word in range(body["max_tokens"]):
+                await self._running.wait()
+                choice = {"delta": {"content": self.weights + " "}, "finish_reason": None}
+                await self._send(response, {"choices": [choice]})
+                if word == 0:
+                    await self.gate.wait()
+            await self._send(response, {"choices": [{"delta": {}, "finish_reason": "length"}]})
+            usage = {"prompt_tokens": 3, "completion_tokens": body["max_tokens"]}
+            await self._send(response, {"choices": [], "usage": usage})
+            await response.write(b"data: [DONE]\n\n")
+        finally:
+            self.in_flight -= 1
+        return response
+
+    async def _send(self, response: web.StreamResponse, chunk: dict[str, Any]) -> None:
+        await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")

@@ -1,0 +1,336 @@
+"""Real vLLM behind the pool: hot swaps under streams, the way back, refused weights, a killed engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from server.engines import reconcile
+from server.engines.client import Delta, EngineClient
+from server.engines.pool import EnginePool, Lease
+from server.errors import EngineFailed
+from store.artifacts import seal
+from store.connection import connect
+from store.policies import Policies, write_pointer
+from store.records import ChatTurn, Fingerprint, GateReport, PolicyVersion, Sampling, now
+from trainer.tiny import make_tiny
+
+# Two engines start on two cores that other tests may use too.
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
+
+SAY = [ChatTurn(role="user", content="Say something.")]
+LONG = Sampling(max_tokens=1800)
+PROMPTS = ("Hi", "What is two plus two?", "Name three colours.", "Tell me more. " * 20)
+
+
+class Process:
+    """One real engine."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.name = name
+        self.home = home
+        self.address = f"unix://{home / name}.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "server.engines.launch", "--name", self.name]
+        with open(self.home / f"{self.name}.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--socket", self.address.removeprefix("unix://")],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=os.environ | {"HEED_DATA": str(self.home)},
+            )
+
+    def kill(self) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def publish(
+    home: Path, number: int, change: Callable[[str, torch.Tensor], torch.Tensor] | None = None
+) -> None:
+    """Seal a tiny policy with weights of its own as this version; `change` may break them."""
+    made = make_tiny(home / f"made-{number}", seed=number)
+    if change is not None:
+        weights = load_file(made / "model.safetensors")
+        weights = {name: change(name, tensor).contiguous() for name, tensor in weights.items()}
+        save_file(weights, made / "model.safetensors", metadata={"format": "pt"})
+    seal(made, home / "policies" / f"v{number:04d}", {"version": number})
+
+
+def nan(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    return torch.full_like(tensor, torch.nan) if name == "model.norm.weight" else tensor
+
+
+def overflowing(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Finite, but what is computed with it is not."""
+    return (tensor.float() * 1e30).to(tensor.dtype) if "_proj" in name else tensor
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    # A Unix socket's path holds at most 107 bytes: pytest's own folders are too deep.
+    folder = Path(tempfile.mkdtemp(prefix="heed-", dir="/tmp"))
+    (folder / "policies").mkdir()
+    publish(folder, 1)
+    publish(folder, 2)
+    publish(folder, 3, nan)
+    publish(folder, 4, overflowing)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def processes(home: Path) -> Iterator[list[Process]]:
+    """Two engines on version 1, started once."""
+    write_pointer(home, "v0001")
+    started = [Process(home, "engine-1"), Process(home, "engine-2")]
+    for process in started:
+        process.start()
+    yield started
+    for process in started:
+        process.kill()
+
+
+class Site:
+    """A registry as empty as Redis is at each test, and a server's pool over engines that live on."""
+
+    def __init__(self, home: Path, policies: Policies, processes: list[Process]) -> None:
+        self.policies = policies
+        self.home = home
+        clients = [EngineClient(process.name, process.address) for process in processes]
+        self.pool = EnginePool(clients, max_model_len=2048, queue_limit=64, per_user=64)
+        self.pool.drives = True
+
+    async def settled(self, on: int, engines: int = 1, timeout_s: float = 20) -> float:
+        """Reconcile until so many engines answer and `on` serves; how long it took in seconds."""
+        began = time.monotonic()
+        while self.pool.serving != on or self._ready() < engines or on not in self.pool.served():
+            await reconcile.look(self.pool, self.policies)
+            await reconcile.settle(self.pool, self.policies)
+            assert time.monotonic() - began < timeout_s, self.pool.statuses()
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+    def _ready(self) -> int:
+        return sum(status.state == "ready" for status in self.pool.statuses())
+
+    async def activate(self, number: int, expected: int = 1) -> None:
+        await self.policies.activate(number, "test", "better", expected=expected)
+
+    async def said(self, engine: str | None = None) -> list[tuple[int, ...]]:
+        """Greedy answers of the engine that serves now, or of a named one."""
+        lease = await self.pool.lease(user="me")
+        await lease.release()
+        by_name = {one.name: one.client for one in self.pool.engines}
+        client = by_name[engine or lease.engine.name]
+        return [(await client.greedy(prompt, 12)).token_ids for prompt in PROMPTS]
+
+
+@pytest.fixture
+async def site(home: Path, processes: list[Process], redis_url: str) -> AsyncIterator[Site]:
+    """Both engines seen, version 1 serves."""
+    async with serving(home, processes, redis_url) as site:
+        yield site
+
+
+@pytest.fixture
+async def lone(home: Path, processes: list[Process], redis_url: str) -> AsyncIterator[Site]:
+    """A server that knows one engine only, on version 1."""
+    async with serving(home, processes[:1], redis_url) as site:
+        yield site
+
+
+class serving:
+    """A site with every version registered and version 1 active and served."""
+
+    def __init__(self, home: Path, processes: list[Process], redis_url: str) -> None:
+        self.redis = connect(redis_url)
+        self.site = Site(home, Policies(self.redis, home), processes)
+        self.count = len(processes)
+
+    async def __aenter__(self) -> Site:
+        for number in (1, 2, 3, 4):
+            version = PolicyVersion(number=number, folder=f"v{number:04d}", sha256="", created_at=now())
+            await self.site.policies.register(version)
+        await self.site.policies.activate(1, "test", "base", expected=None)
+        await self.site.pool.open()
+        await self.site.settled(on=1, engines=self.count, timeout_s=240)
+        return self.site
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.site.pool.close()
+        await self.redis.aclose()
+
+
+async def until_stopped(site: Site, stop: asyncio.Event, sampling: Sampling) -> list[tuple[Lease, Delta]]:
+    """Ask again and again; each lease with the end of its answer."""
+    ends = []
+    while not stop.is_set():
+        lease = await site.pool.lease(user="me")
+        last = [delta async for delta in site.pool.stream(lease, SAY, sampling)][-1]
+        await lease.release()
+        ends.append((lease, last))
+    return ends
+
+
+async def test_prompts_with_seeds_do_not_end_the_engine(lone: Site) -> None:
+    """vLLM 0.32 on CPU dies of a request with a seed whose prompt is prefilled in chunks."""
+
+    async def answer(seed: int) -> Delta:
+        lease = await lone.pool.lease(user="me")
+        turns = [ChatTurn(role="user", content=chr(97 + seed) + "x" * 1500)]
+        sampling = Sampling(max_tokens=4, seed=seed)
+        deltas = [delta async for delta in lone.pool.stream(lease, turns, sampling)]
+        await lease.release()
+        return deltas[-1]
+
+    assert all(end.response_tokens for end in await asyncio.gather(*map(answer, range(8))))
+
+
+async def test_a_swap_under_streams_fails_none_and_mixes_none(site: Site) -> None:
+    old = await site.said()
+    stop = asyncio.Event()
+    sampling = Sampling(max_tokens=60)
+    asking = [asyncio.create_task(until_stopped(site, stop, sampling)) for _ in range(6)]
+    await asyncio.sleep(0.5)
+    await site.activate(2)
+    await site.settled(on=2)
+    await asyncio.sleep(0.5)
+    stop.set()
+    ends = [end for ends in await asyncio.gather(*asking) for end in ends]
+    assert {lease.version for lease, _ in ends} == {1, 2}
+    assert all(lease.versions == (lease.version,) for lease, _ in ends)
+    assert all(last.finish_reason in ("stop", "length") and last.response_tokens for _, last in ends)
+    assert all(a != b for a, b in zip(await site.said(), old, strict=True))
+
+    await site.policies.rollback("test", "worse")
+    assert await site.settled(on=1) < 1, "the version before is warm"
+    assert await site.said() == old
+
+
+async def test_a_lone_engine_is_swapped_under_its_streams(lone: Site) -> None:
+    old = await lone.said()
+    lease = await lone.pool.lease(user="me")
+    stop = asyncio.Event()
+    asking = [asyncio.create_task(until_stopped(lone, stop, Sampling(max_tokens=40))) for _ in range(3)]
+    long = lone.pool.stream(lease, SAY, Sampling(max_tokens=400))
+    await anext(long)
+    await lone.activate(2)
+    settling = asyncio.create_task(lone.settled(on=2))
+    deltas = [delta async for delta in long]
+    await settling
+    stop.set()
+    ends = [end for ends in await asyncio.gather(*asking) for end in ends]
+    assert deltas[-1].finish_reason in ("stop", "length")
+    assert lease.versions == (1, 2)
+    assert all(last.finish_reason in ("stop", "length") for _, last in ends)
+    await lease.release()
+    assert all(a != b for a, b in zip(await lone.said(), old, strict=True))
+    await lone.policies.rollback("test", "worse")
+    await lone.settled(on=1)
+    assert await lone.said() == old
+
+
+async def test_a_stopped_answer_ends_in_the_engine_within_a_second(lone: Site) -> None:
+    lease = await lone.pool.lease(user="me")
+    answer = lone.pool.stream(lease, SAY, LONG)
+    await anext(answer)
+    client = lease.engine.client
+    assert await client.in_flight() == 1
+    await answer.aclose()
+    began = time.monotonic()
+    while await client.in_flight() or await running(client):
+        assert time.monotonic() - began < 1
+        await asyncio.sleep(0.02)
+    await lease.release()
+
+
+async def running(client: EngineClient) -> float:
+    """Requests that vLLM's scheduler works on."""
+    async with client.session.get("/metrics") as response:
+        lines = (await response.text()).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:num_requests_running"))
+
+
+async def test_weights_with_nan_never_reach_an_engine(site: Site) -> None:
+    before = [await engine.client.held() for engine in site.pool.engines]
+    await site.activate(3)
+    await reconcile.settle(site.pool, site.policies)
+    refused = await site.policies.get(3)
+    assert refused is not None
+    assert refused.state == "rejected"
+    assert "model.norm.weight" in (refused.reason or "")
+    assert [await engine.client.held() for engine in site.pool.engines] == before
+    await site.settled(on=1)
+
+
+async def test_weights_that_compute_nan_leave_no_trace(lone: Site) -> None:
+    old = await lone.said()
+    await lone.activate(4)
+    await reconcile.settle(lone.pool, lone.policies)
+    refused = await lone.policies.get(4)
+    assert refused is not None
+    assert refused.state == "rejected"
+    assert "not finite" in (refused.reason or "")
+    await lone.settled(on=1)
+    assert await lone.said() == old
+
+
+async def test_an_engine_that_says_what_the_version_would_not_is_refused(lone: Site) -> None:
+    """As one that was reloaded without effect would."""
+    said = await lone.said()
+    stale = tuple(
+        Fingerprint(prompt=prompt, token_ids=ids) for prompt, ids in zip(PROMPTS, said, strict=True)
+    )
+    report = GateReport(passed=True, checks=(), fingerprints=stale)
+    version = PolicyVersion(number=5, folder="v0002", sha256="5", report=report, created_at=now())
+    await lone.policies.register(version)
+    await lone.activate(5)
+    await reconcile.settle(lone.pool, lone.policies)
+    refused = await lone.policies.get(5)
+    assert refused is not None
+    assert "only 0 of 4 greedy answers" in (refused.reason or "")
+    await lone.settled(on=1)
+    assert await lone.said() == said
+
+
+async def test_a_killed_engine_fails_its_answers_and_is_seen_again(
+    site: Site, processes: list[Process]
+) -> None:
+    await site.activate(2)
+    await site.settled(on=2)
+    reloaded = await site.said()
+    lease = await site.pool.lease(user="me")
+    answer = site.pool.stream(lease, SAY, LONG)
+    await anext(answer)
+    victim = next(process for process in processes if process.name == lease.engine.name)
+    write_pointer(site.home, "v0002")
+    victim.kill()
+    with pytest.raises(EngineFailed, match=victim.name):
+        async for _ in answer:
+            pass
+    await lease.release()
+    other = await site.pool.lease(user="me")
+    assert other.version == 1, "the version before answers until the engine is back"
+    await other.release()
+
+    victim.start()
+    await site.settled(on=2, engines=2, timeout_s=240)
+    assert site.pool.served()[2] == victim.name
+    assert await site.said() == reloaded, "a fresh engine says what a reloaded one does"
