@@ -56,3 +56,5 @@ def stop_heed(heed: Heed) -> None:
     """Ctrl-C, then wait until everything is gone."""
     heed.process.send_signal(signal.SIGTERM)
     heed.process.wait(timeout=90)
+    if heed.process.stdout is not None:
+        heed.process.stdout.close()

@@ -181,7 +181,10 @@ async def test_weights_that_compute_nan_leave_no_trace(site: Site, count: int) -
     back = ["heed-loading", "pause", "clear_kv_cache", "reload v0001", "reset_prefix_cache", "resume"]
     assert loaded.calls == [*LOADED, "greedy", *back, "greedy", "heed:v0001"]
     assert not loaded.spoiled
-    assert await site.state(2) == "rejected"
+    version = await site.policies.get(2)
+    assert version is not None
+    assert version.state == "rejected"
+    assert "not finite" in (version.reason or "")
     assert pool.serving == 1
     assert pool.served() == {1: loaded.socket.stem}
 
@@ -207,14 +210,12 @@ async def test_an_engine_that_gives_other_answers_than_the_gate_saw_is_refused(s
     assert "only 0 of 2 greedy answers" in (version.reason or "")
 
 
-async def test_an_engine_that_cannot_go_back_is_down_with_the_reason_and_tried_again(
-    site: Site, at_once: Callable[[], None]
-) -> None:
+async def test_an_engine_that_cannot_go_back_is_down_with_the_reason_and_tried_again(site: Site) -> None:
     pool = await site.start(1)
     await site.publish(2)
     site.engines[0].refuses = {"v0001", "v0002"}
     await site.activate(2)
-    await site.step()
+    await reconcile.settle(pool, site.policies)
     (status,) = pool.statuses()
     assert status.state == "down"
     assert "shape mismatch" in (status.error or "")
@@ -256,6 +257,22 @@ async def test_a_version_that_served_before_is_not_blamed_for_its_engines(
     assert await site.state(1) == "active"
 
 
+async def test_a_version_that_serves_is_not_taken_back_for_an_engine_that_fails_on_it(
+    site: Site, at_once: Callable[[], None]
+) -> None:
+    at_once()
+    pool = await site.start(2)
+    await site.publish(2)
+    await site.activate(2)
+    await site.step()
+    site.engines[0].label = "heed-loading"
+    site.engines[0].refuses = {"v0002"}
+    await site.step(4)
+    assert site.engines[0].calls.count("reload v0002") > 1
+    assert pool.serving == 2
+    assert await site.state(2) == "active"
+
+
 async def test_a_swap_that_a_dead_server_left_half_done_is_done_again(site: Site) -> None:
     pool = await site.start(1)
     engine = site.engines[0]
@@ -295,6 +312,9 @@ async def test_an_engine_that_starts_on_unsound_weights_never_answers_with_them(
     await site.engines[0].start()
     await reconcile.look(pool, site.policies)
     assert not pool.served()
+    (status,) = pool.statuses()
+    assert status.state == "down"
+    assert "not finite" in (status.error or "")
     async with asyncio.timeout(5):
         while not pool.served():
             pool.engines[0].retry_at = 0
