@@ -19,7 +19,7 @@ from typing import Any
 
 from scripts.started import ROOT
 
-ITERATIONS = 4
+UPDATES = 4
 
 
 def stage(name: str, *arguments: object) -> tuple[list[dict[str, Any]], float]:
@@ -43,7 +43,7 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(prefix="heed-bench-"))
     policy, config = work / "policy", work / "config.toml"
     default = (ROOT / "configs" / "default.toml").read_text()
-    config.write_text(default.replace("iterations = ", f"iterations = {ITERATIONS}\n# default: ", 1))
+    config.write_text(default.replace("\nupdates = ", f"\nupdates = {UPDATES}  # by default ", 1))
     stage("base", "--out", policy)
     stage("seeds", "--config", config, "--policy", policy, "--out", work / "seeds.jsonl")
     pairs = (work / "seeds.jsonl").read_text().splitlines(keepends=True)
