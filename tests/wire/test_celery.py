@@ -213,7 +213,7 @@ async def test_a_poison_run_stops_and_a_cancel_stops_a_good_one(heed: Platform, 
     assert (run.attempt, len(heed.calls("reward"))) == (2, 2)
     assert "gave up after 2 attempts" in (run.error or "")
     assert "killed by SIGKILL" in (run.error or "")
-    assert (run.error or "").endswith("reward: out of luck at step 0")
+    assert "reward: out of luck at step 0" in (run.error or "")
     await asyncio.sleep(1.5)  # ticks go by
     assert len(await heed.runs.newest()) == 1, "the votes of a failed run started another one"
     assert await heed.votes.pending(await heed.votes.mark("trained_through")) == 3
