@@ -15,6 +15,7 @@ from store.artifacts import sync_folder
 from store.connection import Redis, available
 from store.locks import LockHeld, hold
 from store.records import Activation, EngineStatus, PolicyState, PolicyVersion, now
+from store.streams import FEED_LENGTH
 
 REPORT_TTL_S = 15
 
@@ -102,6 +103,8 @@ class Policies:
     def __init__(self, redis: Redis, volume: Path) -> None:
         self._redis = redis
         self._volume = volume
+        self._told: list[tuple[object, ...]] = []
+        """Engines as this server's feed events showed them last."""
         self._register = redis.register_script(_REGISTER)
         self._number = redis.register_script(_NUMBER)
         self._set_state = redis.register_script(_SET_STATE)
@@ -222,9 +225,15 @@ class Policies:
         return {server: int(number) for server, number in (await self._reports(keys.serving)).items()}
 
     async def report_engines(self, server_id: str, statuses: list[EngineStatus]) -> None:
-        """Say how the engines are; repeat within 15 s."""
-        data = json.dumps([status.model_dump(mode="json") for status in statuses])
-        await self._report(keys.engines(server_id), server_id, data)
+        """Say how the engines are; repeat within 15 s. The feed hears when more changed than who is busy."""
+        rows = [status.model_dump(mode="json") for status in statuses]
+        await self._report(keys.engines(server_id), server_id, json.dumps(rows))
+        told = [(status.name, status.state, status.version, status.error) for status in statuses]
+        if told != self._told:
+            with available():
+                event = {"event": "engines", "data": json.dumps({"engines": rows})}
+                await self._redis.xadd(keys.FEED, event, maxlen=FEED_LENGTH, approximate=True)
+            self._told = told
 
     async def engines(self) -> list[EngineStatus]:
         """The engines as the servers saw them last, each engine once."""

@@ -15,7 +15,7 @@ export type FeedEvent =
   | { type: "metric"; data: MetricRow }
   | { type: "policy"; data: unknown }
   | { type: "vote"; data: unknown }
-  | { type: "engines"; data: Engine[] | { engines: Engine[] } };
+  | { type: "engines"; data: { engines: Engine[] } };
 
 export const TURN_EVENTS = ["answer.start", "answer.delta", "answer.end", "duel.ready", "turn.end"] as const;
 export const FEED_EVENTS = ["run", "metric", "policy", "vote", "engines"] as const;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from datetime import timedelta
@@ -267,3 +268,16 @@ async def test_of_two_reports_on_an_engine_the_newer_counts(policies):
     await policies.report_engines("s1", [seen(2, 0)])
     await policies.report_engines("s3", [seen(1, 9)])
     assert [engine.version for engine in await policies.engines()] == [2]
+
+
+async def test_the_feed_hears_of_an_engine_when_more_than_its_load_changes(policies, client):
+    def seen(state, in_flight):
+        return EngineStatus(
+            name="engine-1", address="unix:///e1", state=state, in_flight=in_flight, seen_at=now()
+        )
+
+    for status in (seen("ready", 0), seen("ready", 3), seen("down", 0), seen("down", 0)):
+        await policies.report_engines("s1", [status])
+    entries = [fields for _, fields in await client.xrange(keys.FEED)]
+    assert {entry["event"] for entry in entries} == {"engines"}
+    assert [json.loads(entry["data"])["engines"][0]["state"] for entry in entries] == ["ready", "down"]

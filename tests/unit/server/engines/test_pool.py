@@ -23,12 +23,19 @@ async def rest(answer: AsyncGenerator[Delta, None]) -> list[Delta]:
     return [delta async for delta in answer]
 
 
-async def test_new_answers_go_to_the_engine_with_the_fewest(site: Site) -> None:
-    pool = await site.start(2)
-    leases = [await pool.lease(user=f"user-{number}") for number in range(4)]
-    assert sorted(lease.engine.name for lease in leases) == ["engine-1"] * 2 + ["engine-2"] * 2
-    await leases[0].release()
-    assert (await pool.lease(user="me")).engine is leases[0].engine
+async def test_one_batch_is_filled_before_the_next_engine_gets_answers(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "BATCH", 2)
+    engines = await site.start(2)
+    leases = [await engines.lease(user=f"user-{number}") for number in range(6)]
+    assert [lease.engine.name[-1] for lease in leases[:4]] == ["1", "1", "2", "2"]
+    assert {lease.engine.name[-1] for lease in leases[4:]} == {"1", "2"}  # both are full: the emptier one
+    for lease in leases[:2] + leases[4:]:
+        await lease.release()
+    assert (await engines.lease(user="me")).engine is leases[2].engine  # has the fuller batch, and room
+    leases[2].engine.draining = True
+    assert (await engines.lease(user="me")).engine is leases[0].engine
 
 
 async def test_a_version_that_nobody_holds_is_not_served(site: Site) -> None:

@@ -32,10 +32,8 @@ export function takeFeedEvent(client: QueryClient, event: FeedEvent): void {
     case "vote":
       void client.invalidateQueries({ queryKey: keys.status });
       return;
-    case "engines": {
-      const engines = Array.isArray(event.data) ? event.data : event.data.engines;
-      if (engines) status((before) => ({ ...before, engines }));
-    }
+    case "engines":
+      status((before) => ({ ...before, engines: event.data.engines }));
   }
 }
 
