@@ -166,7 +166,8 @@ def memory(heed: Heed) -> None:
     for process in psutil.Process(heed.process.pid).children(recursive=True):
         status = Path(f"/proc/{process.pid}/status").read_text()
         peak = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), "0")
-        print(f"{' '.join(process.cmdline())[-60:] or process.name():<60} {int(peak) / 1024:.0f}")
+        title = " ".join(process.cmdline()).strip() or process.name()  # vLLM's titles end in blanks
+        print(f"{title[-60:]:<60} {int(peak) / 1024:.0f}")
 
 
 async def measure(heed: Heed) -> None:

@@ -49,7 +49,7 @@ def main() -> None:
     pairs = (work / "seeds.jsonl").read_text().splitlines(keepends=True)
     (work / "train.jsonl").write_text("".join(pairs[:96]))
     (work / "held_out.jsonl").write_text("".join(pairs[96:112]))
-    (work / "few_seeds.jsonl").write_text("".join(pairs[112:144]))
+    (work / "few_seeds.jsonl").write_text("".join(pairs[112:]))
     steps, peak = stage(
         "reward", "--config", config, "--policy", policy, "--pairs", work / "train.jsonl",
         "--held-out", work / "held_out.jsonl", "--seed-pairs", work / "few_seeds.jsonl",

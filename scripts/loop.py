@@ -163,7 +163,7 @@ async def follow_run(client: Client) -> dict[str, Any]:
             for stage in run["stages"]:
                 if seen.get(stage["stage"]) != stage["state"] and stage["state"] != "waiting":
                     seen[stage["stage"]] = stage["state"]
-                    print(f"  {stage['stage']}: {stage['state']} {json.dumps(stage['summary'])}", flush=True)
+                    print(f"  {stage['stage']}: {stage['state']}  {told(stage)}", flush=True)
             rows = (await client.call("GET", f"/api/v1/runs/{run['id']}/metrics?after={after}"))["items"]
             for row in rows:
                 after = row["id"]
@@ -172,6 +172,26 @@ async def follow_run(client: Client) -> dict[str, Any]:
             if run["state"] in ("succeeded", "failed", "cancelled"):
                 return run
         await asyncio.sleep(1.0)
+
+
+SHOWN = {
+    "freeze": ("votes", "train_pairs", "held_out_pairs", "prompts"),
+    "reward": ("held_out_accuracy", "train_accuracy", "train_loss", "pairs_per_second"),
+    "ppo": ("updates", "ref_kl", "response_length_mean", "perplexity", "samples_per_second"),
+    "release": ("version",),
+}
+"""What a stage's summary says to somebody who watches; the dashboard shows all of it."""
+
+
+def told(stage: dict[str, Any]) -> str:
+    """A stage's summary in one line."""
+    summary = stage["summary"]
+    if "checks" in summary:
+        verdict = "passed" if summary["passed"] else "held back"
+        reasons = [f"{check['name']}: {check['reason']}" for check in summary["checks"]]
+        return "; ".join([verdict, *reasons])
+    shown = [(name, summary[name]) for name in SHOWN.get(stage["stage"], ()) if name in summary]
+    return ", ".join(f"{name} {value:.3g}" for name, value in shown)
 
 
 def print_ppo_step(row: dict[str, Any]) -> None:
@@ -200,8 +220,8 @@ def report(before: list[str], after: list[str], run: dict[str, Any], steps_s: di
     print(f"  95 % interval {low:.1%} to {high:.1%}")
     print(f"  mean answer: {mean(map(len, before)):.0f} characters before, {mean(map(len, after)):.0f} after")
     for stage in run["stages"]:
-        if stage["summary"]:
-            print(f"  {stage['stage']}: {json.dumps(stage['summary'])}")
+        if said := told(stage):
+            print(f"  {stage['stage']}: {said}")
     print("  seconds: " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in steps_s.items()))
     print(f"  machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
     return low > 0.5

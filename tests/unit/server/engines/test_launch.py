@@ -33,9 +33,13 @@ def test_threads_sleep_between_steps_unless_the_operator_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert launch.environment(1)["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(launch.os, "cpu_count", lambda: 6)
+    mine = launch.environment(1, gpu=False)
+    assert (mine["OMP_WAIT_POLICY"], mine["OMP_NUM_THREADS"]) == ("passive", "3")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    assert launch.environment(1)["OMP_WAIT_POLICY"] == "active"
+    assert launch.environment(1, gpu=False)["OMP_WAIT_POLICY"] == "active"
+    assert "OMP_NUM_THREADS" not in launch.environment(1, gpu=True)
 
 
 @pytest.mark.anyio
