@@ -228,7 +228,9 @@ class Policies:
         """Say how the engines are; repeat within 15 s. The feed hears when more changed than who is busy."""
         rows = [status.model_dump(mode="json") for status in statuses]
         await self._report(keys.engines(server_id), server_id, json.dumps(rows))
-        told = [(status.name, status.state, status.version, status.error) for status in statuses]
+        told: list[tuple[object, ...]] = [
+            (status.name, status.state, status.version, status.error) for status in statuses
+        ]
         if told != self._told:
             with available():
                 event = {"event": "engines", "data": json.dumps({"engines": rows})}
