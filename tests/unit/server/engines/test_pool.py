@@ -31,7 +31,7 @@ async def test_one_batch_is_filled_before_the_next_engine_gets_answers(
     leases = [await engines.lease(user=f"user-{number}") for number in range(6)]
     assert [lease.engine.name[-1] for lease in leases[:4]] == ["1", "1", "2", "2"]
     assert {lease.engine.name[-1] for lease in leases[4:]} == {"1", "2"}  # both are full: the emptier one
-    for lease in leases[:2] + leases[4:]:
+    for lease in leases[:2] + leases[3:]:
         await lease.release()
     assert (await engines.lease(user="me")).engine is leases[2].engine  # has the fuller batch, and room
     leases[2].engine.draining = True

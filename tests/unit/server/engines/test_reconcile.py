@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from server.engines import pool as engine_pool
 from server.engines import reconcile
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
@@ -77,7 +78,10 @@ async def test_a_rollback_to_a_warm_version_is_a_change_of_route(site: Site) -> 
     assert [engine.calls for engine in site.engines] == [[], []]
 
 
-async def test_an_engine_with_answers_drains_before_it_is_loaded(site: Site) -> None:
+async def test_an_engine_with_answers_drains_before_it_is_loaded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_pool, "BATCH", 1)  # so that each engine gets an answer
     pool = await site.start(2)
     answers = [await speaking(pool), await speaking(pool)]
     await site.publish(2)
@@ -95,7 +99,10 @@ async def test_an_engine_with_answers_drains_before_it_is_loaded(site: Site) -> 
     assert [lease.versions for lease, _ in answers] == [(1,), (1,)]
 
 
-async def test_an_engine_that_was_to_drain_answers_again_when_the_pointer_is_back(site: Site) -> None:
+async def test_an_engine_that_was_to_drain_answers_again_when_the_pointer_is_back(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_pool, "BATCH", 1)  # so that each engine gets an answer
     pool = await site.start(2)
     answers = [await speaking(pool), await speaking(pool)]
     await site.publish(2)
