@@ -47,7 +47,8 @@ def shape_rewards(
         kl_coef = kl_coef[:, None]
     rewards = -kl_coef * (old_logprobs - ref_logprobs) * mask
     rows = torch.arange(len(scores), device=scores.device)
-    rewards[rows, mask.sum(1) - 1] += scores
+    last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
+    rewards[rows, last] += scores
     return rewards
 
 
