@@ -56,9 +56,7 @@ class Pass:
             means["on_policy_gap"] = passes[0]["on_policy_gap"]  # later ones follow a step
         return means
 
-    def _minibatch(
-        self, rows: list[int], epoch: int, *, with_policy: bool, fresh: bool
-    ) -> dict[str, float]:
+    def _minibatch(self, rows: list[int], epoch: int, *, with_policy: bool, fresh: bool) -> dict[str, float]:
         """One optimiser step of the critic, then one of the policy: never the gradients of both at once."""
         means = self._critic(rows, clip=self.config.value_clip_range if with_policy else 0.0)
         if with_policy:
@@ -118,9 +116,7 @@ class Pass:
         )
         return means
 
-    def _policy_part(
-        self, part: Part, tokens: Tensor, old_entropy: Tensor, sums: dict[str, float]
-    ) -> None:
+    def _policy_part(self, part: Part, tokens: Tensor, old_entropy: Tensor, sums: dict[str, float]) -> None:
         """Gradient of the policy's loss over one forward pass."""
         experience, config = self.experience, self.config
         logprobs, entropy = read_policy(

@@ -176,4 +176,4 @@ def test_one_noisy_batch_moves_the_average_and_not_the_group() -> None:
     high.update(torch.tensor([1.0, 0.0]))
     assert high.update(torch.tensor([0.0, 5.0])) == 0  # average 0.9 and 0.5
     assert high.averages == pytest.approx((0.9, 0.5))
-    assert HighGroup(*high.state()).averages == high.averages  # type: ignore[arg-type]
+    assert HighGroup(*high.state()).averages == high.averages

@@ -85,9 +85,7 @@ def test_a_minibatch_cut_into_passes_has_the_same_loss(lengths: list[int], seed:
 
     def sums(rows: slice) -> list[float]:
         policy = policy_loss(new[rows], old[rows], advantages[rows], mask[rows], clip_range=0.2)
-        value, _ = value_loss(
-            values[rows], old_values[rows], returns[rows], mask[rows], value_clip_range=0.2
-        )
+        value, _ = value_loss(values[rows], old_values[rows], returns[rows], mask[rows], value_clip_range=0.2)
         return [float(policy.loss), float(policy.approx_kl), float(value)]
 
     parts = [sums(slice(row, row + 1)) for row in range(len(lengths))]

@@ -129,8 +129,8 @@ def test_training_raises_the_score_of_what_is_scored(
 
 
 EVERYTHING: dict[str, object] = {
-    "kl_target": 1.0, "kl_horizon": 10.0, "penalty_coef": 0.5, "warmup_share": 0.5, "lr_decay": "inverse-sqrt",
-    "entropy_coef": 0.01, "entropy_target": 9.0, "ptx_coef": 0.1, "ptx_batch": 2, "advantage_whiten": True,
+    "kl_target": 1.0, "kl_horizon": 10.0, "penalty_coef": 0.5, "warmup_share": 0.5,
+    "lr_decay": "inverse-sqrt", "entropy_coef": 0.01, "entropy_target": 9.0, "ptx_coef": 0.1, "ptx_batch": 2, "advantage_whiten": True,
     "critic_pretrain_updates": 3, "epochs": 2, "minibatch": 2,
 }  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_a_resumed_training_continues_with_the_same_numbers(
     settings: dict[str, object] = {"updates": 5, "checkpoint_every": 2} | changes
 
     def run(folder: str, reporter: Remembering | None = None) -> Remembering:
-        return train(tiny_policy, reward_folder, tmp_path / folder, reporter, **extra, **settings)  # type: ignore[arg-type]
+        return train(tiny_policy, reward_folder, tmp_path / folder, reporter, **extra, **settings)
 
     whole = run("whole")
     with pytest.raises(Cancelled):  # what came after the last checkpoint is lost
@@ -167,7 +167,7 @@ def timeless(row: dict[str, float]) -> dict[str, float]:
 def test_a_weight_without_texts_and_texts_without_a_weight_are_refused(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="ptx_coef is 0.1 and --ptx is missing"):
+    with pytest.raises(ConfigError, match=r"ptx_coef is 0\.1 and --ptx is missing"):
         train(tiny_policy, reward_folder, tmp_path, ptx_coef=0.1)
     with pytest.raises(ConfigError, match="ptx_coef is 0 and --ptx was given"):
         train(tiny_policy, reward_folder, tmp_path, ptx=tmp_path / "texts.jsonl")
@@ -298,9 +298,7 @@ def experience_of_two(short: Rollout, long: Rollout) -> Experience:
     mask = response_mask(torch.tensor([2, 7]), 7)
     zeros = torch.zeros(2, 7)
     ended = torch.tensor([True, False])
-    return Experience(
-        [short, long], mask, ended, zeros, zeros, zeros, zeros + 1.0, zeros, zeros[:, 0]
-    )
+    return Experience([short, long], mask, ended, zeros, zeros, zeros, zeros + 1.0, zeros, zeros[:, 0])
 
 
 def test_repeats_counts_4_grams_said_before() -> None:

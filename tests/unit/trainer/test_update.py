@@ -168,8 +168,10 @@ def test_the_gradient_of_ptx_is_that_of_the_cross_entropy(tiny_policy: Path, rew
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = learner.policy(input_ids=ids).logits.float()[0]
         first = len(text.prompt_ids)
-        losses.append(torch.nn.functional.cross_entropy(logits[first - 1 : -1], ids[0, first:], reduction="sum"))
-    gradients = torch.autograd.grad(0.5 * sum(losses) / 6, list(learner.policy.parameters()))  # type: ignore[arg-type]
+        losses.append(
+            torch.nn.functional.cross_entropy(logits[first - 1 : -1], ids[0, first:], reduction="sum")
+        )
+    gradients = torch.autograd.grad(0.5 * sum(losses) / 6, list(learner.policy.parameters()))
     wanted = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
     metrics = learn(learner, read(learner, [BETTER, WORSE], [0.0, 0.0]), 0, config, 1.0, texts)
     assert metrics["grad_norm_policy"] == pytest.approx(wanted, rel=0.02)  # bf16 products
