@@ -19,7 +19,7 @@ def normalise_scores(
     score_scaling: bool = False,
 ) -> Float[Tensor, " B"]:
     """Scores in deviations from their history, clipped (Eq. 18 of arXiv 2307.04964); `moments` already
-    holds this batch. `score_clip` 0 leaves them raw, or divides them by their deviation alone (reward scaling,
+    holds this batch. `score_clip` 0 leaves them raw, or only divides them by their deviation (scaling,
     section 5.3.1 ibid.). An answer that does not end by itself loses the penalty, in deviations of the scores
     in each case: otherwise running on for ever costs nothing.
     """

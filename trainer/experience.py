@@ -95,7 +95,7 @@ def read_policy(
 
 
 def read_critic(critic: RewardModel, part: Part) -> tuple[Tensor, Tensor]:
-    """What the critic expects before each response token, (b, R), and its last hidden states, (b, H); fp32."""
+    """What the critic expects before each response token, (b, R), and its last hidden state, (b, H)."""
     with autocast(part.tokens.device):
         hidden = critic.hidden(**part.batch.inputs())
         values = critic.value(before_response(hidden, part.prompt_lengths, part.mask))

@@ -62,8 +62,8 @@ def train_policy(
     """Train from `policy` against `reward_model`, held near `reference`; write the candidate to `out`.
 
     `ptx` is the file of texts for PPO-ptx. Resumes from the newest checkpoint in `work`. A training that
-    collapses is stopped, and the candidate has the last weights before the collapse. Returns the report, which
-    is also in `work/report.json`.
+    collapses is stopped, and the candidate has the last weights before the collapse. Returns the report, also
+    in `work/report.json`.
 
     Raises:
         DataError: no prompt or no text fits. ModelError: `out` exists, or the models do not go together.

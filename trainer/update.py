@@ -141,6 +141,5 @@ def set_learning_rates(learner: Learner, update: int, config: PPOConfig) -> floa
 
 def _score_clip_share(scores: Tensor, moments: RunningMoments, limit: float) -> float:
     """Share of the normalised scores at the clip; 0 without one."""
-    return (
-        float((((scores - moments.mean) / moments.std).abs() >= limit).float().mean()) if limit > 0 else 0.0
-    )
+    clipped = ((scores - moments.mean) / moments.std).abs() >= limit
+    return float(clipped.float().mean()) if limit > 0 else 0.0

@@ -130,8 +130,8 @@ def test_training_raises_the_score_of_what_is_scored(
 
 EVERYTHING: dict[str, object] = {
     "kl_target": 1.0, "kl_horizon": 10.0, "penalty_coef": 0.5, "warmup_share": 0.5,
-    "lr_decay": "inverse-sqrt", "entropy_coef": 0.01, "entropy_target": 9.0, "ptx_coef": 0.1, "ptx_batch": 2, "advantage_whiten": True,
-    "critic_pretrain_updates": 3, "epochs": 2, "minibatch": 2,
+    "lr_decay": "inverse-sqrt", "entropy_coef": 0.01, "entropy_target": 9.0, "ptx_coef": 0.1, "ptx_batch": 2,
+    "advantage_whiten": True, "critic_pretrain_updates": 3, "epochs": 2, "minibatch": 2,
 }  # fmt: skip
 
 
