@@ -43,7 +43,7 @@ class Grouped:
 
 
 class Grouping:
-    """Group head, moving averages and weights of a training. The head reads the critic, and never moves it."""
+    """Group head, moving averages and weights of a training. The head reads the critic and never moves it."""
 
     def __init__(self, config: GroupsConfig, hidden_size: int, seed: int, device: torch.device) -> None:
         self.config = config

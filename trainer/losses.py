@@ -36,8 +36,8 @@ def policy_loss(
     """Clipped surrogate (arXiv 1707.06347, Eq. 7): sum of max(-A ratio, -A clip(ratio, 1 +- clip_range)).
 
     `clip_range` 0 leaves the ratio alone. With `penalty_coef` the loss is that of PPO-penalty (Eq. 8 ibid.),
-    -A ratio + penalty_coef KL(old || new), and nothing is clipped; the KL is (ratio - 1) - log ratio: unbiased
-    under the old policy, as is its gradient. `weights` are the truncated importance weights of
+    -A ratio + penalty_coef KL(old || new), without a clip; the KL is (ratio - 1) - log ratio: unbiased under
+    the old policy, as is its gradient. `weights` are the truncated importance weights of
     trainer against engine, one per token. With `ref_logprobs` the ratio is that against the reference model
     (importance sampling in section 5.3.2 of arXiv 2307.04964).
     """
