@@ -37,9 +37,9 @@ def policy_loss(
 
     `clip_range` 0 leaves the ratio alone. With `penalty_coef` the loss is that of PPO-penalty (Eq. 8 ibid.),
     -A ratio + penalty_coef KL(old || new), without a clip; the KL is (ratio - 1) - log ratio: unbiased under
-    the old policy, as is its gradient. `weights` are the truncated importance weights of
-    trainer against engine, one per token. With `ref_logprobs` the ratio is that against the reference model
-    (importance sampling in section 5.3.2 of arXiv 2307.04964).
+    the old policy, as is its gradient. `weights` are the truncated importance weights of trainer against
+    engine, one per token. With `ref_logprobs` the ratio is that against the reference model (importance
+    sampling in section 5.3.2 of arXiv 2307.04964).
     """
     # The limit keeps exp() finite for a policy far from its rollouts.
     log_moved = ((logprobs - old_logprobs) * mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)

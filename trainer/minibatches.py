@@ -56,6 +56,17 @@ class Pass:
             means["on_policy_gap"] = passes[0]["on_policy_gap"]  # later ones follow a step
         return means
 
+    @torch.no_grad()
+    def kl_from_old(self) -> float:
+        """KL(old || new) per token of the policy as it is now, on these answers."""
+        total = 0.0
+        for part in self._answers(list(range(len(self.experience)))):
+            logprobs, _ = read_policy(self.learner.policy, part, self.temperature)
+            old = self.experience.old_logprobs[part.rows]
+            moved = policy_loss(logprobs, old, torch.zeros_like(old), part.mask, clip_range=0.0)
+            total += float(moved.approx_kl)
+        return total / float(self.experience.mask.sum())
+
     def _minibatch(self, rows: list[int], epoch: int, *, with_policy: bool, fresh: bool) -> dict[str, float]:
         """One optimiser step of the critic, then one of the policy: never the gradients of both at once."""
         means = self._critic(rows, clip=self.config.value_clip_range if with_policy else 0.0)

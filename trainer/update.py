@@ -102,9 +102,9 @@ def _minibatches(one: Pass, fresh_explained_variance: float) -> dict[str, float]
     for epoch in range(config.epochs):
         metrics |= one.run(epoch, with_policy=True)
     if learner.penalty_coef > 0:
-        metrics["penalty_coef"] = learner.penalty_coef
+        metrics |= {"penalty_coef": learner.penalty_coef, "penalty_kl": one.kl_from_old()}
         learner.penalty_coef = adapted_penalty(
-            learner.penalty_coef, metrics["approx_kl"], config.penalty_target
+            learner.penalty_coef, metrics["penalty_kl"], config.penalty_target
         )
     return metrics
 

@@ -177,10 +177,12 @@ def test_the_gradient_of_ptx_is_that_of_the_cross_entropy(tiny_policy: Path, rew
 
 
 def test_ppo_penalty_adapts_its_weight_and_ppo_max_has_none(tiny_policy: Path, reward_folder: Path) -> None:
-    config = CONFIG.model_copy(update={"penalty_coef": 1.0, "epochs": 2, "lr": 1e-2})
+    # One step: the distance is that after it, before it was 0.
+    config = CONFIG.model_copy(update={"penalty_coef": 1.0, "lr": 1e-2})
     learner = make(tiny_policy, reward_folder, config)
     metrics = learn(learner, read(learner, [BETTER, WORSE], [1.0, -1.0]), 0, config, 1.0)
-    assert metrics["approx_kl"] > 1.5 * config.penalty_target
+    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-5)
+    assert metrics["penalty_kl"] > 1.5 * config.penalty_target
     assert (metrics["penalty_coef"], learner.penalty_coef) == (1.0, 2.0)
     assert metrics["clip_share"] == 0.0
     assert "penalty_coef" not in weights_after(tiny_policy, reward_folder, CONFIG)[1]
