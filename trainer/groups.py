@@ -70,7 +70,7 @@ def head_loss(
 ) -> Float[Tensor, ""]:
     """-critic_coef B + entropy_coef max(0, entropy_floor - H(m)); B counts only while no group is tiny."""
     loss = entropy_coef * (entropy_floor - shares_entropy(p)).clamp_min(0.0)
-    if float(shares(p).min()) >= MIN_SHARE:
+    if float(shares(p.detach()).min()) >= MIN_SHARE:
         loss = loss - critic_coef * between_group_variance(p, scores)
     return loss
 

@@ -135,7 +135,7 @@ EVERYTHING: dict[str, object] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("stop_after", [3, 4])
+@pytest.mark.parametrize("stop_after", [3, 5])
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["ppo-max", "everything"])
 def test_a_resumed_training_continues_with_the_same_numbers(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path, stop_after: int, changes: dict[str, object]
@@ -153,7 +153,7 @@ def test_a_resumed_training_continues_with_the_same_numbers(
         run("cut", Remembering(stop_after))
     assert not (tmp_path / "cut" / "candidate").exists()
     resumed = run("cut")
-    done = stop_after // 2 * 2
+    done = stop_after - 1
     assert resumed.said[0] == f"resumed after update {done}"
     assert [timeless(row) for row in resumed.rows] == [timeless(row) for row in whole.rows[done:]]
     weights = [load_file(tmp_path / name / "candidate" / "model.safetensors") for name in ("whole", "cut")]

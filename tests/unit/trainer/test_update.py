@@ -245,8 +245,8 @@ def test_a_new_reward_model_starts_moments_and_critic_again(
     again = make(tiny_policy, reward_folder, config)
     assert again.load(learner.state())
     assert (again.moments, again.critic_updates_left) == (learner.moments, 2)
-    save_reward_model(reward_model_from_policy(tiny_policy, seed=4, pad_token_id=0), tmp_path / "other")
-    other = make(tiny_policy, tmp_path / "other", config)
+    save_reward_model(reward_model_from_policy(tiny_policy, seed=4, pad_token_id=0), tmp_path)
+    other = make(tiny_policy, tmp_path, config)
     start = [parameter.detach().clone() for parameter in other.critic.parameters()]
     assert not other.load(learner.state())
     assert (other.moments, other.critic_updates_left) == (RunningMoments(), 3)
