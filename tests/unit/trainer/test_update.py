@@ -10,6 +10,7 @@ import torch
 from trainer.config import GroupsConfig, PPOConfig
 from trainer.errors import DivergedError, ModelError
 from trainer.experience import Experience, gather
+from trainer.groups import HighGroup
 from trainer.learner import Learner, frozen, make_learner
 from trainer.models import load_policy, reward_model_from_policy, save_reward_model
 from trainer.rollout import Rollout
@@ -280,7 +281,8 @@ def test_groups_that_change_nothing_leave_ppo_max_bit_for_bit(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"policy_coef": 0.3, "kl_mode": "off"}, {"policy_coef": 0.0}, {"objective": "dro"}]
+    "changes",
+    [{"policy_coef": 0.3, "kl_mode": "off"}, {"policy_coef": 0.0}, {"objective": "dro", "kl_mode": "off"}],
 )
 def test_each_part_of_the_groups_changes_the_policy(
     tiny_policy: Path, reward_folder: Path, changes: dict[str, object]
@@ -308,6 +310,19 @@ def test_half_and_half_halves_the_coefficient_of_every_answer(tiny_policy: Path,
         read(learner, [BETTER, WORSE], [1.0, -1.0]), torch.tensor([1.0, -1.0]), 0.05, 0
     )
     assert grouped.kl_coef.tolist() == pytest.approx([0.025, 0.025])
+
+
+def test_the_groups_of_a_resume_are_those_that_were_left(tiny_policy: Path, reward_folder: Path) -> None:
+    groups = GroupsConfig(source="learned", objective="dro", dro_rate=1.0)
+    learner, again = (make(tiny_policy, reward_folder, CONFIG, groups) for _ in range(2))
+    assert learner.grouping is not None
+    assert again.grouping is not None
+    experience, scores = read(learner, [BETTER, WORSE], [1.0, -1.0]), torch.tensor([1.0, -1.0])
+    learner.grouping.apply(experience, scores, 0.05, 0)
+    again.load(learner.state())
+    assert again.grouping.high.state() == learner.grouping.high.state() != HighGroup().state()
+    assert torch.equal(again.grouping.dro_weights, learner.grouping.dro_weights)
+    assert learner.grouping.dro_weights[0] != 0.5
 
 
 def test_the_group_head_learns_and_the_critic_does_not_feel_it(
