@@ -16,14 +16,18 @@ def normalise_scores(
     *,
     score_clip: float,
     missing_eos_penalty: float,
+    score_scaling: bool = False,
 ) -> Float[Tensor, " B"]:
     """Scores in deviations from their history, clipped (Eq. 18 of arXiv 2307.04964); `moments` already
-    holds this batch. `score_clip` 0 leaves them raw. An answer that does not end by itself loses the penalty,
-    in deviations of the scores either way: otherwise running on for ever costs nothing.
+    holds this batch. `score_clip` 0 leaves them raw, or only divides them by their deviation (scaling,
+    section 5.3.1 ibid.). An answer that does not end by itself loses the penalty, in deviations of the scores
+    in each case: otherwise running on for ever costs nothing.
     """
     deviation = moments.std
     if score_clip > 0:
         scores, deviation = ((scores - moments.mean) / deviation).clamp(-score_clip, score_clip), 1.0
+    elif score_scaling:
+        scores, deviation = scores / deviation, 1.0
     return scores - missing_eos_penalty * deviation * (~ended)
 
 
@@ -33,12 +37,18 @@ def shape_rewards(
     ref_logprobs: Float[Tensor, "B R"],
     mask: Bool[Tensor, "B R"],
     *,
-    kl_coef: float,
+    kl_coef: float | Float[Tensor, " B"],
 ) -> Float[Tensor, "B R"]:
-    """-kl_coef (old - ref) at every response token, plus the score at the last one (Eq. 19 ibid.)."""
+    """-kl_coef (old - ref) at every response token, plus the score at the last one (Eq. 19 ibid.).
+
+    One coefficient for all answers, or one each.
+    """
+    if isinstance(kl_coef, Tensor):
+        kl_coef = kl_coef[:, None]
     rewards = -kl_coef * (old_logprobs - ref_logprobs) * mask
     rows = torch.arange(len(scores), device=scores.device)
-    rewards[rows, mask.sum(1) - 1] += scores
+    last = (mask * torch.arange(mask.shape[1], device=mask.device)).argmax(1)
+    rewards[rows, last] += scores
     return rewards
 
 

@@ -86,6 +86,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     ppo = _command(commands, "ppo", _ppo, "train a candidate policy with PPO-max")
     _folders(ppo, "--policy", "--reference", "--reward-model", "--prompts", "--work", "--out")
+    ppo.add_argument(
+        "--ptx",
+        type=Path,
+        help="texts that ppo.ptx_coef keeps the policy good at: JSON lines, plain texts or a pairs file",
+    )
 
     gate = _command(commands, "gate", _gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts", "--out")
@@ -168,6 +173,8 @@ def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
         config=config.ppo,
         rollout=config.rollout,
         reporter=reporter,
+        groups=config.groups,
+        ptx=options.ptx,
     )
 
 

@@ -1,4 +1,4 @@
-"""Configuration of the trainer: the TOML sections [reward], [rollout], [ppo] and [gate].
+"""Configuration of the trainer: the TOML sections [reward], [rollout], [ppo], [groups] and [gate].
 
 The defaults are PPO-max. A trick is one number; 0 turns it off.
 """
@@ -9,9 +9,10 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.errors import ConfigError
+from trainer.presets import PRESETS, PresetName
 
 FOREIGN_SECTIONS = ("sampling", "duel", "schedule", "engine", "release")
 """Sections of the same file that belong to the server or the workers."""
@@ -78,6 +79,9 @@ class RolloutConfig(Section):
 class PPOConfig(Section):
     """How the policy is trained. The defaults are PPO-max."""
 
+    preset: PresetName = "ppo-max"
+    """Where the values come from that are not set here: `ppo-max` (the defaults), `vanilla`, `ppo-max-paper`,
+    `ppo-max-repo-en` or `ppo-max-repo-zh`. A value that is set wins over its preset."""
     updates: int = Field(default=16, ge=1)
     """Policy updates in a run: each draws `rollouts` answers and learns from them."""
     rollouts: int = Field(default=32, ge=1)
@@ -92,12 +96,21 @@ class PPOConfig(Section):
     """Learning rate of the policy."""
     critic_lr: float = Field(default=3e-5, gt=0.0)
     """Learning rate of the critic."""
+    warmup_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the updates over which both learning rates rise from a tenth to their peak; 0 is off."""
+    lr_decay: Literal["none", "inverse-sqrt"] = "none"
+    """How both learning rates go on from their peak."""
+    adam_eps: float = Field(default=1e-5, gt=0.0)
+    """Adam's epsilon for the policy."""
+    critic_adam_eps: float = Field(default=1e-5, gt=0.0)
+    """Adam's epsilon for the critic."""
     critic_pretrain_updates: int = Field(default=1, ge=0)
-    """Updates at the start in which only the critic learns."""
+    """Updates at the start in which only the critic learns, at most."""
     critic_pretrain_epochs: int = Field(default=4, ge=1)
     """Passes over the buffer of each of them, at most."""
     critic_pretrain_target: float = Field(default=0.3, le=1.0)
-    """Explained variance at which the critic has learned enough in such an update."""
+    """Explained variance at which the critic has learned enough: in the buffer, its passes end; on a new
+    buffer, so does the pre-training."""
     kl_coef: float = Field(default=0.05, ge=0.0)
     """Weight of the per-token KL penalty against the reference model; 0 is off."""
     kl_target: float = Field(default=0.0, ge=0.0)
@@ -108,28 +121,85 @@ class PPOConfig(Section):
     """Nats per answer at which a training counts as collapsed and stops; 0 is off."""
     score_clip: float = Field(default=5.0, ge=0.0)
     """Scores are normalised by their history and clipped to this many deviations; 0 leaves them raw."""
+    score_scaling: bool = False
+    """Scores are only divided by the deviation of their history; needs `score_clip` 0."""
     missing_eos_penalty: float = Field(default=1.0, ge=0.0)
     """Taken from the normalised score of an answer that does not end by itself; 0 is off."""
     gamma: float = Field(default=1.0, gt=0.0, le=1.0)
     """Discount."""
     gae_lambda: float = Field(default=0.95, ge=0.0, le=1.0)
     """Bias against variance of the advantage estimate."""
-    clip_range: float = Field(default=0.2, gt=0.0)
-    """Clip range of the policy ratio."""
+    clip_range: float = Field(default=0.2, ge=0.0)
+    """Clip range of the policy ratio; 0 is off."""
+    penalty_coef: float = Field(default=0.0, ge=0.0)
+    """Start weight of the penalty on KL(old || new) that PPO-penalty has in place of the clip; 0 is off."""
+    penalty_target: float = Field(default=0.01, gt=0.0)
+    """Nats per token and update that the penalty's weight adapts to."""
+    ratio_against: Literal["old", "reference"] = "old"
+    """Denominator of the policy ratio; `reference` is what the paper calls importance sampling."""
     value_clip_range: float = Field(default=0.2, ge=0.0)
     """Clip range of the value; 0 is off."""
+    advantage_whiten: bool = False
+    """Advantages get mean 0 and variance 1 over the buffer's tokens."""
     advantage_clip: float = Field(default=0.0, ge=0.0)
-    """Advantages are whitened and clipped to this; 0 leaves them as they are."""
+    """Advantages, whitened or not, are clipped to this; 0 is off."""
     importance_limit: float = Field(default=2.0, ge=0.0)
     """Limit of the importance weights that correct the engine's log-probabilities; 0 is off."""
     entropy_coef: float = Field(default=0.0, ge=0.0)
-    """Weight of an entropy bonus; 0 is off. PPO-max has none: the KL penalty holds better."""
+    """Weight of the entropy hinge; 0 is off. PPO-max has none: the KL penalty holds better."""
+    entropy_target: float = Field(default=1.0, gt=0.0)
+    """Nats per token below which the hinge pulls the entropy up; beyond the logarithm of the vocabulary
+    the hinge is a plain bonus."""
+    ptx_coef: float = Field(default=0.0, ge=0.0)
+    """Weight of the language-model loss on the texts of `--ptx` (PPO-ptx); 0 is off."""
+    ptx_batch: int = Field(default=8, ge=1)
+    """Texts of `--ptx` per optimiser step."""
     max_grad_norm: float = Field(default=1.0, ge=0.0)
     """Gradient norm of policy and critic, clipped apart; 0 is off."""
     checkpoint_every: int = Field(default=5, ge=0)
     """Updates between two checkpoints; 0 writes none, and an interrupted training starts again."""
     seed: int = Field(default=0, ge=0)
     """Seed of the draws and of the order of the prompts."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return PRESETS.get(str(given.get("preset")), {}) | given
+
+    @model_validator(mode="after")
+    def _one_score_transform(self) -> PPOConfig:
+        if self.score_scaling and self.score_clip > 0:
+            raise ValueError("score_scaling needs score_clip = 0: normalised scores are scaled already")
+        return self
+
+
+class GroupsConfig(Section):
+    """Group-invariant learning (arXiv 2310.11971) on top of PPO-max."""
+
+    source: Literal["off", "learned", "quantile", "random"] = "off"
+    """Who puts an answer into one of two groups: `off` nobody, `learned` a head on the critic, `quantile` the
+    median score (baseline), `random` a coin (control)."""
+    objective: Literal["variance", "dro"] = "variance"
+    """`variance` shapes the scores against the variance between groups; `dro` weighs the worse group up."""
+    policy_coef: float = Field(default=0.01, ge=0.0)
+    """Weight of the variance between groups in the policy's objective; 0 is off."""
+    kl_mode: Literal["off", "published", "mean-preserving"] = "mean-preserving"
+    """Per-answer KL coefficient: `published` multiplies it by the probability of the better group, which
+    about halves it; `mean-preserving` divides by that probability's mean."""
+    critic_coef: float = Field(default=1.0, ge=0.0)
+    """Weight of the variance between groups in the head's objective, which looks for groups far apart."""
+    entropy_coef: float = Field(default=1.0, ge=0.0)
+    """Weight of the hinge that keeps both groups populated; 0 is off."""
+    entropy_floor: float = Field(default=0.6, ge=0.0, lt=0.6932)
+    """Entropy of the groups' shares, in nats, below which the hinge acts; two equal groups have 0.693."""
+    head_lr: float = Field(default=1e-3, gt=0.0)
+    """Learning rate of the group head."""
+    head_steps: int = Field(default=4, ge=1)
+    """Steps of the group head per update, each on the whole buffer."""
+    dro_rate: float = Field(default=0.1, gt=0.0)
+    """How fast `dro` moves weight to the worse group."""
 
 
 class GateConfig(Section):
@@ -166,6 +236,8 @@ class TrainerConfig(Section):
     """[rollout]"""
     ppo: PPOConfig = PPOConfig()
     """[ppo]"""
+    groups: GroupsConfig = GroupsConfig()
+    """[groups]"""
     gate: GateConfig = GateConfig()
     """[gate]"""
 

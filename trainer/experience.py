@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainer.data import Batch, micro_batches, pad_right
-from trainer.models import RewardModel, autocast
+from trainer.models import RewardModel, autocast, last_token
 from trainer.rollout import Rollout
 from trainer.tensors import before_response, logprobs_and_entropy, response_mask, scatter
 
@@ -36,6 +36,8 @@ class Experience:
     """(B, R), the critic before this update: what it expects before each response token."""
     scores: Tensor
     """(B,), the reward model's, raw."""
+    critic_last: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(B, H), the critic's hidden state at the last response token; empty without a critic."""
 
     def __len__(self) -> int:
         return len(self.rollouts)
@@ -92,12 +94,13 @@ def read_policy(
     return scatter(logprobs, part.mask), scatter(entropy, part.mask)
 
 
-def read_critic(critic: RewardModel, part: Part) -> Tensor:
-    """What the critic expects before each response token, (b, R) fp32."""
+def read_critic(critic: RewardModel, part: Part) -> tuple[Tensor, Tensor]:
+    """What the critic expects before each response token, (b, R), and its last hidden state, (b, H)."""
     with autocast(part.tokens.device):
         hidden = critic.hidden(**part.batch.inputs())
         values = critic.value(before_response(hidden, part.prompt_lengths, part.mask))
-    return scatter(values, part.mask)
+    rows = torch.arange(len(hidden), device=hidden.device)
+    return scatter(values, part.mask), hidden[rows, last_token(part.batch.attention_mask)]
 
 
 @torch.no_grad()
@@ -131,13 +134,14 @@ def gather(
             for name in ("old_logprobs", "ref_logprobs", "entropy", "values")
         },
         scores=torch.zeros(len(rollouts), device=device),
+        critic_last=torch.zeros(len(rollouts), critic.head.in_features if critic else 0, device=device),
     )
     for part in parts(rollouts, range(len(rollouts)), width, max_tokens, device):
         logprobs, entropy = read_policy(policy, part, temperature)
         experience.old_logprobs[part.rows], experience.entropy[part.rows] = logprobs, entropy
         experience.ref_logprobs[part.rows], _ = read_policy(reference, part, temperature)
         if critic is not None:
-            experience.values[part.rows] = read_critic(critic, part)
+            experience.values[part.rows], experience.critic_last[part.rows] = read_critic(critic, part)
         with autocast(device):
             experience.scores[part.rows] = reward_model.scores(**part.batch.inputs())
     return experience

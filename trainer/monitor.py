@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from trainer.errors import DivergedError
 from trainer.experience import Experience
-from trainer.tensors import masked_mean
+from trainer.tensors import correlation, masked_mean
 
 PATIENCE = 3
 
@@ -43,33 +44,97 @@ def action_space(experience: Experience) -> dict[str, float]:
     }
 
 
-class CollapseAlarm:
-    """Says when a training has gone: the same sign for three updates running.
+def reward_distribution(experience: Experience) -> dict[str, float]:
+    """Raw scores of a rollout batch: a long right tail or a score that follows the length is a hack."""
+    scores = experience.scores.float()
+    return {
+        "reward_mean": float(scores.mean()),
+        "reward_std": float(scores.std(correction=0)),
+        "reward_p5": float(scores.quantile(0.05)),
+        "reward_p50": float(scores.quantile(0.5)),
+        "reward_p95": float(scores.quantile(0.95)),
+        "reward_length_correlation": correlation(scores, experience.lengths().float()),
+    }
 
-    Signs: sequence KL beyond `kl_stop`; entropy below a quarter of the start's; answers of which more than
-    half is said again. KL is the plain estimate: the mean of k3 is carried by single improbable tokens, so it
-    can leap in a healthy training.
+
+class Sign(NamedTuple):
+    """One sign of a collapse, and at which values it is a warning and a reason to stop."""
+
+    text: str
+    warns: bool
+    stops: bool = False
+
+
+class CollapseAlarm:
+    """Says when a training goes wrong, and when it has gone: the same sign for three updates running.
+
+    Warnings: half of `kl_stop`; entropy below half of the start's; a quarter of the answers' 4-grams said
+    again; answers half as long again as at the start, or less than a third; a tenth more of them cut at the
+    limit; their perplexity below 0.6 or above 2 times the start's. Stops: all of `kl_stop`, a quarter of the
+    entropy, half of the 4-grams. Length, cuts and perplexity only warn: people may well vote for longer,
+    shorter or plainer answers. KL is the plain estimate: the mean of k3 is carried by single improbable
+    tokens, so it can leap in a healthy training.
     """
 
-    def __init__(self, kl_stop: float, first_entropy: float | None = None, bad: int = 0) -> None:
+    def __init__(self, kl_stop: float, start: dict[str, float] | None = None, bad: int = 0) -> None:
         self.kl_stop = kl_stop
-        self.first_entropy = first_entropy
+        self.start = start or {}
+        """The metrics of the first update, when the policy is still the reference."""
         self.bad = bad
-        """Updates running that showed a sign."""
+        """Updates running that showed a sign at which a training stops."""
+        self.warnings: list[str] = []
+        """What the last look found."""
 
     def look(self, metrics: dict[str, float]) -> str | None:
-        """The reason to stop, or None."""
-        if self.first_entropy is None:
-            self.first_entropy = metrics["entropy"]
-        signs = []
-        if self.kl_stop > 0 and metrics["ref_kl"] > self.kl_stop:
-            signs.append(f"KL {metrics['ref_kl']:.1f} nats per answer is above {self.kl_stop:g}")
-        if metrics["entropy"] < 0.25 * self.first_entropy:
-            signs.append(f"entropy {metrics['entropy']:.2f} is below a quarter of {self.first_entropy:.2f}")
-        if metrics["repeat_share"] > 0.5:
-            signs.append(f"answers repeat themselves ({metrics['repeat_share']:.0%} of their 4-grams)")
-        self.bad = self.bad + 1 if signs else 0
-        return "; ".join(signs) if self.bad >= PATIENCE else None
+        """The reason to stop, or None; `warnings` and `level` say what else was seen."""
+        self.start = self.start or dict(metrics)
+        signs = self._signs(metrics)
+        self.warnings = [sign.text for sign in signs if sign.warns]
+        stops = [sign.text for sign in signs if sign.stops]
+        self.bad = self.bad + 1 if stops else 0
+        return "; ".join(stops) if self.bad >= PATIENCE else None
+
+    @property
+    def level(self) -> float:
+        """0 healthy, 1 a warning, 2 a sign at which a training stops when it stays."""
+        return 2.0 if self.bad else float(bool(self.warnings))
+
+    def _signs(self, metrics: dict[str, float]) -> list[Sign]:
+        kl, repeated = metrics["ref_kl"], metrics["repeat_share"]
+        entropy = metrics["entropy"], self.start["entropy"]
+        length = metrics["response_length_mean"], self.start["response_length_mean"]
+        cut = metrics["truncated_share"], self.start["truncated_share"]
+        perplexity = metrics["perplexity"], self.start["perplexity"]
+        return [
+            Sign(
+                f"KL {kl:.1f} nats per answer is above {self.kl_stop / (1 if kl > self.kl_stop else 2):g}",
+                0 < self.kl_stop < 2 * kl,
+                0 < self.kl_stop < kl,
+            ),
+            Sign(
+                f"entropy {entropy[0]:.2f} is below "
+                f"{'a quarter' if entropy[0] < 0.25 * entropy[1] else 'half'} of {entropy[1]:.2f}",
+                entropy[0] < 0.5 * entropy[1],
+                entropy[0] < 0.25 * entropy[1],
+            ),
+            Sign(
+                f"answers repeat themselves ({repeated:.0%} of their 4-grams)",
+                repeated > 0.25,
+                repeated > 0.5,
+            ),
+            Sign(
+                f"answers have {length[0]:.0f} tokens, {length[1]:.0f} at the start",
+                not 0.3 * length[1] <= length[0] <= 1.5 * length[1],
+            ),
+            Sign(
+                f"{cut[0]:.0%} of the answers run into the limit, {cut[1]:.0%} at the start",
+                cut[0] > cut[1] + 0.1,
+            ),
+            Sign(
+                f"perplexity of the answers is {perplexity[0]:.1f}, {perplexity[1]:.1f} at the start",
+                not 0.6 * perplexity[1] <= perplexity[0] <= 2 * perplexity[1],
+            ),
+        ]
 
 
 def finite(tensor: torch.Tensor, name: str) -> torch.Tensor:

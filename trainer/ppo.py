@@ -14,15 +14,16 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.checkpoint import load_checkpoint, save_checkpoint
-from trainer.config import PPOConfig, RolloutConfig
+from trainer.config import GroupsConfig, PPOConfig, RolloutConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
-from trainer.errors import DataError, ModelError
+from trainer.errors import ConfigError, DataError, ModelError
 from trainer.experience import Experience, gather
 from trainer.learner import Learner, make_learner
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
+from trainer.ptx import read_texts
 from trainer.reporting import Reporter
-from trainer.rollout import Sampler, check_rollouts, make_sampler
+from trainer.rollout import Rollout, Sampler, check_rollouts, make_sampler
 from trainer.update import learn
 
 SAMPLE_CHARACTERS = 300
@@ -55,14 +56,18 @@ def train_policy(
     config: PPOConfig,
     rollout: RolloutConfig,
     reporter: Reporter,
+    groups: GroupsConfig = GroupsConfig(),  # noqa: B008 - immutable
+    ptx: Path | None = None,
 ) -> dict[str, Any]:
     """Train from `policy` against `reward_model`, held near `reference`; write the candidate to `out`.
 
-    Resumes from the newest checkpoint in `work`. A training that collapses is stopped, and the candidate has
-    the last weights before the collapse. Returns the report, which is also in `work/report.json`.
+    `ptx` is the file of texts for PPO-ptx. Resumes from the newest checkpoint in `work`. A training that
+    collapses is stopped, and the candidate has the last weights before the collapse. Returns the report, also
+    in `work/report.json`.
 
     Raises:
-        DataError: no prompt fits. ModelError: `out` exists, or the models do not go together.
+        DataError: no prompt or no text fits. ModelError: `out` exists, or the models do not go together.
+        ConfigError: `ptx` is there without a weight, or the other way round.
         DivergedError: a number became NaN. Cancelled: SIGTERM.
     """
     began = time.monotonic()
@@ -70,13 +75,15 @@ def train_policy(
         raise ModelError(f"{out} exists already. Give a new folder; nothing is overwritten.")
     tokenizer = load_tokenizer(policy)
     questions = _questions(tokenizer, prompts, rollout.max_prompt_tokens)
+    texts = _ptx_texts(tokenizer, ptx, config, rollout)
     sampler = make_sampler(policy, rollout)
-    learner = make_learner(policy, reference, reward_model, config)
+    learner = make_learner(policy, reference, reward_model, config, groups)
     alarm, kept = CollapseAlarm(config.kl_stop), Kept(0, servable(learner.policy))
     first, metrics, stopped = 0, {}, None
     if found := load_checkpoint(work / "checkpoints"):
         first, state = found
-        learner.load(state)
+        if not learner.load(state):
+            reporter.log("the reward model is a new one: score moments and critic start again")
         alarm, kept = CollapseAlarm(config.kl_stop, *state["alarm"]), Kept(*state["kept"])
         reporter.log(f"resumed after update {first}")
     for update in range(first, config.updates):
@@ -87,7 +94,10 @@ def train_policy(
         experience = _collect(sampler, learner, drawn, update, config, rollout)
         space = action_space(experience)
         reporter.log(_sample(tokenizer, drawn[0], experience, update + 1))
-        if stopped := alarm.look(space):
+        stopped = alarm.look(space)
+        for warning in alarm.warnings:
+            reporter.log(f"warning before update {update + 1}: {warning}")
+        if stopped:
             reporter.log(
                 f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
             )
@@ -95,11 +105,12 @@ def train_policy(
             break
         if alarm.bad == 0:
             kept = Kept(update, servable(learner.policy))
-        metrics = space | learn(learner, experience, update, config, rollout.temperature)
+        metrics = space | {"alarm": alarm.level}
+        metrics |= learn(learner, experience, update, config, rollout.temperature, texts)
         metrics["samples_per_second"] = len(experience) / (time.monotonic() - started)
         reporter.metric(update + 1, config.updates, metrics)
         if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
-            state = learner.state() | {"alarm": [alarm.first_entropy, alarm.bad], "kept": list(kept)}
+            state = learner.state() | {"alarm": [alarm.start, alarm.bad], "kept": list(kept)}
             save_checkpoint(work / "checkpoints", update + 1, state)
     save_policy(learner.policy, policy, out)
     report: dict[str, Any] = metrics | {
@@ -131,6 +142,17 @@ def _questions(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], li
     if not questions:
         raise DataError(f"no prompt fits into rollout.max_prompt_tokens = {limit}; raise it.")
     return questions
+
+
+def _ptx_texts(
+    tokenizer: PreTrainedTokenizerBase, ptx: Path | None, config: PPOConfig, rollout: RolloutConfig
+) -> list[Rollout]:
+    if (ptx is None) != (config.ptx_coef == 0):
+        raise ConfigError(
+            f"ppo.ptx_coef is {config.ptx_coef:g} and --ptx {'is missing' if ptx is None else 'was given'}. "
+            "PPO-ptx takes both a weight and a file of texts: set the other one too, or neither."
+        )
+    return read_texts(ptx, tokenizer, rollout.max_prompt_tokens + rollout.max_new_tokens) if ptx else []
 
 
 def _drawn(questions: list[Question], update: int, config: PPOConfig) -> list[Question]:

@@ -37,6 +37,13 @@ def explained_variance(
     return float(1.0 - error.var(correction=0) / target.var(correction=0).clamp_min(1e-8))
 
 
+def correlation(one: Float[Tensor, " B"], other: Float[Tensor, " B"]) -> float:
+    """Pearson's correlation; 0 where one of them does not vary."""
+    one, other = one.double() - one.double().mean(), other.double() - other.double().mean()
+    scale = float(one.norm() * other.norm())
+    return float(one @ other) / scale if scale > 0 else 0.0
+
+
 def response_mask(lengths: Int[Tensor, " B"], width: int) -> Bool[Tensor, "B R"]:
     """True at the first `lengths` positions of each row."""
     return torch.arange(width, device=lengths.device) < lengths[:, None]

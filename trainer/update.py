@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.advantages import gae, normalise_scores, shape_rewards
 from trainer.config import PPOConfig
-from trainer.errors import ModelError
-from trainer.experience import Experience, Part, parts, read_critic, read_policy
+from trainer.experience import Experience
 from trainer.learner import Learner
-from trainer.losses import importance_weights, policy_loss, value_loss
-from trainer.monitor import finite
-from trainer.tensors import explained_variance, masked_mean, whiten
-
-GRADIENT_PART = 4
-"""A pass with gradients keeps all it computed, 2 MB a token for a model of 135M: it takes this much less."""
-ON_POLICY_LIMIT = 0.1
-"""Mean abs(ratio - 1) in the first minibatch of a fresh buffer; bf16 products alone give about 0.01."""
+from trainer.losses import adapted_penalty
+from trainer.minibatches import Pass
+from trainer.monitor import finite, reward_distribution
+from trainer.rollout import Rollout
+from trainer.tensors import RunningMoments, explained_variance, masked_mean, whiten
 
 
 def learn(
-    learner: Learner, experience: Experience, update: int, config: PPOConfig, temperature: float
+    learner: Learner,
+    experience: Experience,
+    update: int,
+    config: PPOConfig,
+    temperature: float,
+    texts: Sequence[Rollout] = (),
 ) -> dict[str, float]:
     """Rewards and advantages of an experience, then minibatches of policy and critic; returns the metrics.
 
-    In the first `critic_pretrain_updates` only the critic learns, in passes until it explains enough.
+    In the first `critic_pretrain_updates` only the critic learns, until it explains a new buffer well enough.
+    `texts` are those of PPO-ptx.
 
     Raises:
         DivergedError: a score, a loss or a gradient is not finite; no optimiser has stepped on it.
         ModelError: the first minibatch is not on-policy.
     """
+    mask = experience.mask
     learner.moments.update(finite(experience.scores, "a score"))
     scores = normalise_scores(
         experience.scores,
@@ -42,141 +42,71 @@ def learn(
         learner.moments,
         score_clip=config.score_clip,
         missing_eos_penalty=config.missing_eos_penalty,
+        score_scaling=config.score_scaling,
     )
-    mask = experience.mask
+    metrics = reward_distribution(experience) | {
+        "score_clip_share": _score_clip_share(experience.scores, learner.moments, config.score_clip),
+        "kl_coef": learner.kl_coef,
+        "lr": set_learning_rates(learner, update, config),
+    }
+    grouped = None
+    if learner.grouping is not None:
+        grouped = learner.grouping.apply(experience, scores, learner.kl_coef, config.seed * 1000 + update)
+        metrics |= grouped.metrics
     rewards = shape_rewards(
-        scores, experience.old_logprobs, experience.ref_logprobs, mask, kl_coef=learner.kl_coef
+        grouped.scores if grouped else scores,
+        experience.old_logprobs,
+        experience.ref_logprobs,
+        mask,
+        kl_coef=grouped.kl_coef if grouped else learner.kl_coef,
     )
     advantages, returns = gae(
         rewards, experience.values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda
     )
-    metrics = {
-        "reward_mean": float(experience.scores.mean()),
-        "reward_std": float(experience.scores.std(correction=0)),
+    metrics |= {
         "explained_variance": explained_variance(experience.values, returns, mask),
         "advantage_abs_mean": float(masked_mean(advantages.abs(), mask)),
-        "kl_coef": learner.kl_coef,
-        "lr": config.lr,
     }
+    if config.advantage_whiten:
+        advantages = whiten(advantages, mask)
     if config.advantage_clip > 0:
-        advantages = whiten(advantages, mask).clamp(-config.advantage_clip, config.advantage_clip)
-    pretrain = update < config.critic_pretrain_updates
-    step = Step(learner, experience, advantages, returns, config, temperature, update)
-    for epoch in range(config.critic_pretrain_epochs if pretrain else config.epochs):
-        metrics |= step.run(epoch, with_policy=not pretrain)
-        if pretrain and metrics["critic_explained_variance"] >= config.critic_pretrain_target:
-            break
+        clipped = (advantages.abs() >= config.advantage_clip) & mask
+        metrics["advantage_clip_share"] = float(clipped.sum() / mask.sum())
+        advantages = advantages.clamp(-config.advantage_clip, config.advantage_clip)
+    if grouped and grouped.advantage_factors is not None:
+        advantages = advantages * grouped.advantage_factors[:, None]
+    metrics |= _minibatches(
+        Pass(learner, experience, advantages, returns, config, temperature, update, texts),
+        metrics["explained_variance"],
+    )
+    if learner.grouping is not None:
+        metrics |= learner.grouping.learn(experience, scores)
     if config.kl_target > 0:
         learner.kl_coef = adapted(learner.kl_coef, experience, config)
     return metrics
 
 
-@dataclass
-class Step:
-    """The minibatches of one pass over an experience."""
-
-    learner: Learner
-    experience: Experience
-    advantages: Tensor
-    """(B, R)"""
-    returns: Tensor
-    """(B, R)"""
-    config: PPOConfig
-    temperature: float
-    update: int
-
-    def run(self, epoch: int, *, with_policy: bool) -> dict[str, float]:
-        """One pass; the means of its losses."""
-        order = list(range(len(self.experience)))
-        random.Random(f"{self.config.seed}-{self.update}-{epoch}").shuffle(order)
-        size = self.config.minibatch
-        passes = [
-            self._minibatch(order[at : at + size], with_policy=with_policy, fresh=epoch == at == 0)
-            for at in range(0, len(order), size)
-        ]
-        means = {name: sum(one[name] for one in passes) / len(passes) for name in sorted(passes[-1])}
-        if with_policy and epoch == 0:
-            means["on_policy_gap"] = passes[0]["on_policy_gap"]  # later ones follow a step
-        return means
-
-    def _minibatch(self, rows: list[int], *, with_policy: bool, fresh: bool) -> dict[str, float]:
-        """One optimiser step of the critic, then one of the policy: never the gradients of both at once."""
-        means = self._critic(rows, clip=self.config.value_clip_range if with_policy else 0.0)
-        if with_policy:
-            means |= self._policy(rows, fresh=fresh)
-        return means
-
-    def _parts(self, rows: list[int]) -> Iterator[Part]:
-        width, limit = self.experience.mask.shape[1], self.config.micro_batch_tokens // GRADIENT_PART
-        return parts(self.experience.rollouts, rows, width, limit, self.learner.device)
-
-    def _critic(self, rows: list[int], *, clip: float) -> dict[str, float]:
-        """Clip 0 while only the critic learns: then it may move as far as it must."""
-        learner, experience = self.learner, self.experience
-        tokens = experience.mask[rows].sum()
-        sums = dict.fromkeys(("value_loss", "value_clip_share"), 0.0)
-        values = torch.zeros_like(experience.values)
-        for part in self._parts(rows):
-            new_values = read_critic(learner.critic, part)
-            loss, clipped = value_loss(
-                new_values,
-                experience.values[part.rows],
-                self.returns[part.rows],
-                part.mask,
-                value_clip_range=clip,
-            )
-            finite(loss / tokens, "the value loss").backward()
-            values[part.rows] = new_values.detach()
-            sums["value_loss"] += loss.item()
-            sums["value_clip_share"] += float(clipped)
-        means = {name: total / float(tokens) for name, total in sums.items()}
-        means["grad_norm_critic"] = _stepped(
-            learner.critic, learner.critic_optimizer, self.config.max_grad_norm
+def _minibatches(one: Pass, fresh_explained_variance: float) -> dict[str, float]:
+    """The passes of an update: of the critic alone while it is pre-trained, else of critic and policy."""
+    learner, config = one.learner, one.config
+    metrics: dict[str, float] = {}
+    if fresh_explained_variance >= config.critic_pretrain_target:
+        learner.critic_updates_left = 0
+    if learner.critic_updates_left > 0:
+        learner.critic_updates_left -= 1
+        for epoch in range(config.critic_pretrain_epochs):
+            metrics = one.run(epoch, with_policy=False)
+            if metrics["critic_explained_variance"] >= config.critic_pretrain_target:
+                break
+        return metrics
+    for epoch in range(config.epochs):
+        metrics |= one.run(epoch, with_policy=True)
+    if learner.penalty_coef > 0:
+        metrics |= {"penalty_coef": learner.penalty_coef, "penalty_kl": one.kl_from_old()}
+        learner.penalty_coef = adapted_penalty(
+            learner.penalty_coef, metrics["penalty_kl"], config.penalty_target
         )
-        means["critic_explained_variance"] = explained_variance(
-            values[rows], self.returns[rows], experience.mask[rows]
-        )
-        return means
-
-    def _policy(self, rows: list[int], *, fresh: bool) -> dict[str, float]:
-        """`fresh`: no step was taken since the answers were read, so the ratio must be 1."""
-        learner = self.learner
-        tokens = self.experience.mask[rows].sum()
-        sums = dict.fromkeys(("policy_loss", "clip_share", "approx_kl", "on_policy_gap"), 0.0)
-        for part in self._parts(rows):
-            self._policy_part(part, tokens, sums)
-        means = {name: total / float(tokens) for name, total in sums.items()}
-        if fresh:
-            _check_on_policy(means["on_policy_gap"])
-        means["grad_norm_policy"] = _stepped(
-            learner.policy, learner.policy_optimizer, self.config.max_grad_norm
-        )
-        return means
-
-    def _policy_part(self, part: Part, tokens: Tensor, sums: dict[str, float]) -> None:
-        """Gradient of the policy's loss over one forward pass."""
-        experience, config = self.experience, self.config
-        logprobs, entropy = read_policy(
-            self.learner.policy, part, self.temperature, entropy_gradient=config.entropy_coef > 0
-        )
-        old = experience.old_logprobs[part.rows]
-        weights = None
-        if config.importance_limit > 0:
-            weights = importance_weights(
-                old, experience.engine_logprobs[part.rows], part.mask, limit=config.importance_limit
-            )
-        advantages = self.advantages[part.rows]
-        surrogate = policy_loss(
-            logprobs, old, advantages, part.mask, clip_range=config.clip_range, weights=weights
-        )
-        loss = surrogate.loss
-        if config.entropy_coef > 0:
-            loss = loss - config.entropy_coef * (entropy * part.mask).sum()
-        finite(loss / tokens, "the policy loss").backward()
-        sums["policy_loss"] += loss.item()
-        sums["clip_share"] += float(surrogate.clipped)
-        sums["approx_kl"] += float(surrogate.approx_kl)
-        sums["on_policy_gap"] += float(surrogate.distance)
+    return metrics
 
 
 def adapted(kl_coef: float, experience: Experience, config: PPOConfig) -> float:
@@ -186,20 +116,30 @@ def adapted(kl_coef: float, experience: Experience, config: PPOConfig) -> float:
     return kl_coef * (1 + error * len(experience) / config.kl_horizon)
 
 
-def _check_on_policy(gap: float) -> None:
-    """Before the first step the policy is the one that gave the stored log-probabilities: the ratio is 1."""
-    if gap > ON_POLICY_LIMIT:
-        raise ModelError(
-            f"the policy reads its answers twice and finds other log-probabilities (ratio off by {gap:.2f}, "
-            f"at most {ON_POLICY_LIMIT:g}). Is dropout on, or a layer random?"
-        )
+def learning_rate_factor(update: int, config: PPOConfig) -> float:
+    """What both learning rates are multiplied by in an update, counted from 0.
+
+    A line from a tenth to 1 over the warm-up, then 1 or sqrt(warm-up / update), as in MOSS-RLHF.
+    """
+    warmup = max(1.0, config.warmup_share * config.updates)
+    if update < warmup and config.warmup_share > 0:
+        return max(0.1, update / warmup)
+    return 1.0 if config.lr_decay == "none" else (warmup / max(update, 1)) ** 0.5
 
 
-def _stepped(model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> float:
-    """Clip the gradient, step, clear; the norm before the clip."""
-    limit = max_norm if max_norm > 0 else float("inf")
-    norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
-    finite(norm, "a gradient")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+def set_learning_rates(learner: Learner, update: int, config: PPOConfig) -> float:
+    """Gives both optimisers the learning rates of an update; the policy's."""
+    factor = learning_rate_factor(update, config)
+    for optimizer, lr in (
+        (learner.policy_optimizer, config.lr),
+        (learner.critic_optimizer, config.critic_lr),
+    ):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * factor
+    return config.lr * factor
+
+
+def _score_clip_share(scores: Tensor, moments: RunningMoments, limit: float) -> float:
+    """Share of the normalised scores at the clip; 0 without one."""
+    clipped = ((scores - moments.mean) / moments.std).abs() >= limit
+    return float(clipped.float().mean()) if limit > 0 else 0.0

@@ -46,6 +46,22 @@ def test_the_end_penalty_is_in_deviations_of_raw_scores_too() -> None:
     assert result.tolist() == pytest.approx([3.0, 3.0 - 1.5 * 2])
 
 
+def test_reward_scaling_divides_by_the_deviation_and_keeps_the_mean() -> None:
+    moments = RunningMoments(count=3, mean=1.0, m2=8.0)  # deviation sqrt(8 / 2) = 2
+    result = normalise_scores(
+        torch.tensor([3.0, 101.0, 3.0]), torch.tensor([True, True, False]), moments,
+        score_clip=0.0, missing_eos_penalty=1.5, score_scaling=True,
+    )  # fmt: skip
+    assert result.tolist() == pytest.approx([1.5, 50.5, 1.5 - 1.5])
+
+
+def test_each_answer_can_have_a_kl_coefficient_of_its_own() -> None:
+    old, ref = torch.zeros(2, 2), torch.full((2, 2), -1.0)
+    mask = torch.tensor([[True, True], [True, False]])
+    rewards = shape_rewards(torch.zeros(2), old, ref, mask, kl_coef=torch.tensor([0.1, 0.5]))
+    assert rewards.tolist() == [pytest.approx([-0.1, -0.1]), pytest.approx([-0.5, 0.0])]
+
+
 def test_gae_by_hand() -> None:
     # gamma 1, lambda 0.5, values 1, 2; rewards 0, 3; the value after the end is 0.
     # delta_2 = 3 - 2 = 1; delta_1 = 0 + 2 - 1 = 1; A_2 = 1; A_1 = 1 + 0.5 * 1 = 1.5

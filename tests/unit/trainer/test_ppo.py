@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from store.records import ChatTurn
-from trainer.config import PPOConfig, RolloutConfig
+from trainer.config import GroupsConfig, PPOConfig, RolloutConfig
 from trainer.data import Prompt
-from trainer.errors import Cancelled, DataError, DivergedError, ModelError
-from trainer.experience import gather
+from trainer.errors import Cancelled, ConfigError, DataError, DivergedError, ModelError
+from trainer.experience import Experience, gather
 from trainer.models import (
     load_critic,
     load_policy,
@@ -21,10 +21,11 @@ from trainer.models import (
     reward_model_from_policy,
     save_reward_model,
 )
-from trainer.monitor import CollapseAlarm, action_space, repeats
+from trainer.monitor import CollapseAlarm, action_space, repeats, reward_distribution
 from trainer.ppo import train_policy
 from trainer.reporting import Reporter
 from trainer.rollout import Rollout
+from trainer.tensors import response_mask
 
 ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=8, max_prompt_tokens=256)
 PROMPTS: list[Prompt] = [(ChatTurn(role="user", content=f"Say {number}."),) for number in range(6)]
@@ -62,6 +63,8 @@ def train(
     reward_folder: Path,
     work: Path,
     reporter: Remembering | None = None,
+    groups: GroupsConfig | None = None,
+    ptx: Path | None = None,
     **changes: object,
 ) -> Remembering:
     settings = {
@@ -83,6 +86,8 @@ def train(
         config=PPOConfig.model_validate(settings | changes),
         rollout=ROLLOUT,
         reporter=reporter,
+        groups=groups or GroupsConfig(),
+        ptx=ptx,
     )
     return reporter
 
@@ -123,22 +128,69 @@ def test_training_raises_the_score_of_what_is_scored(
     assert late > early + 0.1
 
 
-def test_a_resumed_training_continues_to_the_same_weights(
+EVERYTHING: dict[str, object] = {
+    "kl_target": 1.0, "kl_horizon": 10.0, "penalty_coef": 0.5, "warmup_share": 0.5,
+    "lr_decay": "inverse-sqrt", "entropy_coef": 0.01, "entropy_target": 9.0, "ptx_coef": 0.1, "ptx_batch": 2,
+    "advantage_whiten": True, "critic_pretrain_updates": 3, "epochs": 2, "minibatch": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stop_after", [3, 5])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["ppo-max", "everything"])
+def test_a_resumed_training_continues_with_the_same_numbers(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path, stop_after: int, changes: dict[str, object]
+) -> None:
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("".join(f'{{"text": "{word} and more"}}\n' for word in ("one", "two", "three", "four")))
+    extra = {"groups": GroupsConfig(source="learned", head_lr=0.1), "ptx": texts} if changes else {}
+    settings: dict[str, object] = {"updates": 5, "checkpoint_every": 2} | changes
+
+    def run(folder: str, reporter: Remembering | None = None) -> Remembering:
+        return train(tiny_policy, reward_folder, tmp_path / folder, reporter, **extra, **settings)
+
+    whole = run("whole")
+    with pytest.raises(Cancelled):  # what came after the last checkpoint is lost
+        run("cut", Remembering(stop_after))
+    assert not (tmp_path / "cut" / "candidate").exists()
+    resumed = run("cut")
+    done = stop_after - 1
+    assert resumed.said[0] == f"resumed after update {done}"
+    assert [timeless(row) for row in resumed.rows] == [timeless(row) for row in whole.rows[done:]]
+    weights = [load_file(tmp_path / name / "candidate" / "model.safetensors") for name in ("whole", "cut")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def timeless(row: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != "samples_per_second"}
+
+
+def test_a_weight_without_texts_and_texts_without_a_weight_are_refused(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path
 ) -> None:
-    train(tiny_policy, reward_folder, tmp_path / "whole", updates=4, checkpoint_every=2)
-    with pytest.raises(Cancelled):  # in update 3, whose work is lost: the checkpoint is of update 2
-        train(
-            tiny_policy, reward_folder, tmp_path / "cut", Remembering(stop_after=3),
-            updates=4, checkpoint_every=2,
-        )  # fmt: skip
-    assert not (tmp_path / "cut" / "candidate").exists()
-    resumed = train(tiny_policy, reward_folder, tmp_path / "cut", updates=4, checkpoint_every=2)
-    assert resumed.said[0] == "resumed after update 2"
-    assert len(resumed.rows) == 2
-    whole = load_file(tmp_path / "whole" / "candidate" / "model.safetensors")
-    cut = load_file(tmp_path / "cut" / "candidate" / "model.safetensors")
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    with pytest.raises(ConfigError, match=r"ptx_coef is 0\.1 and --ptx is missing"):
+        train(tiny_policy, reward_folder, tmp_path, ptx_coef=0.1)
+    with pytest.raises(ConfigError, match="ptx_coef is 0 and --ptx was given"):
+        train(tiny_policy, reward_folder, tmp_path, ptx=tmp_path / "texts.jsonl")
+
+
+def test_the_metrics_say_how_the_scores_lie_and_what_was_clipped(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    row = train(tiny_policy, reward_folder, tmp_path, updates=1, critic_pretrain_updates=0).rows[0]
+    assert row["reward_p5"] <= row["reward_p50"] <= row["reward_p95"]
+    assert {
+        "reward_length_correlation", "score_clip_share", "clip_share", "value_clip_share",
+        "importance_clip_share", "grad_norm_policy", "grad_norm_critic", "alarm",
+    } <= row.keys()  # fmt: skip
+
+
+def test_a_warning_reaches_the_log_and_the_metrics_and_stops_nothing(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.monitor.repeats", lambda ids: 0.3)
+    run = train(tiny_policy, reward_folder, tmp_path, updates=5, checkpoint_every=0)
+    assert [row["alarm"] for row in run.rows] == [1.0] * 5
+    assert "warning before update 5: answers repeat themselves (30% of their 4-grams)" in run.said
 
 
 def test_the_candidate_carries_its_head_and_a_report(
@@ -239,28 +291,14 @@ def test_an_answer_reads_the_same_alone_and_beside_a_longer_one(
     assert alone[0] == pytest.approx(beside[0], abs=1e-2)  # bf16 products
     assert alone[1] == pytest.approx(beside[1], abs=1e-2)
     assert alone[2] == pytest.approx(beside[2], abs=1e-2)
-    assert action_space_of_two(short, long)["truncated_share"] == 0.5
+    assert action_space(experience_of_two(short, long))["truncated_share"] == 0.5
 
 
-def action_space_of_two(short: Rollout, long: Rollout) -> dict[str, float]:
-    from trainer.experience import Experience
-    from trainer.tensors import response_mask
-
+def experience_of_two(short: Rollout, long: Rollout) -> Experience:
     mask = response_mask(torch.tensor([2, 7]), 7)
     zeros = torch.zeros(2, 7)
-    return action_space(
-        Experience(
-            [short, long],
-            mask,
-            torch.tensor([True, False]),
-            zeros,
-            zeros,
-            zeros,
-            zeros + 1.0,
-            zeros,
-            zeros[:, 0],
-        )
-    )
+    ended = torch.tensor([True, False])
+    return Experience([short, long], mask, ended, zeros, zeros, zeros, zeros + 1.0, zeros, zeros[:, 0])
 
 
 def test_repeats_counts_4_grams_said_before() -> None:
@@ -269,20 +307,70 @@ def test_repeats_counts_4_grams_said_before() -> None:
     assert repeats([1, 2]) == 0.0
 
 
+CALM = {
+    "ref_kl": 1.0, "entropy": 4.0, "repeat_share": 0.0, "response_length_mean": 50.0, "truncated_share": 0.1,
+    "perplexity": 10.0,
+}  # fmt: skip
+
+
 def test_the_alarm_waits_for_three_updates_and_names_the_reason() -> None:
     alarm = CollapseAlarm(kl_stop=10.0)
-    calm = {"ref_kl": 1.0, "entropy": 4.0, "repeat_share": 0.0}
-    gone = calm | {"ref_kl": 50.0}
-    assert [alarm.look(row) for row in (calm, gone, gone, calm, gone, gone)] == [None] * 6
-    assert "KL 50.0" in str(alarm.look(gone))
+    gone = CALM | {"ref_kl": 50.0}
+    assert [alarm.look(row) for row in (CALM, gone, gone, CALM, gone, gone)] == [None] * 6
+    assert alarm.level == 2
+    assert "KL 50.0 nats per answer is above 10" in str(alarm.look(gone))
 
 
 @pytest.mark.parametrize(
     ("sign", "word"), [({"entropy": 0.9}, "entropy 0.90"), ({"repeat_share": 0.6}, "repeat themselves (60%")]
 )
 def test_entropy_and_repeats_are_signs_of_their_own(sign: dict[str, float], word: str) -> None:
-    calm = {"ref_kl": 1.0, "entropy": 4.0, "repeat_share": 0.0}
     alarm = CollapseAlarm(kl_stop=0.0)
-    assert alarm.look(calm | {"ref_kl": 1e6}) is None  # kl_stop 0 is off
-    said = [alarm.look(calm | sign) for _ in range(3)]
+    assert alarm.look(CALM | {"ref_kl": 1e6}) is None  # kl_stop 0 is off
+    said = [alarm.look(CALM | sign) for _ in range(3)]
     assert word in str(said[-1])
+
+
+@pytest.mark.parametrize(
+    ("sign", "words"),
+    [
+        ({"ref_kl": 6.0}, "KL 6.0 nats per answer is above 5"),
+        ({"entropy": 1.9}, "entropy 1.90 is below half of 4.00"),
+        ({"repeat_share": 0.3}, "repeat themselves (30%"),
+        ({"response_length_mean": 80.0}, "80 tokens, 50 at the start"),
+        ({"response_length_mean": 10.0}, "10 tokens, 50 at the start"),
+        ({"truncated_share": 0.25}, "25% of the answers run into the limit, 10% at the start"),
+        ({"perplexity": 5.0}, "perplexity of the answers is 5.0, 10.0 at the start"),
+        ({"perplexity": 21.0}, "perplexity of the answers is 21.0"),
+    ],
+)
+def test_the_alarm_warns_before_anything_has_to_stop(sign: dict[str, float], words: str) -> None:
+    alarm = CollapseAlarm(kl_stop=10.0)
+    alarm.look(CALM)
+    assert (alarm.warnings, alarm.level) == ([], 0)
+    assert [alarm.look(CALM | sign) for _ in range(5)] == [None] * 5
+    assert len(alarm.warnings) == alarm.level == 1
+    assert words in alarm.warnings[0]
+
+
+def test_a_resumed_alarm_measures_from_the_first_start() -> None:
+    alarm = CollapseAlarm(kl_stop=10.0)
+    alarm.look(CALM)
+    again = CollapseAlarm(10.0, alarm.start, alarm.bad)
+    again.look(CALM | {"response_length_mean": 90.0})
+    assert "90 tokens, 50 at the start" in again.warnings[0]
+
+
+def test_the_distribution_of_the_scores_by_hand() -> None:
+    # Scores 0 and 1 for 2 and 7 tokens: quantiles on the line between, correlation 1.
+    short = Rollout([1, 2, 3], [4, 5], [0.0, 0.0], True)
+    long = Rollout([1] * 9, [6] * 7, [0.0] * 7, False)
+    experience = experience_of_two(short, long)
+    experience.scores = torch.tensor([0.0, 1.0])
+    found = reward_distribution(experience)
+    assert found == pytest.approx(
+        {
+            "reward_mean": 0.5, "reward_std": 0.5, "reward_p5": 0.05, "reward_p50": 0.5, "reward_p95": 0.95,
+            "reward_length_correlation": 1.0,
+        }
+    )  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from trainer.tensors import (
     RunningMoments,
     before_response,
+    correlation,
     explained_variance,
     logprobs_and_entropy,
     masked_mean,
@@ -81,3 +82,9 @@ def test_the_deviation_of_a_single_score_is_one_and_not_a_division_by_zero() -> 
     moments = RunningMoments()
     moments.update(torch.tensor([4.0]))
     assert (moments.mean, moments.std) == (4.0, 1.0)
+
+
+def test_correlation_by_hand_and_of_a_constant() -> None:
+    # Distances from the mean: -1, 0, 1 and -1, 1, 0: 1 / sqrt(2 x 2).
+    assert correlation(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 2.0])) == pytest.approx(0.5)
+    assert correlation(torch.ones(3), torch.tensor([1.0, 3.0, 2.0])) == 0.0

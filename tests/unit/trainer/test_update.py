@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.config import PPOConfig
+from trainer.config import GroupsConfig, PPOConfig
 from trainer.errors import DivergedError, ModelError
 from trainer.experience import Experience, gather
+from trainer.groups import HighGroup
 from trainer.learner import Learner, frozen, make_learner
 from trainer.models import load_policy, reward_model_from_policy, save_reward_model
 from trainer.rollout import Rollout
-from trainer.update import adapted, learn
+from trainer.tensors import RunningMoments
+from trainer.update import adapted, learn, learning_rate_factor
 
 BETTER = Rollout([1, 2, 3], [40, 41, 42, 43], [0.0] * 4, True)
 WORSE = Rollout([1, 2, 3], [90, 91, 92], [0.0] * 3, True)
@@ -29,8 +31,24 @@ def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-def make(tiny_policy: Path, reward_folder: Path, config: PPOConfig) -> Learner:
-    return make_learner(tiny_policy, tiny_policy, reward_folder, config)
+def make(
+    tiny_policy: Path, reward_folder: Path, config: PPOConfig, groups: GroupsConfig | None = None
+) -> Learner:
+    return make_learner(tiny_policy, tiny_policy, reward_folder, config, groups or GroupsConfig())
+
+
+def weights_after(
+    tiny_policy: Path, reward_folder: Path, config: PPOConfig, groups: GroupsConfig | None = None
+) -> tuple[list[torch.Tensor], dict[str, float]]:
+    """The policy's and the critic's weights after one update, and its metrics."""
+    learner = make(tiny_policy, reward_folder, config, groups)
+    metrics = learn(learner, read(learner, [BETTER, WORSE], [1.0, -1.0]), 0, config, 1.0)
+    parameters = [*learner.policy.parameters(), *learner.critic.parameters()]
+    return [parameter.detach().clone() for parameter in parameters], metrics
+
+
+def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return all(torch.equal(left, right) for left, right in zip(one, other, strict=True))
 
 
 def read(learner: Learner, rollouts: list[Rollout], scores: list[float]) -> Experience:
@@ -106,17 +124,221 @@ def test_a_loss_that_is_not_a_number_ends_the_update_before_a_step(
     assert all(torch.equal(one, two) for one, two in pairs)
 
 
-def test_the_entropy_bonus_widens_the_distribution(tiny_policy: Path, reward_folder: Path) -> None:
+@pytest.mark.parametrize(("target", "acts"), [(99.0, True), (0.1, False)])
+def test_the_entropy_hinge_widens_the_distribution_below_its_target(
+    tiny_policy: Path, reward_folder: Path, target: float, acts: bool
+) -> None:
     moved = {}
     for coef in (0.0, 1.0):
-        config = CONFIG.model_copy(update={"entropy_coef": coef})
+        config = CONFIG.model_copy(update={"entropy_coef": coef, "entropy_target": target})
         learner = make(tiny_policy, reward_folder, config)
         with torch.no_grad():  # sharper than random, so that there is room
             learner.policy.get_output_embeddings().weight.mul_(3.0)
         before = read(learner, [BETTER, WORSE], [0.0, 0.0])
         learn(learner, before, 0, config, 1.0)
         moved[coef] = float((read(learner, [BETTER, WORSE], [0.0, 0.0]).entropy - before.entropy).sum())
-    assert moved[1.0] > moved[0.0] + 0.01
+    assert (moved[1.0] > moved[0.0] + 0.01) is acts
+
+
+def test_ptx_makes_its_texts_likelier_in_the_same_step(tiny_policy: Path, reward_folder: Path) -> None:
+    text = Rollout([5], [60, 61, 62, 63, 64], [0.0] * 5, True)
+    change, steps = {}, {}
+    for coef in (0.0, 1.0):
+        config = CONFIG.model_copy(update={"ptx_coef": coef})
+        learner = make(tiny_policy, reward_folder, config)
+        before = read(learner, [text], [0.0]).old_logprobs.sum()
+        metrics = learn(learner, read(learner, [BETTER, WORSE], [1.0, -1.0]), 0, config, 1.0, [text])
+        change[coef] = float(read(learner, [text], [0.0]).old_logprobs.sum() - before)
+        steps[coef] = int(next(iter(learner.policy_optimizer.state.values()))["step"])
+        if coef:  # the token mean over the one text, before the step
+            assert metrics["ptx_loss"] == pytest.approx(-float(before) / 5, abs=1e-3)
+    assert change[1.0] > change[0.0] + 0.1
+    assert steps == {0.0: 1, 1.0: 1}
+
+
+def test_the_gradient_of_ptx_is_that_of_the_cross_entropy(tiny_policy: Path, reward_folder: Path) -> None:
+    # The answers score the same and the critic expects that: nothing but the texts moves the policy.
+    texts = [Rollout([5], [60, 61, 62, 63], [0.0] * 4, True), Rollout([7, 8], [9, 10], [0.0] * 2, True)]
+    config = CONFIG.model_copy(
+        update={"ptx_coef": 0.5, "score_clip": 0.0, "missing_eos_penalty": 0.0, "max_grad_norm": 0.0}
+    )
+    learner = make(tiny_policy, reward_folder, config)
+    losses = []
+    for text in texts:
+        ids = torch.tensor([text.prompt_ids + text.response_ids])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = learner.policy(input_ids=ids).logits.float()[0]
+        first = len(text.prompt_ids)
+        answer = logits[first - 1 : -1].log_softmax(-1).gather(1, ids[0, first:, None])
+        losses.append(-answer.sum())
+    gradients = torch.autograd.grad(0.5 * torch.stack(losses).sum() / 6, list(learner.policy.parameters()))
+    wanted = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+    metrics = learn(learner, read(learner, [BETTER, WORSE], [0.0, 0.0]), 0, config, 1.0, texts)
+    assert metrics["grad_norm_policy"] == pytest.approx(wanted, rel=0.02)  # bf16 products
+
+
+def test_ppo_penalty_adapts_its_weight_and_ppo_max_has_none(tiny_policy: Path, reward_folder: Path) -> None:
+    # One step: the distance is that after it, before it was 0.
+    config = CONFIG.model_copy(update={"penalty_coef": 1.0, "lr": 1e-2})
+    learner = make(tiny_policy, reward_folder, config)
+    metrics = learn(learner, read(learner, [BETTER, WORSE], [1.0, -1.0]), 0, config, 1.0)
+    assert metrics["approx_kl"] == pytest.approx(0.0, abs=1e-5)
+    assert metrics["penalty_kl"] > 1.5 * config.penalty_target
+    assert (metrics["penalty_coef"], learner.penalty_coef) == (1.0, 2.0)
+    assert metrics["clip_share"] == 0.0
+    assert "penalty_coef" not in weights_after(tiny_policy, reward_folder, CONFIG)[1]
+
+
+def test_the_ratio_against_the_reference_is_one_at_the_start_and_then_is_not(
+    tiny_policy: Path, reward_folder: Path
+) -> None:
+    config = CONFIG.model_copy(update={"ratio_against": "reference"})
+    plain, _ = weights_after(tiny_policy, reward_folder, CONFIG)
+    against, metrics = weights_after(tiny_policy, reward_folder, config)
+    assert same(plain, against)  # policy and reference are the same model
+    assert metrics["on_policy_gap"] < 1e-3
+    learner = make(tiny_policy, reward_folder, config)
+    experience = read(learner, [BETTER, WORSE], [1.0, -1.0])
+    experience.ref_logprobs = experience.old_logprobs - 1.0 * experience.mask  # ratio e: all of it clipped
+    metrics = learn(learner, experience, 0, config, 1.0)
+    assert metrics["on_policy_gap"] < 1e-3
+    assert metrics["clip_share"] == pytest.approx(4 / 7)  # the tokens of the better answer
+
+
+def test_warm_up_rises_in_a_line_and_falls_with_the_root() -> None:
+    config = PPOConfig(updates=100, warmup_share=0.1, lr_decay="inverse-sqrt")
+    factors = [learning_rate_factor(update, config) for update in (0, 1, 5, 10, 40, 90)]
+    assert factors == pytest.approx([0.1, 0.1, 0.5, 1.0, 0.5, 1 / 3])
+    assert [learning_rate_factor(update, PPOConfig()) for update in (0, 1, 15)] == [1.0] * 3
+
+
+def test_both_optimisers_follow_the_schedule(tiny_policy: Path, reward_folder: Path) -> None:
+    config = CONFIG.model_copy(update={"updates": 10, "warmup_share": 0.4})
+    learner = make(tiny_policy, reward_folder, config)
+    metrics = learn(learner, read(learner, [BETTER, WORSE], [1.0, -1.0]), 2, config, 1.0)
+    rates = [
+        optimizer.param_groups[0]["lr"] for optimizer in (learner.policy_optimizer, learner.critic_optimizer)
+    ]
+    assert rates == pytest.approx([5e-4, 5e-4])
+    assert metrics["lr"] == pytest.approx(5e-4)
+
+
+def test_the_pre_training_of_the_critic_ends_when_it_explains_a_new_buffer(
+    tiny_policy: Path, reward_folder: Path
+) -> None:
+    config = CONFIG.model_copy(update={"critic_pretrain_updates": 50})
+    learner = make(tiny_policy, reward_folder, config)
+    experience = read(learner, [BETTER, WORSE], [1.0, -1.0])
+    assert "policy_loss" not in learn(learner, experience, 0, config, 1.0)
+    assert learner.critic_updates_left == 49
+    experience.values = torch.tensor([[1.0], [-1.0]]) * experience.mask  # what the scores will be
+    assert "policy_loss" in learn(learner, experience, 1, config, 1.0)
+    assert learner.critic_updates_left == 0
+
+
+def test_a_new_reward_model_starts_moments_and_critic_again(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    config = CONFIG.model_copy(update={"critic_pretrain_updates": 3})
+    learner = make(tiny_policy, reward_folder, config)
+    learn(learner, read(learner, [BETTER, WORSE], [1.0, -1.0]), 0, config, 1.0)
+    assert (learner.moments.count, learner.critic_updates_left) == (2, 2)
+    again = make(tiny_policy, reward_folder, config)
+    assert again.load(learner.state())
+    assert (again.moments, again.critic_updates_left) == (learner.moments, 2)
+    save_reward_model(reward_model_from_policy(tiny_policy, seed=4, pad_token_id=0), tmp_path)
+    other = make(tiny_policy, tmp_path, config)
+    start = [parameter.detach().clone() for parameter in other.critic.parameters()]
+    assert not other.load(learner.state())
+    assert (other.moments, other.critic_updates_left) == (RunningMoments(), 3)
+    assert same(start, [parameter.detach() for parameter in other.critic.parameters()])
+
+
+def test_clipped_shares_are_counted(tiny_policy: Path, reward_folder: Path) -> None:
+    config = CONFIG.model_copy(
+        update={"score_clip": 0.5, "advantage_whiten": True, "advantage_clip": 0.9, "importance_limit": 2.0}
+    )
+    learner = make(tiny_policy, reward_folder, config)
+    experience = read(learner, [BETTER, WORSE], [1.0, -1.0])
+    experience.engine_logprobs = experience.old_logprobs.clone()
+    experience.engine_logprobs[0, 0] -= 5.0  # the engine thought one token of seven far less likely
+    metrics = learn(learner, experience, 0, config, 1.0)
+    assert metrics["score_clip_share"] == 1.0  # 0.707 deviations each way
+    assert metrics["importance_clip_share"] == pytest.approx(1 / 7)
+    assert 0 < metrics["advantage_clip_share"] <= 1
+
+
+@pytest.mark.parametrize("source", ["learned", "quantile", "random"])
+def test_groups_that_change_nothing_leave_ppo_max_bit_for_bit(
+    tiny_policy: Path, reward_folder: Path, source: str
+) -> None:
+    config = CONFIG.model_copy(update={"kl_coef": 0.05})
+    groups = GroupsConfig.model_validate({"source": source, "policy_coef": 0.0, "kl_mode": "off"})
+    plain, _ = weights_after(tiny_policy, reward_folder, config)
+    grouped, metrics = weights_after(tiny_policy, reward_folder, config, groups)
+    assert same(plain, grouped)
+    assert metrics["group_kl_coef"] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"policy_coef": 0.3, "kl_mode": "off"}, {"policy_coef": 0.0}, {"objective": "dro", "kl_mode": "off"}],
+)
+def test_each_part_of_the_groups_changes_the_policy(
+    tiny_policy: Path, reward_folder: Path, changes: dict[str, object]
+) -> None:
+    config = CONFIG.model_copy(update={"kl_coef": 0.5})
+    groups = GroupsConfig.model_validate({"source": "learned", "kl_mode": "mean-preserving"} | changes)
+    outcomes = []
+    for one in (None, groups):
+        learner = make(tiny_policy, reward_folder, config, one)
+        experience = read(learner, [BETTER, WORSE], [1.0, -1.0])
+        experience.ref_logprobs = experience.old_logprobs - 0.5 * experience.mask
+        learn(learner, experience, 0, config, 1.0)
+        outcomes.append([parameter.detach().clone() for parameter in learner.policy.parameters()])
+    assert not same(*outcomes)
+
+
+def test_half_and_half_halves_the_coefficient_of_every_answer(tiny_policy: Path, reward_folder: Path) -> None:
+    config = CONFIG.model_copy(update={"kl_coef": 0.05})
+    groups = GroupsConfig(source="learned", kl_mode="published", policy_coef=0.0)
+    learner = make(tiny_policy, reward_folder, config, groups)
+    assert learner.grouping is not None
+    with torch.no_grad():
+        learner.grouping.head.weight.zero_()
+    grouped = learner.grouping.apply(
+        read(learner, [BETTER, WORSE], [1.0, -1.0]), torch.tensor([1.0, -1.0]), 0.05, 0
+    )
+    assert grouped.kl_coef.tolist() == pytest.approx([0.025, 0.025])
+
+
+def test_the_groups_of_a_resume_are_those_that_were_left(tiny_policy: Path, reward_folder: Path) -> None:
+    groups = GroupsConfig(source="learned", objective="dro", dro_rate=1.0)
+    learner, again = (make(tiny_policy, reward_folder, CONFIG, groups) for _ in range(2))
+    assert learner.grouping is not None
+    assert again.grouping is not None
+    experience, scores = read(learner, [BETTER, WORSE], [1.0, -1.0]), torch.tensor([1.0, -1.0])
+    learner.grouping.apply(experience, scores, 0.05, 0)
+    again.load(learner.state())
+    assert again.grouping.high.state() == learner.grouping.high.state() != HighGroup().state()
+    assert torch.equal(again.grouping.dro_weights, learner.grouping.dro_weights)
+    assert learner.grouping.dro_weights[0] != 0.5
+
+
+def test_the_group_head_learns_and_the_critic_does_not_feel_it(
+    tiny_policy: Path, reward_folder: Path
+) -> None:
+    groups = GroupsConfig(source="learned", head_lr=0.1, head_steps=20)
+    learner = make(tiny_policy, reward_folder, CONFIG, groups)
+    assert learner.grouping is not None
+    experience, scores = read(learner, [BETTER, WORSE], [1.0, -1.0]), torch.tensor([1.0, -1.0])
+    before = learner.grouping.probabilities(experience, scores, 0).detach()
+    metrics = learner.grouping.learn(experience, scores)
+    after = learner.grouping.probabilities(experience, scores, 0).detach()
+    gap = [float((p[0] - p[1]).abs().max()) for p in (before, after)]
+    assert gap[1] > gap[0] + 0.1  # the better and the worse answer are put apart
+    assert metrics["group_head_loss"] < 0
+    assert all(parameter.grad is None for parameter in learner.critic.parameters())
 
 
 def test_the_adaptive_controller_by_hand(tiny_policy: Path, reward_folder: Path) -> None:
