@@ -136,15 +136,26 @@ class Vote(Record):
 
 
 class PreferencePair(Record):
-    """One prompt, two answers, one preferred (TRL's conversational preference form plus lineage)."""
+    """One prompt, two answers, one preferred (TRL's conversational preference form plus lineage).
+
+    A thumb (source `thumb`) is about one answer only: thumb up has no `rejected`, thumb down no `chosen`.
+    """
 
     prompt: tuple[ChatTurn, ...]
     chosen: tuple[ChatTurn, ...]
     rejected: tuple[ChatTurn, ...]
+    preference: float = Field(default=1.0, ge=0.5, le=1.0)
+    """Probability that `chosen` is the better one; 0.5 is a tie."""
+    margin: float = Field(default=0.0, ge=0.0)
+    """How far the score of `chosen` has to be ahead, on top of the trainer's own margin."""
     weight: float = Field(default=1.0, gt=0.0)
-    source: Literal["vote", "seed", "import"] = "vote"
+    source: Literal["vote", "seed", "import", "thumb"] = "vote"
+    tags: tuple[str, ...] = ()
+    """Domains that the report tells apart, such as `helpful`, `harmless` or a language."""
     vote_id: str | None = None
     conversation_id: str | None = None
+    ranking_id: str | None = None
+    """Pairs of one ranking are learned from in one batch, each answer once."""
     new: bool = True
     """Not in any run that has ended yet."""
     chosen_ended: bool = True

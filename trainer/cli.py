@@ -143,7 +143,7 @@ def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
 
 
 def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.data import read_pairs
+    from trainer.pairs import read_pairs
     from trainer.reward import train_reward_model
 
     report = train_reward_model(

@@ -36,7 +36,7 @@ class RewardConfig(Section):
     epochs: int = Field(default=1, ge=1)
     """Passes over the pairs. A second pass mostly memorises."""
     batch_pairs: int = Field(default=8, ge=1)
-    """Pairs per optimiser step."""
+    """Pairs per optimiser step; a ranking counts as one."""
     micro_batch_tokens: int = Field(default=4096, ge=64)
     """Padded tokens per forward pass; a step is cut into as many passes as it needs."""
     max_tokens: int = Field(default=1024, ge=16)
@@ -45,6 +45,8 @@ class RewardConfig(Section):
     """How far the preferred answer's score has to be ahead before its loss is small."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Assumed share of votes that say the opposite of what was meant."""
+    thumb_coef: float = Field(default=0.1, ge=0.0)
+    """Weight of a thumb beside a pair; thumbs up and down get half of theirs each. 0 leaves thumbs out."""
     lm_coef: float = Field(default=0.0, ge=0.0)
     """Weight of the language-model loss on the preferred answer; 0 is off and saves the LM head."""
     seed_share: float = Field(default=0.3, ge=0.0, lt=1.0)

@@ -1,4 +1,4 @@
-"""Data: pairs and prompts files to token ids, and token ids to padded batches."""
+"""Data: prompts and answers to token ids, and token ids to padded batches."""
 
 from __future__ import annotations
 
@@ -14,23 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from store.records import ChatTurn, PreferencePair
+from store.records import ChatTurn
 from trainer.errors import DataError, ModelError
 
 Prompt = tuple[ChatTurn, ...]
 BUNDLED_PROMPTS = Path(__file__).with_name("prompts.jsonl")
-
-
-@dataclass(frozen=True)
-class TokenPair:
-    """One pair as token ids: both sequences start with the same prompt."""
-
-    chosen: list[int]
-    rejected: list[int]
-    prompt_length: int
-    weight: float
-    source: str
-    new: bool
 
 
 @dataclass(frozen=True)
@@ -121,37 +109,6 @@ def response_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, ended: bool =
     return [*ids, tokenizer.eos_token_id] if ended else ids
 
 
-def read_pairs(path: Path) -> list[PreferencePair]:
-    """Reads preference pairs, one JSON object a line.
-
-    Raises:
-        DataError: the file is missing or empty, or a line cannot be trained on; names file, line and field.
-    """
-    pairs = []
-    for number, line in _lines(path):
-        try:
-            pair = PreferencePair.model_validate(line)
-        except ValidationError as error:
-            raise DataError(f"{path}, line {number}: {_problems(error)}") from None
-        check_pair(pair, f"{path}, line {number}")
-        pairs.append(pair)
-    if not pairs:
-        raise DataError(f"{path} holds no pairs. Collect votes that prefer one answer (a or b) first.")
-    return pairs
-
-
-def check_pair(pair: PreferencePair, where: str) -> None:
-    """Raises DataError when a pair cannot teach anything."""
-    if not pair.prompt or pair.prompt[-1].role != "user":
-        raise DataError(f"{where}: prompt must end with a user's turn.")
-    for name, answer in (("chosen", pair.chosen), ("rejected", pair.rejected)):
-        if len(answer) != 1 or answer[0].role != "assistant":
-            raise DataError(f"{where}: {name} must be exactly one assistant turn.")
-    same_text = pair.chosen[0].content.strip() == pair.rejected[0].content.strip()
-    if same_text and pair.chosen_ended == pair.rejected_ended:
-        raise DataError(f"{where}: chosen and rejected are the same text. Leave the pair out.")
-
-
 def read_prompts(path: Path) -> list[Prompt]:
     """Reads prompts, one `{"prompt": [turns]}` a line, each ending with a user's turn.
 
@@ -160,11 +117,11 @@ def read_prompts(path: Path) -> list[Prompt]:
     """
     adapter = TypeAdapter(dict[str, Prompt])
     prompts = []
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         try:
             prompt = adapter.validate_python(line)["prompt"]
         except (ValidationError, KeyError) as error:
-            detail = _problems(error) if isinstance(error, ValidationError) else "field prompt is missing"
+            detail = problems(error) if isinstance(error, ValidationError) else "field prompt is missing"
             raise DataError(f"{path}, line {number}: {detail}") from None
         if not prompt or prompt[-1].role != "user":
             raise DataError(f"{path}, line {number}: prompt must end with a user's turn.")
@@ -172,27 +129,6 @@ def read_prompts(path: Path) -> list[Prompt]:
     if not prompts:
         raise DataError(f'{path} holds no prompts. Write one {{"prompt": [...]}} a line.')
     return prompts
-
-
-def token_pairs(
-    pairs: Sequence[PreferencePair], tokenizer: PreTrainedTokenizerBase, max_tokens: int
-) -> list[TokenPair]:
-    """Token ids of the pairs that fit into `max_tokens` with their last turn; the others are left out."""
-    result = []
-    for pair in pairs:
-        chosen = response_ids(tokenizer, pair.chosen[0].content, ended=pair.chosen_ended)
-        rejected = response_ids(tokenizer, pair.rejected[0].content, ended=pair.rejected_ended)
-        if not chosen or not rejected:
-            continue
-        try:
-            prompt = prompt_ids(tokenizer, pair.prompt, max_tokens - max(len(chosen), len(rejected)))
-        except DataError:
-            continue
-        both = {"chosen": prompt + chosen, "rejected": prompt + rejected}
-        result.append(
-            TokenPair(**both, prompt_length=len(prompt), weight=pair.weight, source=pair.source, new=pair.new)
-        )
-    return result
 
 
 def pad_right(
@@ -241,7 +177,12 @@ def micro_batches(indices: Sequence[int], lengths: Sequence[int], max_tokens: in
     return parts
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Line numbers from 1 and the JSON values of a file, empty lines left out.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not JSON.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -254,5 +195,6 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
                 raise DataError(f"{path}, line {number}: not JSON ({error.msg}).") from None
 
 
-def _problems(error: ValidationError) -> str:
+def problems(error: ValidationError) -> str:
+    """What is wrong with which field, in one line."""
     return "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())

@@ -15,6 +15,7 @@ from trainer.config import GateConfig, RolloutConfig
 from trainer.data import Prompt, load_tokenizer, pad_right, prompt_ids
 from trainer.errors import DataError
 from trainer.experience import Experience, gather
+from trainer.intervals import wilson
 from trainer.models import RewardModel, autocast, default_device, load_policy, load_reward_model
 from trainer.monitor import action_space
 from trainer.reporting import Reporter
@@ -77,14 +78,6 @@ def judge(
         ),
     ]  # fmt: skip
     return _written(out, checks, fingerprints)
-
-
-def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of a share."""
-    share = wins / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
 
 
 def _win_check(candidate: torch.Tensor, active: torch.Tensor, config: GateConfig) -> GateCheck:

@@ -141,6 +141,9 @@ def reward_model_from_policy(
     Args:
         seed: of the head's weights.
         pad_token_id: a token that no text holds, so that plain transformers finds the last real token.
+
+    Raises:
+        ModelError: the folder holds no language model, or a weight of it is not finite.
     """
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     config.num_labels = 1
@@ -149,6 +152,9 @@ def reward_model_from_policy(
         AutoModelForSequenceClassification, folder, new=("score.weight", "score.bias"), config=config
     )
     reward_model = RewardModel(model)
+    for name, parameter in reward_model.backbone.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ModelError(f"{folder}: {name} holds NaN or infinity. Make the folder again.")
     weight = reward_model.head.weight
     deviation = 1.0 / math.sqrt(weight.shape[1] + 1)
     with torch.no_grad():

@@ -36,7 +36,7 @@ class Frozen(Record):
     files: dict[str, str]
     """File name -> SHA-256."""
     skipped: dict[str, int]
-    """Why votes for a or b made no pair -> how many."""
+    """Why votes taught nothing -> how many."""
 
 
 class _PromptLine(BaseModel):

@@ -18,13 +18,12 @@ from trainer.data import (
     micro_batches,
     pad_right,
     prompt_ids,
-    read_pairs,
     read_prompts,
     response_ids,
     spare_token_id,
-    token_pairs,
 )
 from trainer.errors import DataError
+from trainer.pairs import read_pairs, token_pairs
 
 LOOP_PROMPTS = Path(__file__).parents[3] / "scripts" / "loop_prompts.jsonl"
 
@@ -155,6 +154,61 @@ def test_micro_batches_stay_within_the_token_limit() -> None:
 def test_a_bad_pair_is_named_by_line_and_field(tmp_path: Path, line: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_pairs(written(tmp_path, pair().model_dump(), line))
+
+
+def ranking(**changes: Any) -> dict[str, Any]:
+    answers = [[{"role": "assistant", "content": text}] for text in ("best", "good", "also good")]
+    return {"prompt": [{"role": "user", "content": "hi"}], "answers": answers, "ranks": [1, 2, 2]} | changes
+
+
+def test_a_ranking_becomes_all_its_pairs(tmp_path: Path) -> None:
+    pairs = read_pairs(
+        written(tmp_path, pair().model_dump(), ranking(ended=[True, False, True], tags=["en"]))
+    )
+
+    texts = [(one.chosen[0].content, one.rejected[0].content, one.preference) for one in pairs[1:]]
+    assert texts == [("best", "good", 1.0), ("best", "also good", 1.0), ("good", "also good", 0.5)]
+    assert sum(one.weight for one in pairs[1:]) == pytest.approx(1.0)
+    assert {one.ranking_id for one in pairs[1:]} == {"line 2"}
+    assert [(one.chosen_ended, one.rejected_ended) for one in pairs[1:]] == [
+        (True, False),
+        (True, True),
+        (False, True),
+    ]
+    assert pairs[1].tags == ("en",)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (ranking(ranks=[1, 2]), "line 1: answers, ranks and ended must be of one length"),
+        (ranking(ranks=[1], answers=ranking()["answers"][:1]), "line 1: answers, ranks and ended must be"),
+        (ranking(answers=[ranking()["answers"][0]] * 3), "line 1: chosen and rejected are the same text"),
+        (ranking(ranks=[1, 2, None]), r"line 1: ranks\.2: Input should be"),
+        (pair(source="thumb").model_dump(), "line 1: a thumb has one answer"),
+        (
+            pair(source="thumb").model_dump() | {"chosen": [], "rejected": []},
+            "line 1: a thumb has one answer",
+        ),
+        (pair().model_dump() | {"rejected": []}, "line 1: rejected must be exactly one assistant turn"),
+        (pair().model_dump() | {"preference": 0.4}, "line 1: preference: Input should be greater"),
+        (pair().model_dump() | {"margin": float("nan")}, "line 1: margin: Input should be a finite"),
+    ],
+)
+def test_a_ranking_or_thumb_that_cannot_be_read_is_named(tmp_path: Path, line: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_pairs(written(tmp_path, line))
+
+
+def test_a_thumb_has_the_ids_of_its_answer_only(tokenizer: PreTrainedTokenizerBase) -> None:
+    up = pair("yes", source="thumb").model_copy(update={"rejected": ()})
+    down = pair(rejected="no", source="thumb").model_copy(update={"chosen": ()})
+
+    first, second = token_pairs([up, down], tokenizer, 999)
+
+    assert (tokenizer.decode(first.chosen[first.prompt_length :]), first.rejected) == ("yes<|im_end|>", [])
+    assert (second.chosen, tokenizer.decode(second.rejected[second.prompt_length :])) == ([], "no<|im_end|>")
+    assert first.prompt == second.prompt == prompt_ids(tokenizer, up.prompt, 999)
 
 
 def test_pairs_and_prompts_come_back_as_written(tmp_path: Path) -> None:

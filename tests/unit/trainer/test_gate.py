@@ -10,7 +10,8 @@ import torch
 
 from store.records import ChatTurn, GateCheck, GateReport
 from trainer.config import GateConfig, RolloutConfig
-from trainer.gate import _least, _most, judge, wilson
+from trainer.gate import _least, _most, judge
+from trainer.intervals import wilson
 from trainer.models import load_policy, reward_model_from_policy, save_policy, save_reward_model
 from trainer.reporting import Reporter
 

@@ -7,23 +7,36 @@ import math
 import pytest
 import torch
 
-from trainer.data import TokenPair
-from trainer.ranking import balanced_weights, lm_loss, pair_report, ranking_loss
+from tests.unit.trainer.token_pairs import token_pair
+from trainer.packing import examples, pack
+from trainer.pairs import TokenPair
+from trainer.ranking import balanced_weights, lm_loss, ranking_loss
 
 
-def token_pair(
-    chosen: int = 2, rejected: int = 1, prompt: int = 3, weight: float = 1.0, source: str = "vote"
-) -> TokenPair:
-    """A pair whose answers have the given numbers of tokens."""
-    return TokenPair([1] * (prompt + chosen), [1] * (prompt + rejected), prompt, weight, source, new=True)
+def loss(
+    chosen: torch.Tensor,
+    rejected: torch.Tensor,
+    preference: float = 1.0,
+    margin: float = 0.0,
+    smoothing: float = 0.0,
+) -> torch.Tensor:
+    """The ranking loss with one preference and margin for all pairs."""
+    return ranking_loss(
+        chosen,
+        rejected,
+        preference=torch.full_like(chosen, preference),
+        margin=torch.full_like(chosen, margin),
+        label_smoothing=smoothing,
+    )
 
 
 def test_the_ranking_loss_by_hand() -> None:
     chosen, rejected = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
 
-    plain = ranking_loss(chosen, rejected, margin=0.0, label_smoothing=0.0)
-    with_margin = ranking_loss(chosen, rejected, margin=0.5, label_smoothing=0.0)
-    smoothed = ranking_loss(chosen, rejected, margin=0.0, label_smoothing=0.1)
+    plain = loss(chosen, rejected)
+    with_margin = loss(chosen, rejected, margin=0.5)
+    smoothed = loss(chosen, rejected, smoothing=0.1)
+    unsure = loss(chosen, rejected, preference=0.8, margin=0.5)
 
     # ln(1 + e^-1) = 0.31326 and ln(1 + e^1) = 1.31326
     torch.testing.assert_close(plain, torch.tensor([0.31326, 1.31326]), atol=1e-5, rtol=0)
@@ -31,15 +44,30 @@ def test_the_ranking_loss_by_hand() -> None:
     torch.testing.assert_close(with_margin, torch.tensor([0.47408, 1.70141]), atol=1e-5, rtol=0)
     # 0.9 x 0.31326 + 0.1 x 1.31326 = 0.41326; the other way round 1.21326
     torch.testing.assert_close(smoothed, torch.tensor([0.41326, 1.21326]), atol=1e-5, rtol=0)
+    # The margin counts 2 x 0.8 - 1 = 0.6 times, so d is 0.7: 0.8 ln(1 + e^-0.7) + 0.2 ln(1 + e^0.7)
+    # = 0.8 x 0.40319 + 0.2 x 1.10319; the other way round d is -1.3: 0.8 x 1.54101 + 0.2 x 0.24101.
+    torch.testing.assert_close(unsure, torch.tensor([0.54319, 1.28101]), atol=1e-5, rtol=0)
+
+
+def test_a_tie_is_learned_best_by_equal_scores_whatever_the_margin() -> None:
+    ahead = torch.tensor([-1.0, 0.0, 1.0], requires_grad=True)
+
+    losses = loss(ahead, torch.zeros(3), preference=0.5, margin=2.0, smoothing=0.2)
+    losses.sum().backward()
+
+    # ln 2 at 0, (0.31326 + 1.31326) / 2 at both sides; the gradient is sigmoid(d) - 1/2.
+    torch.testing.assert_close(losses.detach(), torch.tensor([0.81326, 0.69315, 0.81326]), atol=1e-5, rtol=0)
+    assert ahead.grad is not None
+    torch.testing.assert_close(ahead.grad, torch.tensor([-0.23106, 0.0, 0.23106]), atol=1e-5, rtol=0)
 
 
 def test_the_ranking_loss_is_finite_for_a_pair_that_is_very_wrong() -> None:
     chosen = torch.tensor([-500.0], requires_grad=True)
 
-    loss = ranking_loss(chosen, torch.tensor([500.0]), margin=0.0, label_smoothing=0.0)
-    loss.sum().backward()
+    value = loss(chosen, torch.tensor([500.0]))
+    value.sum().backward()
 
-    assert loss.item() == 1000.0
+    assert value.item() == 1000.0
     assert chosen.grad is not None
     assert chosen.grad.item() == -1.0
 
@@ -60,37 +88,22 @@ def test_one_kind_of_pairs_alone_keeps_its_weights(source: str) -> None:
     torch.testing.assert_close(weights, torch.tensor([0.5, 1.5]))
 
 
-def test_the_report_of_known_scores() -> None:
-    pairs = [token_pair(4, 2), token_pair(1, 3), token_pair(5, 5), token_pair(2, 1)]
-    scores = torch.tensor([1.0, 0.0, 2.0, 1.0, -1.0, 1.0, 2.0, 0.0])
-
-    report = pair_report(pairs, scores)
-
-    # Ahead: 2, -1, 0, 1: two right, one wrong, one equal.
-    assert report.accuracy == pytest.approx(2.5 / 4)
-    assert report.margin == pytest.approx(0.5)
-    # ln(1 + e^-2) + ln(1 + e^1) + ln 2 + ln(1 + e^-1) over 4
-    assert report.loss == pytest.approx((0.126928 + 1.313262 + math.log(2) + 0.313262) / 4, abs=1e-5)
-    # Longer is preferred in the first and the last, the third is equal.
-    assert report.longer_preferred_share == pytest.approx(2.5 / 4)
-    # Lengths 4 1 5 2 | 2 3 5 1, mean 2.875, deviation 1.53602; scores mean 0.75, deviation 0.96825;
-    # covariance 27 / 8 - 2.875 x 0.75 = 1.21875.
-    assert report.length_correlation == pytest.approx(1.21875 / (1.53602 * 0.96825), abs=1e-3)
-
-
-def test_scores_that_do_not_vary_have_no_length_correlation() -> None:
-    assert pair_report([token_pair()], torch.tensor([1.0, 1.0])).length_correlation is None
-
-
 def test_the_language_model_loss_counts_the_preferred_answer_only() -> None:
     pair = TokenPair([0, 0, 1, 2], [0, 0, 3], prompt_length=2, weight=1.0, source="vote", new=True)
-    hidden = torch.zeros(2, 4, 4, requires_grad=True)
+    packed = pack(examples([pair]), pad_token_id=0)
+    hidden = torch.zeros(1, 5, 4, requires_grad=True)
 
-    loss = lm_loss(hidden, [pair], torch.eye(4))
-    loss.backward()
+    value = lm_loss(hidden, packed, torch.eye(4))
+    value.backward()
 
     # All logits are 0: each of 4 tokens has a quarter.
-    assert loss.item() == pytest.approx(math.log(4), abs=1e-2)
+    assert value.item() == pytest.approx(math.log(4), abs=1e-2)
     assert hidden.grad is not None
-    # Tokens 1 and 2 are predicted from places 1 and 2 of the preferred row; nothing else counts.
-    assert hidden.grad.abs().sum(dim=-1).gt(0).tolist() == [[False, True, True, False], [False] * 4]
+    # The row is 0 0 | 1 2 | 3: 1 and 2 are predicted from places 1 and 2; nothing else counts.
+    assert hidden.grad.abs().sum(dim=-1).gt(0).tolist() == [[False, True, True, False, False]]
+
+
+def test_a_thumb_down_has_nothing_to_imitate() -> None:
+    thumb = TokenPair([], [0, 0, 3], prompt_length=2, weight=1.0, source="thumb", new=True)
+
+    assert lm_loss(torch.zeros(1, 3, 4), pack(examples([thumb]), pad_token_id=0), torch.eye(4)).item() == 0.0

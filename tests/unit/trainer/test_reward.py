@@ -6,21 +6,26 @@ import json
 import math
 import random
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from store.records import ChatTurn, PreferencePair
 from trainer.config import RewardConfig
 from trainer.data import load_tokenizer, prompt_ids, response_ids
 from trainer.errors import ConfigError, DataError, DivergedError, ModelError
+from trainer.intervals import wilson
+from trainer.lesson import learning_rate
 from trainer.models import load_reward_model
+from trainer.pairs import read_pairs
 from trainer.ranking import score_sequences
 from trainer.reporting import Reporter
-from trainer.reward import RewardReport, learning_rate, train_reward_model
+from trainer.reward import RewardReport, train_reward_model
 
 FAST = RewardConfig(lr=3e-3, epochs=3, seed_share=0.0)
 
@@ -60,6 +65,20 @@ def flipped(pairs: list[PreferencePair], source: Any) -> list[PreferencePair]:
         pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen, "source": source})
         for pair in pairs
     ]
+
+
+def answered(chosen: str, rejected: str, **fields: Any) -> PreferencePair:
+    return PreferencePair(
+        prompt=(ChatTurn(role="user", content="hm"),),
+        chosen=(ChatTurn(role="assistant", content=chosen),),
+        rejected=(ChatTurn(role="assistant", content=rejected),),
+        **fields,
+    )
+
+
+def thumbed(pair: PreferencePair, *, up: bool) -> PreferencePair:
+    """A thumb on the better answer of a pair, or down on the worse one."""
+    return pair.model_copy(update={"source": "thumb", "rejected" if up else "chosen": ()})
 
 
 def trained(policy: Path, out: Path, **changes: Any) -> RewardReport:
@@ -238,6 +257,105 @@ def test_the_language_model_loss_keeps_learning_the_preference(tiny_policy: Path
     assert report.held_out.accuracy > 0.9
 
 
+def test_thumbs_alone_teach_what_pairs_do_not(tiny_policy: Path, tmp_path: Path) -> None:
+    # The pairs say nothing of plums: both answers are about the same, and they tie.
+    chance = random.Random(8)
+    letters = ["".join(chance.choices("abcdefgh", k=6)) for _ in range(4)]
+    pairs = [
+        answered(letters[0], letters[1]),
+        *(answered(x, y, preference=0.5) for x, y in pairwise(letters)),
+    ]
+    thumbs = [thumbed(pair, up=True) for pair in toy_pairs(48, 1)]
+    thumbs += [thumbed(pair, up=False) for pair in toy_pairs(48, 9)]
+    config = FAST.model_copy(update={"thumb_coef": 1.0})
+
+    report = trained(tiny_policy, tmp_path / "rm", pairs=[*pairs, *thumbs], config=config)
+    without = trained(
+        tiny_policy,
+        tmp_path / "without",
+        pairs=[*pairs, *thumbs],
+        config=FAST.model_copy(update={"thumb_coef": 0.0}),
+    )
+
+    assert (report.thumbs, report.vote_pairs, report.ties) == (96, 4, 3)
+    assert report.held_out.accuracy > 0.9
+    assert (without.thumbs, without.threshold) == (0, None)
+    assert without.held_out.accuracy < 0.9
+    # The threshold stands between the two kinds, near the mean of as many good as bad answers.
+    assert report.threshold is not None
+    assert abs(report.threshold - report.score_mean) < report.score_std
+
+
+def test_thumbs_of_one_kind_are_left_out(tiny_policy: Path, tmp_path: Path) -> None:
+    ups = [thumbed(pair, up=True) for pair in toy_pairs(8, 3)]
+
+    report = trained(tiny_policy, tmp_path / "rm", pairs=[*toy_pairs(8, 1), *ups])
+
+    assert (report.thumbs, report.threshold) == (0, None)
+
+
+def test_many_thumbs_up_weigh_no_more_than_a_few_down(tiny_policy: Path, tmp_path: Path) -> None:
+    # With 40 of 42 up and no balance, a threshold that drops to the floor would be right about most.
+    thumbs = [thumbed(pair, up=True) for pair in toy_pairs(40, 3)]
+    thumbs += [thumbed(pair, up=False) for pair in toy_pairs(2, 4)]
+
+    report = trained(tiny_policy, tmp_path / "rm", pairs=[*toy_pairs(64, 1), *thumbs])
+
+    assert report.held_out.accuracy > 0.9
+    assert report.threshold is not None
+    assert abs(report.threshold - report.score_mean) < 2 * report.score_std
+
+
+def test_ties_draw_scores_together(tiny_policy: Path, tmp_path: Path) -> None:
+    tied = [pair.model_copy(update={"preference": 0.5}) for pair in toy_pairs(64, 7)]
+
+    decided = trained(tiny_policy, tmp_path / "a", pairs=[*toy_pairs(64, 1), *toy_pairs(64, 7)])
+    with_ties = trained(tiny_policy, tmp_path / "b", pairs=[*toy_pairs(64, 1), *tied])
+
+    assert with_ties.ties == 64
+    # Of as many steps, those on ties pull towards a margin of 0.
+    assert 0 < with_ties.held_out.margin < 0.7 * decided.held_out.margin
+
+
+def test_a_ranking_teaches_all_its_pairs(tiny_policy: Path, tmp_path: Path) -> None:
+    lines = []
+    for pair in toy_pairs(32, 1):
+        end = pair.chosen[0].content.removesuffix("plum")
+        answers = [
+            [{"role": "assistant", "content": f"{end}{word}"}] for word in ("rock", "plum", "peach", "stone")
+        ]
+        lines.append(
+            {"prompt": [turn.model_dump() for turn in pair.prompt], "answers": answers, "ranks": [2, 1, 1, 2]}
+        )
+    (tmp_path / "rankings.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    pairs = read_pairs(tmp_path / "rankings.jsonl")
+
+    report = trained(tiny_policy, tmp_path / "rm", pairs=pairs)
+
+    assert (len(pairs), report.vote_pairs, report.ties, report.steps) == (192, 192, 64, 12)
+    assert report.held_out.accuracy > 0.9
+    assert report.shared_prompts
+
+
+def test_the_report_tells_domains_apart_and_agrees_with_itself(
+    reward_model: tuple[Path, RewardReport], tiny_policy: Path, tmp_path: Path
+) -> None:
+    previous, _ = reward_model
+    held_out = [
+        pair.model_copy(update={"tags": ("good" if index % 4 else "odd",)})
+        for index, pair in enumerate(toy_pairs(32, 2))
+    ]
+
+    report = trained(tiny_policy, tmp_path / "rm", held_out=held_out, previous=previous)
+
+    assert {tag: share.n for tag, share in report.held_out.by_tag.items()} == {"good": 24, "odd": 8}
+    assert report.agreement is not None
+    assert report.agreement.share > 0.9
+    assert (report.held_out.accuracy_low, report.held_out.accuracy_high) == pytest.approx(
+        wilson(report.held_out.accuracy * 32, 32)
+    )
+
+
 def test_what_cannot_be_learned_from_is_refused(tiny_policy: Path, tmp_path: Path) -> None:
     same = toy_pairs(1, 1)[0]
     same = same.model_copy(update={"rejected": same.chosen})
@@ -250,7 +368,29 @@ def test_what_cannot_be_learned_from_is_refused(tiny_policy: Path, tmp_path: Pat
         trained(tiny_policy, tmp_path / "rm", pairs=[*toy_pairs(1, 1), same])
     with pytest.raises(DataError, match=r"none of the train pairs fits into reward\.max_tokens = 16"):
         trained(tiny_policy, tmp_path / "rm", config=FAST.model_copy(update={"max_tokens": 16}))
+    tied = [pair.model_copy(update={"preference": 0.5}) for pair in toy_pairs(4, 1)]
+    with pytest.raises(DataError, match="no held-out pair prefers one of two answers"):
+        trained(tiny_policy, tmp_path / "rm", held_out=tied)
+    with pytest.raises(DataError, match="no train pair prefers one of two answers"):
+        trained(tiny_policy, tmp_path / "rm", pairs=[*tied, thumbed(toy_pairs(1, 1)[0], up=True)])
+    names = [
+        pair.model_copy(update={"conversation_id": name})
+        for name, pair in zip("abc", toy_pairs(3, 1), strict=True)
+    ]
+    with pytest.raises(DataError, match="conversation b is in the train and in the held-out pairs"):
+        trained(tiny_policy, tmp_path / "rm", pairs=names[:2], held_out=names[1:])
     assert not (tmp_path / "rm").exists()
+
+
+def test_a_policy_with_nan_is_refused_by_the_weights_name(tiny_policy: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "policy"
+    shutil.copytree(tiny_policy, policy)
+    weights = load_file(policy / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = math.nan
+    save_file(weights, policy / "model.safetensors", metadata={"format": "pt"})
+
+    with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj\.weight holds NaN"):
+        trained(policy, tmp_path / "rm")
 
 
 def test_a_run_that_diverges_is_stopped_and_leaves_nothing(tiny_policy: Path, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from store.records import PreferencePair, Vote, new_id, now
+from store.records import Conversation, PreferencePair, Vote, new_id, now
 from tests.worker_parts import Platform
 from workers import snapshot
-from workers.pairs import NotEnoughData
+from workers.pairs import NotEnoughData, fraction
 from workers.settings import Schedule
 from workers.snapshot import Frozen, SnapshotChanged
 
@@ -32,6 +32,28 @@ async def freeze(heed: Platform, name: str = "one", **schedule: Any) -> Frozen:
 
 def rows(heed: Platform, file: str, name: str = "one") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (heed.settings.data / "runs" / name / file).read_text().splitlines()]
+
+
+def thumb(vote: Vote, answer: str, choice: Any) -> Vote:
+    """The same person's thumb on an answer of the same conversation."""
+    return Vote(
+        id=new_id("vote"),
+        kind="thumb",
+        conversation_id=vote.conversation_id,
+        answer_id=answer,
+        annotator_id=vote.annotator_id,
+        choice=choice,
+        idempotency_key=new_id("key"),
+        created_at=now(),
+    )
+
+
+async def trained_conversation(heed: Platform) -> Conversation:
+    """A conversation whose name is not one of those held out."""
+    while True:
+        conversation = await heed.conversations.create("ann")
+        if fraction(conversation.id) > Schedule().held_out_share:
+            return conversation
 
 
 def swap_sides(path: Path) -> None:
@@ -66,10 +88,8 @@ async def test_the_preferred_answer_is_chosen_after_the_whole_branch(heed: Platf
     assert (frozen.snapshot.votes, frozen.snapshot.new_votes, frozen.parent) == (2, 2, 1)
 
 
-async def test_votes_that_say_nothing_about_one_version_make_no_pair(heed: Platform) -> None:
+async def test_votes_that_say_nothing_about_one_version_teach_nothing(heed: Platform) -> None:
     good = [await heed.vote("a", text="1"), await heed.vote("b", text="2")]
-    for choice in ("tie", "both_bad"):
-        await heed.vote(choice)
     await heed.vote("a", a={"state": "stopped"})
     await heed.vote("a", b={"state": "failed"})
     await heed.vote("a", b={"versions": (1, 2)})
@@ -78,26 +98,70 @@ async def test_votes_that_say_nothing_about_one_version_make_no_pair(heed: Platf
     conversation = await heed.conversations.get(gone.conversation_id)
     assert conversation is not None
     await heed.conversations.delete(conversation)
-    thumb = Vote(
-        id=new_id("vote"),
-        kind="thumb",
-        conversation_id=good[0].conversation_id,
-        answer_id="ans_x",
-        annotator_id="ann",
-        choice="up",
-        idempotency_key="k",
-        created_at=now(),
-    )
-    await heed.votes.cast(thumb)
+    await heed.votes.cast(thumb(good[0], "ans_x", "up"))
+    await heed.vote("tie", a={"text": "same"}, b={"text": "same"})
     frozen = await freeze(heed)
     assert set(pairs(heed)) == {vote.id for vote in good}
     assert frozen.skipped == {
         "answer unfinished": 2,
         "answer spans versions": 1,
-        "answers equal": 1,
-        "conversation deleted": 1,
+        "answers equal": 2,
+        "conversation deleted": 2,
     }
     assert frozen.snapshot.through == (await heed.votes.read())[-1][0]
+
+
+async def test_a_tie_is_a_pair_of_which_neither_is_preferred(heed: Platform) -> None:
+    for number in range(2):
+        await heed.vote(text=str(number))
+    tie = await heed.vote("tie", text="3", conversation=await trained_conversation(heed))
+    frozen = await freeze(heed)
+    pair = pairs(heed)[tie.id]
+    assert (pair.preference, pair.source, pair.new) == (0.5, "vote", True)
+    assert (pair.chosen[0].content, pair.rejected[0].content) == ("a to 3", "b to 3")
+    # A tie cannot be got right or wrong: it is no vote that a run waits for or is judged by.
+    assert (frozen.snapshot.votes, frozen.snapshot.new_votes) == (2, 2)
+    assert tie.id not in {row["vote_id"] for row in rows(heed, "held_out.jsonl")}
+
+
+async def test_thumbs_are_evidence_about_one_answer(heed: Platform) -> None:
+    votes = [await heed.vote(text=str(number)) for number in range(6)]
+    for vote in votes:
+        duel = await heed.conversations.duel(vote.duel_id or "")
+        assert duel is not None
+        await heed.votes.cast(thumb(vote, duel.answer_a, "up"))
+        await heed.votes.cast(thumb(vote, duel.answer_b, "up"))
+        await heed.votes.cast(thumb(vote, duel.answer_b, "down"))
+    await freeze(heed, held_out_share=0.3)
+    train = rows(heed, "train.jsonl")
+    thumbs = [row for row in train if row["source"] == "thumb"]
+    trained = {row["conversation_id"] for row in train if row["source"] == "vote"}
+    # Two in each conversation that trains, none of those that judge; a second thumb replaces the first.
+    assert {row["conversation_id"] for row in thumbs} == trained
+    assert len(thumbs) == 2 * len(trained)
+    assert all(row["source"] == "vote" for row in rows(heed, "held_out.jsonl"))
+    for row in thumbs:
+        one = PreferencePair.model_validate(row)
+        text = one.prompt[-1].content
+        said = [turn.content for turn in one.chosen], [turn.content for turn in one.rejected]
+        assert said in (([f"a to {text}"], []), ([], [f"b to {text}"]))
+
+
+async def test_both_bad_is_a_thumb_down_for_both(heed: Platform) -> None:
+    for number in range(2):
+        await heed.vote(text=str(number))
+    bad = await heed.vote("both_bad", text="3", conversation=await trained_conversation(heed))
+    await freeze(heed)
+    found = [row for row in rows(heed, "train.jsonl") if row["vote_id"] == bad.id]
+    assert [(row["source"], row["chosen"]) for row in found] == [("thumb", []), ("thumb", [])]
+    assert [row["rejected"][0]["content"] for row in found] == ["a to 3", "b to 3"]
+
+
+async def test_pairs_in_chinese_are_tagged(heed: Platform) -> None:
+    texts = {"今天天气怎么样?": ("zh",), "What is 茶?": (), "東京はどこですか": (), "123": ()}
+    votes = {(await heed.vote(text=text)).id: tags for text, tags in texts.items()}
+    await freeze(heed)
+    assert {vote: pair.tags for vote, pair in pairs(heed).items()} == votes
 
 
 async def test_a_second_freeze_returns_the_first(heed: Platform) -> None:

@@ -1,0 +1,205 @@
+"""Lesson: the optimiser steps of a reward model, from pairs that are token ids."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import RewardConfig
+from trainer.data import length_buckets, micro_batches
+from trainer.errors import ConfigError, DivergedError
+from trainer.models import RewardModel, autocast
+from trainer.packing import Example, examples, pack
+from trainer.pairs import TokenPair
+from trainer.ranking import balanced_weights, lm_loss, ranking_loss
+from trainer.reporting import Reporter
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one training run goes through."""
+
+    examples: list[Example]
+    weights: list[Tensor]
+    """Of each example's pairs, (N,) fp32; over all examples they sum to the number of examples."""
+    pad_token_id: int
+    share_prompts: bool
+    lm_head: Tensor | None
+    """(V, H) fp32, frozen; None without a language-model loss."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How a training run went."""
+
+    steps: list[dict[str, float]]
+    threshold: float
+    """Score at which thumbs up and down are as likely; 0 without thumbs."""
+
+
+def prepare(
+    model: RewardModel,
+    pairs: Sequence[TokenPair],
+    *,
+    pad_token_id: int,
+    lm_head: Tensor | None,
+    config: RewardConfig,
+) -> Lesson:
+    """The lesson of these pairs, with shared prompts where the model can take them."""
+    batch = examples(pairs)
+    weights = balanced_weights([pair for example in batch for pair in example.pairs], config.seed_share)
+    weights = weights * len(batch) / len(pairs)
+    return Lesson(
+        examples=batch,
+        weights=list(weights.split([len(example.pairs) for example in batch])),
+        pad_token_id=pad_token_id,
+        share_prompts=shares_prompts(model, max(batch, key=lambda one: one.tokens(True)), pad_token_id),
+        lm_head=lm_head,
+    )
+
+
+@torch.no_grad()
+def shares_prompts(model: RewardModel, example: Example, pad_token_id: int) -> bool:
+    """Whether the model gives answers that share a row the states that they have in rows of their own.
+
+    Measured, not looked up: a sliding window or a recurrent layer lets an answer see the one before it, and
+    some attention kernels take no mask of our own.
+    """
+
+    def last_states(share_prompts: bool) -> Tensor:
+        packed = pack([example], pad_token_id, model.head.weight.device, share_prompts=share_prompts)
+        hidden = model.hidden(**packed.inputs())
+        return torch.stack([hidden[place.row, place.end - 1] for place in packed.places])
+
+    alone = last_states(False)
+    try:
+        shared = last_states(True)
+    except (ValueError, RuntimeError, TypeError):
+        return False
+    return torch.allclose(shared, alone, rtol=1e-2, atol=1e-2 * float(alone.abs().mean()))
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
+    """Linear rise over the first share of the steps, then linear fall; never 0. `step` counts from 0."""
+    warmup = math.ceil(steps * warmup_share)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (steps - step) / (steps - warmup)
+
+
+def learn(model: RewardModel, lesson: Lesson, config: RewardConfig, reporter: Reporter) -> Learned:
+    """All optimiser steps; the model changes in place.
+
+    Raises:
+        DivergedError: a loss or gradient is not finite.
+        Cancelled: SIGTERM came.
+    """
+    backbone = _trainable(model, config.frozen_layers)
+    # The head starts at zero and learns faster than the rest: a random one begins with large wrong margins,
+    # which a few dozen steps at the transformer's rate do not undo. The threshold keeps pace with it.
+    nn.init.zeros_(model.head.weight)
+    threshold = nn.Parameter(torch.zeros((), device=model.head.weight.device))
+    head = [model.get_parameter("classifier.score.weight"), threshold]
+    optimizer = torch.optim.AdamW(
+        [{"params": head, "peak": config.head_lr}, {"params": backbone, "peak": config.lr}],
+        betas=(0.9, 0.95),
+        eps=1e-6,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+    lengths = [example.tokens(lesson.share_prompts) for example in lesson.examples]
+    batches = [
+        batch
+        for epoch in range(config.epochs)
+        for batch in length_buckets(lengths, config.batch_pairs, config.seed + epoch)
+    ]
+    steps = []
+    for step, batch in enumerate(batches):
+        started = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, len(batches), group["peak"], config.warmup_share)
+        sums = {"loss": 0.0, "decided": 0.0, "accuracy": 0.0, "margin": 0.0}
+        for part in micro_batches(batch, lengths, config.micro_batch_tokens):
+            reporter.check_cancelled()
+            for name, value in _backward(model, threshold, lesson, part, config).items():
+                sums[name] += value
+        norm = _clip_mean([*head, *backbone], len(batch), config.max_grad_norm)
+        values = _means(sums, len(batch))
+        if not (math.isfinite(values["loss"]) and math.isfinite(norm)):
+            raise DivergedError(f"step {step + 1}: loss {values['loss']}, gradient {norm}. Lower reward.lr.")
+        optimizer.step()
+        optimizer.zero_grad()
+        values |= {"lr": optimizer.param_groups[1]["lr"], "grad_norm": norm}
+        pairs = sum(len(lesson.examples[index].pairs) for index in batch)
+        steps.append({**values, "pairs_per_second": pairs / (time.monotonic() - started)})
+        reporter.metric(step + 1, len(batches), steps[-1])
+    return Learned(steps, float(threshold.detach()))
+
+
+def _backward(
+    model: RewardModel, threshold: Tensor, lesson: Lesson, part: Sequence[int], config: RewardConfig
+) -> dict[str, float]:
+    """One forward and backward pass over some examples: the gradient and what is returned are sums."""
+    device = model.head.weight.device
+    batch = [lesson.examples[index] for index in part]
+    packed = pack(batch, lesson.pad_token_id, device, share_prompts=lesson.share_prompts)
+    with autocast(device):
+        hidden = model.hidden(**packed.inputs())
+    rows = [place.row for place in packed.places]
+    ends = [place.end - 1 for place in packed.places]
+    # A thumb is a pair with the threshold, which stands after the last answer.
+    scores = torch.cat([model.value(hidden[rows, ends]), threshold[None]])
+    chosen, rejected = scores[packed.chosen], scores[packed.rejected]
+    pairs = [pair for example in batch for pair in example.pairs]
+    losses = ranking_loss(
+        chosen,
+        rejected,
+        preference=torch.tensor([pair.preference for pair in pairs], device=device),
+        margin=torch.tensor([config.margin + pair.margin for pair in pairs], device=device),
+        label_smoothing=config.label_smoothing,
+    )
+    loss = (losses * torch.cat([lesson.weights[index] for index in part]).to(device)).sum()
+    total = loss
+    if lesson.lm_head is not None:
+        total = loss + config.lm_coef * len(batch) * lm_loss(hidden, packed, lesson.lm_head)
+    total.backward()
+    ahead = (chosen - rejected).detach()[torch.tensor([pair.decided for pair in pairs], device=device)]
+    return {
+        "loss": float(loss.detach()),
+        "decided": float(len(ahead)),
+        "accuracy": float((ahead > 0).sum()),
+        "margin": float(ahead.sum()),
+    }
+
+
+def _means(sums: dict[str, float], examples: int) -> dict[str, float]:
+    """Loss of an example; accuracy and margin of a pair that is decided, which a step of ties lacks."""
+    decided = sums["decided"]
+    measured = {name: sums[name] / decided for name in ("accuracy", "margin")} if decided else {}
+    return {"loss": sums["loss"] / examples, **measured}
+
+
+def _clip_mean(parameters: Sequence[nn.Parameter], count: int, max_norm: float) -> float:
+    """Divides the summed gradients by `count`, however many passes made them; clips. Returns the norm."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad /= count
+    return float(nn.utils.clip_grad_norm_(parameters, max_norm or math.inf))
+
+
+def _trainable(model: RewardModel, frozen_layers: int) -> list[nn.Parameter]:
+    """Freezes the embedding and the lower layers when asked to; returns what else learns but the head."""
+    if frozen_layers:
+        layers = model.backbone.get_submodule("layers")
+        assert isinstance(layers, nn.ModuleList)
+        if frozen_layers >= len(layers):
+            raise ConfigError(f"reward.frozen_layers is {frozen_layers} of {len(layers)} layers. Lower it.")
+        for module in [model.backbone.get_input_embeddings(), *layers[:frozen_layers]]:
+            module.requires_grad_(False)
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [parameter for parameter in trainable if parameter is not model.head.weight]
