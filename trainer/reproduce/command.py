@@ -71,7 +71,7 @@ def _run(setting: Setting, seed: int, out: Path, reporter: Reporter) -> Run:
 
 def _key(setting: Setting, seed: int) -> str:
     """Everything that decides a run's numbers, but for the code."""
-    rest = (setting.optimizer, setting.taught, setting.flipped, setting.language.loyalty)
+    rest = (setting.optimizer, setting.taught, setting.flipped, setting.language.loyalty, setting.groups)
     return f"{setting.name} {seed} {rest} {setting.config(seed).model_dump_json()}"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.reproduce.findings import Check, Finding
+from trainer.reproduce.checks import Check
+from trainer.reproduce.findings import Finding
 from trainer.reproduce.plots import PANELS, draw
 from trainer.reproduce.run import Run
 

@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from transformers import LlamaForCausalLM
 
-from trainer.config import PPOConfig
+from trainer.config import GroupsConfig, PPOConfig
 from trainer.experience import Experience, gather
+from trainer.grouping import Grouping
 from trainer.learner import Learner, frozen
 from trainer.models import RewardModel
 from trainer.monitor import CollapseAlarm, action_space
@@ -39,33 +40,31 @@ UNEVEN = Language(loyalty=(0.75, 0.75, 0.0))
 HARD_TOPIC = 2
 JUDGED = 384
 """Answers that judge a policy at the start and at the end of a run."""
-VANILLA: dict[str, Any] = {
+SIZE: dict[str, Any] = {
     "updates": 120,
     "rollouts": 64,
     "minibatch": 32,
     "micro_batch_tokens": WHOLE_BATCH,
     "lr": 6e-4,
     "critic_lr": 2e-3,
-    "critic_pretrain_updates": 0,
-    "kl_coef": 0.0,
-    "kl_stop": 20.0,
-    "score_clip": 0.0,
-    "missing_eos_penalty": 0.0,
-    "value_clip_range": 0.0,
-    "importance_limit": 0.0,
+    "kl_stop": 15.0,
     "checkpoint_every": 0,
 }
-"""PPO without a trick but the clipped surrogate and the gradient clip."""
+"""What every run has in common: the toy's size, and an alarm that fits answers of a dozen tokens."""
+TEXTS = 2000
+"""Texts of the source for PPO-ptx."""
 
 Numbers = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One line of the table: what differs from vanilla PPO on the plain language."""
+    """One line of the table: what differs from the trainer's preset, on the plain language."""
 
     name: str
+    preset: Literal["vanilla", "ppo-max"]
     ppo: Mapping[str, Any] = field(default_factory=dict)
+    groups: Mapping[str, Any] = field(default_factory=dict)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     taught: bool = True
     """Starts from the supervised policy; else from random weights."""
@@ -76,7 +75,7 @@ class Setting:
     def config(self, seed: int, updates: int | None = None) -> PPOConfig:
         """The trainer's configuration of this run."""
         shortened = {} if updates is None else {"updates": updates}
-        return PPOConfig(**{**VANILLA, **self.ppo, **shortened, "seed": seed})
+        return PPOConfig(**{"preset": self.preset, **SIZE, **self.ppo, **shortened, "seed": seed})
 
 
 class Run(NamedTuple):
@@ -94,6 +93,7 @@ def train(setting: Setting, seed: int, reporter: Reporter, updates: int | None =
     config = setting.config(seed, updates)
     learner, accuracy = _learner(setting, config, seed)
     alarm = CollapseAlarm(config.kl_stop)
+    texts = setting.language.texts(TEXTS, f"ptx-{seed}") if config.ptx_coef > 0 else []
     curve = []
     for update in range(config.updates):
         reporter.check_cancelled()
@@ -101,7 +101,7 @@ def train(setting: Setting, seed: int, reporter: Reporter, updates: int | None =
         experience = _read(learner, sample(_llama(learner), prompts, seed * 1000 + update), learner.critic)
         space = _numbers(experience)
         fired = float(alarm.look(space) is not None)
-        curve.append(space | {"alarm": fired} | learn(learner, experience, update, config, 1.0))
+        curve.append(space | {"alarm": fired} | learn(learner, experience, update, config, 1.0, texts))
     taught = _taught(setting.language, seed)
     start, end = _judged(learner, taught, setting, seed), _judged(learner, _llama(learner), setting, seed)
     return Run(curve, start | accuracy, end | accuracy)
@@ -116,6 +116,7 @@ def _learner(setting: Setting, config: PPOConfig, seed: int) -> tuple[Learner, N
         reward, share = _learned(setting.language, seed, setting.flipped)
         accuracy = {"accuracy": share}
     critic = critic_of(taught, seed)
+    groups = GroupsConfig(**setting.groups)
     return Learner(
         policy=policy,
         reference=frozen(copy.deepcopy(policy)),
@@ -125,7 +126,10 @@ def _learner(setting: Setting, config: PPOConfig, seed: int) -> tuple[Learner, N
         critic_optimizer=_optimizer(critic, config.critic_lr, "adamw"),
         moments=RunningMoments(),
         kl_coef=config.kl_coef,
+        penalty_coef=config.penalty_coef,
         device=CPU,
+        grouping=None if groups.source == "off" else Grouping(groups, critic.head.in_features, seed, CPU),
+        critic_updates_left=config.critic_pretrain_updates,
     ), accuracy
 
 

@@ -10,9 +10,10 @@ from trainer.config import PPOConfig
 from trainer.errors import ConfigError
 from trainer.reporting import Reporter
 from trainer.reproduce import command
-from trainer.reproduce.findings import FINDINGS, collapsed
+from trainer.reproduce.checks import collapsed
+from trainer.reproduce.findings import FINDINGS
 from trainer.reproduce.report import verdict
-from trainer.reproduce.run import Run, Setting
+from trainer.reproduce.run import SIZE, Run, Setting
 from trainer.reproduce.settings import PPO_MAX, SETTINGS
 
 START = {"proxy": 3.0, "gold": 3.5, "truncated_share": 0.05, "perplexity": 16.0, "ref_kl": 0.0}
@@ -68,10 +69,11 @@ def test_every_finding_names_runs_of_the_table_and_every_run_has_a_valid_config(
         assert setting.config(seed=1).seed == 1
 
 
-def test_ppo_max_here_is_the_trainers_but_for_two_numbers() -> None:
-    default, toy = PPOConfig().model_dump(), SETTINGS["ppo-max"].config(seed=0).model_dump()
-    different = {name for name in PPO_MAX if toy[name] != default[name]}
-    assert different == {"kl_coef", "critic_pretrain_updates"}
+def test_vanilla_and_ppo_max_are_the_trainers_presets_but_for_the_size_and_two_numbers() -> None:
+    for preset, own in (("vanilla", {}), ("ppo-max", PPO_MAX)):
+        trainers = PPOConfig(preset=preset).model_dump()
+        toy = SETTINGS[preset].config(seed=0).model_dump()
+        assert {name for name in toy if toy[name] != trainers[name]} - set(SIZE) == set(own)
 
 
 def test_an_unknown_row_is_refused_by_name() -> None:

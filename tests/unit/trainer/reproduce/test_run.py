@@ -45,7 +45,7 @@ def test_a_run_repeats_exactly_and_raises_the_proxy() -> None:
 
 def test_more_kl_weight_stays_nearer() -> None:
     ends = [
-        train(Setting("kl", {"score_clip": 5.0, "kl_coef": coef}), 0, Reporter(), updates=40).end
+        train(Setting("kl", "vanilla", {"score_clip": 5.0, "kl_coef": coef}), 0, Reporter(), updates=40).end
         for coef in (0.0, 1.0)
     ]
     assert ends[1]["ref_kl"] < 0.5 * ends[0]["ref_kl"]
