@@ -44,10 +44,12 @@ def random_policy(seed: int) -> LlamaForCausalLM:
     """Random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(shape()).eval()
+        policy = LlamaForCausalLM(shape())
+    policy.eval()
+    return policy
 
 
-def taught_policy(language: Language, seed: int, *, steps: int = 500, batch: int = 64) -> LlamaForCausalLM:
+def taught_policy(language: Language, seed: int, *, steps: int = 300, batch: int = 64) -> LlamaForCausalLM:
     """A policy taught on the source's answers, prompts masked (SFT)."""
     policy = random_policy(seed)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=5e-3, betas=(0.9, 0.95), weight_decay=0.0)

@@ -41,11 +41,11 @@ HARD_TOPIC = 2
 JUDGED = 384
 """Answers that judge a policy at the start and at the end of a run."""
 SIZE: dict[str, Any] = {
-    "updates": 120,
+    "updates": 80,
     "rollouts": 64,
     "minibatch": 32,
     "micro_batch_tokens": WHOLE_BATCH,
-    "lr": 6e-4,
+    "lr": 1e-3,
     "critic_lr": 2e-3,
     "kl_stop": 15.0,
     "checkpoint_every": 0,

@@ -14,9 +14,9 @@ ADVANTAGE_CLIPS = (0.12, 0.5)
 FLIPPED = (0.0, 0.2, 0.4)
 """Share of wrong votes behind the learned proxies."""
 
-PPO_MAX: dict[str, Any] = {"kl_coef": 0.1, "critic_pretrain_updates": 10}
-"""What differs here from the trainer's PPO-max: twice the KL weight, because it counts per token against a
-score per answer and answers are short; more pre-training, because the critic's head starts random."""
+PPO_MAX: dict[str, Any] = {"kl_coef": 0.2, "critic_pretrain_updates": 10}
+"""What differs here from the trainer's PPO-max: four times the KL weight, because it counts per token against
+a score per answer and answers are short; more pre-training, because the critic's head starts random."""
 SGD: dict[str, Any] = {"lr": 0.3, "max_grad_norm": 0.0}
 """Under Adam, a smaller gradient is no smaller step: what clipping does to the reward can not be seen."""
 GROUPS: dict[str, Any] = {"policy_coef": 0.3, "head_lr": 1e-2}
