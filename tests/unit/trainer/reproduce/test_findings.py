@@ -18,7 +18,7 @@ from trainer.reproduce.settings import PPO_MAX, SETTINGS
 
 START = {"proxy": 3.0, "gold": 3.5, "truncated_share": 0.05, "perplexity": 16.0, "ref_kl": 0.0}
 HACKED = {"proxy": 7.0, "gold": 0.5, "truncated_share": 1.0, "perplexity": 6.0, "ref_kl": 25.0}
-KEPT = {"proxy": 4.5, "gold": 3.6, "truncated_share": 0.02, "perplexity": 14.0, "ref_kl": 1.0}
+KEPT = {"proxy": 4.2, "gold": 3.6, "truncated_share": 0.02, "perplexity": 14.0, "ref_kl": 1.0}
 
 
 def run(end: dict[str, float], **curve: float) -> Run:
