@@ -1,4 +1,4 @@
-"""Command line: `base`, `seeds`, `reward`, `ppo` and `gate`; JSON lines out, one stage each.
+"""Command line: `base`, `seeds`, `reward`, `ppo`, `gate`, `reproduce`; JSON lines out, one stage each.
 
 torch is imported after the arguments are parsed, so `--help` is instant.
 """
@@ -94,6 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     gate = _command(commands, "gate", _gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts", "--out")
+
+    reproduce = _command(commands, "reproduce", _reproduce, "show the paper's findings on a toy language")
+    _folders(reproduce, "--out")
+    reproduce.add_argument("--rows", default="", help="findings, separated by commas; default: all")
+    reproduce.add_argument("--seeds", type=int, default=3, help="runs of each setting; default: 3")
     return parser
 
 
@@ -194,3 +199,10 @@ def _gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter
         reporter=reporter,
     )
     return report.model_dump(mode="json")
+
+
+def _reproduce(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.reproduce.command import reproduce
+
+    rows = [row.strip() for row in options.rows.split(",") if row.strip()]
+    return reproduce(options.out, rows, options.seeds, reporter)

@@ -1,0 +1,100 @@
+"""The verdicts: what each finding asks of its runs, on made-up numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trainer.config import PPOConfig
+from trainer.errors import ConfigError
+from trainer.reporting import Reporter
+from trainer.reproduce import command
+from trainer.reproduce.checks import collapsed
+from trainer.reproduce.findings import FINDINGS
+from trainer.reproduce.report import verdict
+from trainer.reproduce.run import SIZE, Run, Setting
+from trainer.reproduce.settings import PPO_MAX, SETTINGS
+
+START = {"proxy": 3.0, "gold": 3.5, "truncated_share": 0.05, "perplexity": 16.0, "ref_kl": 0.0}
+HACKED = {"proxy": 7.0, "gold": 0.5, "truncated_share": 1.0, "perplexity": 6.0, "ref_kl": 25.0}
+KEPT = {"proxy": 4.2, "gold": 3.6, "truncated_share": 0.02, "perplexity": 14.0, "ref_kl": 1.0}
+
+
+def run(end: dict[str, float], **curve: float) -> Run:
+    rest = {"response_length_mean": 12.0, "source_nll": 2.9}
+    return Run([{**end, **rest, **curve}] * 3, START | rest, end | rest)
+
+
+def holds(name: str, runs: dict[str, Run]) -> list[bool]:
+    finding = next(finding for finding in FINDINGS if finding.name == name)
+    return [check.holds for check in finding.check(runs)]
+
+
+def test_a_collapse_is_more_reward_for_worse_answers() -> None:
+    assert all(check.holds for check in collapsed(run(HACKED)))
+    assert not any(check.holds for check in collapsed(run(KEPT)))
+
+
+def test_ppo_max_has_to_end_better_and_nearer_than_vanilla() -> None:
+    assert holds("collapse", {"vanilla": run(HACKED), "ppo-max": run(KEPT)}) == [True] * 6
+    assert holds("collapse", {"vanilla": run(HACKED), "ppo-max": run(HACKED)}) == [True] * 4 + [False] * 2
+
+
+def test_the_kl_sweep_must_fall_at_every_step() -> None:
+    def sweep(*proxies: float) -> dict[str, Run]:
+        coefs = (0.05, 0.1, 0.2, 0.5)
+        ends = ({**KEPT, "proxy": proxy, "ref_kl": proxy} for proxy in proxies)
+        return {f"kl-{coef}": run(end) for coef, end in zip(coefs, ends, strict=True)}
+
+    assert holds("kl-sweep", sweep(7, 6, 5, 4)) == [True, True]
+    assert holds("kl-sweep", sweep(7, 5, 6, 4)) == [False, False]
+
+
+def test_the_alarm_must_fire_on_one_and_be_silent_on_the_other() -> None:
+    silent, fired = run(KEPT, alarm=0.0), run(HACKED, alarm=1.0)
+    assert holds("alarm", {"vanilla": fired, "ppo-max": silent}) == [True, True]
+    assert holds("alarm", {"vanilla": silent, "ppo-max": fired}) == [False, False]
+
+
+def test_one_seed_that_fails_is_a_finding_not_reproduced() -> None:
+    good, bad = collapsed(run(HACKED)), collapsed(run(KEPT))
+    assert verdict({0: good, 1: good}) == "reproduced"
+    assert verdict({0: good, 1: bad, 2: good}) == "not reproduced (2 of 3 seeds)"
+
+
+def test_every_finding_names_runs_of_the_table_and_every_run_has_a_valid_config() -> None:
+    assert {name for finding in FINDINGS for name in finding.settings} <= set(SETTINGS)
+    for setting in SETTINGS.values():
+        assert setting.config(seed=1).seed == 1
+
+
+def test_vanilla_and_ppo_max_are_the_trainers_presets_but_for_the_size_and_two_numbers() -> None:
+    for preset, own in (("vanilla", {}), ("ppo-max", PPO_MAX)):
+        trainers = PPOConfig(preset=preset).model_dump()
+        toy = SETTINGS[preset].config(seed=0).model_dump()
+        assert {name for name in toy if toy[name] != trainers[name]} - set(SIZE) == set(own)
+
+
+def test_an_unknown_row_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="there is no such finding"):
+        command.chosen(["colapse"])
+
+
+def test_runs_that_are_done_are_not_run_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def fake(setting: Setting, seed: int, reporter: Reporter) -> Run:
+        ran.append(f"{setting.name} {seed}")
+        return run(HACKED if setting.name == "vanilla" else KEPT)
+
+    monkeypatch.setattr(command, "train", fake)
+    first = command.reproduce(tmp_path, ["collapse"], 1, Reporter())
+    assert first["findings"] == {"collapse": "reproduced"}
+    second = command.reproduce(tmp_path, ["collapse"], 2, Reporter())
+    assert ran == ["vanilla 0", "ppo-max 0", "vanilla 1", "ppo-max 1"]
+    assert second["runs"] == 4
+    report = (tmp_path / "report.md").read_text()
+    assert "| collapse | Vanilla PPO collapses, PPO-max does not (5.2, 5.4) | reproduced |" in report
+    assert "| vanilla | 7.00 | 0.50 | 12.00 | 1.00 | 25.00 | 6.00 | 2.90 |" in report
+    assert (tmp_path / "collapse.svg").read_text().startswith("<svg")

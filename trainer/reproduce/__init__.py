@@ -1,0 +1,1 @@
+"""Reproduction of the paper's findings on a toy language, with the trainer's own update."""

@@ -1,0 +1,122 @@
+"""The findings: what the paper says, the runs that show it, and which check decides.
+
+Section numbers are those of arXiv 2307.04964.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from trainer.reproduce import checks
+from trainer.reproduce.checks import Check, Runs
+from trainer.reproduce.settings import ADVANTAGE_CLIPS, CLIPS, FLIPPED, KL_SWEEP
+
+
+class Finding(NamedTuple):
+    """A row of the reproduction."""
+
+    name: str
+    claim: str
+    settings: tuple[str, ...]
+    check: Callable[[Runs], list[Check]]
+
+
+FINDINGS: tuple[Finding, ...] = (
+    Finding(
+        "collapse",
+        "Vanilla PPO collapses, PPO-max does not (5.2, 5.4)",
+        ("vanilla", "ppo-max"),
+        checks.collapse,
+    ),
+    Finding(
+        "alarm", "The action space tells before the reward does (5.2)", ("vanilla", "ppo-max"), checks.alarm
+    ),
+    Finding(
+        "kl-sweep",
+        "The KL weight orders reward and divergence (5.3.2)",
+        tuple(f"kl-{coef}" for coef in KL_SWEEP),
+        checks.kl_sweep,
+    ),
+    Finding(
+        "reward-scaling",
+        "Dividing the score by its deviation does not help (5.3.1)",
+        ("scaled",),
+        checks.scaling,
+    ),
+    Finding(
+        "score-clip",
+        "Clipping the normalised score holds the policy back, the more the tighter (5.3.1); SGD",
+        ("sgd", *(f"sgd-score-clip-{limit}" for limit in CLIPS)),
+        checks.score_clip,
+    ),
+    Finding(
+        "advantage-clip",
+        "So does clipping the whitened advantage (5.3.1); SGD",
+        ("sgd", *(f"sgd-advantage-clip-{limit}" for limit in ADVANTAGE_CLIPS)),
+        checks.advantage_clip,
+    ),
+    Finding(
+        "critic-pretraining",
+        "Pre-training the critic steadies the start, not the end (5.3.3)",
+        ("vanilla", "critic-pretrained"),
+        checks.critic,
+    ),
+    Finding(
+        "ptx",
+        "Mixing pretraining gradients keeps language skill (5.4)",
+        ("normalised", "normalised-ptx"),
+        checks.ptx,
+    ),
+    Finding(
+        "ratio-reference",
+        "The ratio against the reference trades reward for nearness (5.3.2)",
+        ("vanilla", "ratio-reference"),
+        checks.ratio,
+    ),
+    Finding(
+        "no-sft", "Without supervised fine-tuning PPO fails (5.3.3)", ("ppo-max-untaught",), checks.untaught
+    ),
+    Finding(
+        "missing-eos",
+        "Ours: a price on answers that do not end closes the hole the collapse goes through",
+        ("ppo-max", "ppo-max-no-eos-penalty"),
+        checks.missing_eos,
+    ),
+    Finding(
+        "gae-lambda",
+        "GAE with lambda 0 has little variance and learns worse (C.3)",
+        ("gae-0", "vanilla", "gae-1"),
+        checks.gae,
+    ),
+    Finding(
+        "clip-range",
+        "The surrogate's clip range hardly matters (C.1)",
+        ("vanilla", "clip-0.5", "clip-none"),
+        checks.clip_range,
+    ),
+    Finding(
+        "grad-clip",
+        "The gradient clip hardly matters (C.2)",
+        ("vanilla", "grad-clip-0.5", "grad-clip-none"),
+        checks.grad_clip,
+    ),
+    Finding(
+        "reuse",
+        "More passes over a buffer leave the start faster (5.4: small buffers)",
+        ("vanilla", "epochs-4"),
+        checks.epochs,
+    ),
+    Finding(
+        "reward-model",
+        "The reward model's quality bounds the policy's (4)",
+        tuple(f"flipped-{share}" for share in FLIPPED),
+        checks.reward_model,
+    ),
+    Finding(
+        "groups",
+        "Group-invariant learning narrows the gap between an easy and a hard topic (arXiv 2310.11971)",
+        ("groups-off", "groups-learned", "groups-random"),
+        checks.groups,
+    ),
+)

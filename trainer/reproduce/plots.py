@@ -1,0 +1,67 @@
+"""Curves as SVG, written by hand: four small panels, one line a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+PANELS = (
+    ("proxy", "proxy reward"),
+    ("gold", "gold judge"),
+    ("response_length_mean", "length (tokens)"),
+    ("ref_kl", "KL (nats per answer)"),
+)
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's palette: told apart by everybody."""
+WIDTH, HEIGHT, GAP, LEFT, TOP = 220, 150, 46, 40, 44
+
+Curve = Sequence[float]
+
+
+def draw(path: Path, title: str, runs: Mapping[str, Mapping[str, Curve]]) -> None:
+    """Writes a picture of each run's curves, by update; keys of the inner mapping as in PANELS."""
+    width = LEFT + len(PANELS) * (WIDTH + GAP)
+    height = TOP + HEIGHT + 26 + 16 * len(runs)
+    body = [f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>']
+    for index, (key, label) in enumerate(PANELS):
+        curves = [curves[key] for curves in runs.values()]
+        body += _panel(LEFT + index * (WIDTH + GAP), label, curves)
+    for index, name in enumerate(runs):
+        y = TOP + HEIGHT + 34 + 16 * index
+        body.append(f'<path d="M{LEFT} {y - 4}h24" stroke="{_colour(index)}" stroke-width="2"/>')
+        body.append(f'<text x="{LEFT + 30}" y="{y}">{escape(name)}</text>')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'font-size="11" fill="#222"><rect width="{width}" height="{height}" fill="#fff"/>\n'
+        + "\n".join(body)
+        + "\n</svg>\n",
+        encoding="utf-8",
+    )
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _panel(left: float, label: str, curves: Sequence[Curve]) -> list[str]:
+    values = [value for curve in curves for value in curve]
+    low, high = min(0.0, *values), max(values)
+    span = (high - low) or 1.0
+    longest = max(len(curve) for curve in curves)
+    marks = [
+        f'<text x="{left}" y="{TOP - 8}">{escape(label)}</text>',
+        f'<rect x="{left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#ccc"/>',
+        f'<text x="{left - 4}" y="{TOP + 9}" text-anchor="end">{high:.3g}</text>',
+        f'<text x="{left - 4}" y="{TOP + HEIGHT}" text-anchor="end">{low:.3g}</text>',
+        f'<text x="{left + WIDTH}" y="{TOP + HEIGHT + 13}" text-anchor="end">{longest} updates</text>',
+    ]
+    for index, curve in enumerate(curves):
+        points = " ".join(
+            f"{left + WIDTH * at / max(1, longest - 1):.1f},{TOP + HEIGHT * (1 - (value - low) / span):.1f}"
+            for at, value in enumerate(curve)
+        )
+        line = f'<polyline points="{points}" fill="none" stroke="{_colour(index)}" stroke-width="1.6"/>'
+        marks.append(line)
+    return marks
