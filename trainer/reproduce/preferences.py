@@ -62,7 +62,10 @@ def _step(model: RewardModel, pairs: list[Pair], optimizer: torch.optim.Optimize
     with autocast(CPU):
         scores = model.scores(**batch.inputs())
     chosen, rejected = scores[: len(pairs)], scores[len(pairs) :]
-    ranking_loss(chosen, rejected, margin=0.0, label_smoothing=0.0).mean().backward()
+    certain, no_margin = torch.ones(len(pairs)), torch.zeros(len(pairs))
+    ranking_loss(
+        chosen, rejected, preference=certain, margin=no_margin, label_smoothing=0.0
+    ).mean().backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad()
