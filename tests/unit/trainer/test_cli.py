@@ -64,6 +64,30 @@ def test_a_real_run_reports_each_step_and_ends_with_its_report(
     assert lines[-1]["report"] == json.loads((tmp_path / "rm" / "report.json").read_text())
 
 
+def test_a_preset_with_texts_and_groups_runs_from_the_command_line(
+    tiny_policy: Path, pairs: Path, tmp_path: Path
+) -> None:
+    assert run(*reward(tiny_policy, pairs, tmp_path / "rm")).returncode == 0
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": [{"role": "user", "content": "fruit?"}]}\n', encoding="utf-8")
+    settings = (
+        "rollout.engine=transformers", "rollout.max_new_tokens=6", "ppo.preset=ppo-max-paper",
+        "ppo.updates=1", "ppo.rollouts=4", "ppo.critic_pretrain_updates=0", "groups.source=learned",
+    )  # fmt: skip
+    arguments = [
+        "ppo", "--policy", tiny_policy, "--reference", tiny_policy, "--reward-model", tmp_path / "rm",
+        "--prompts", prompts, "--work", tmp_path / "work", "--out", tmp_path / "candidate",
+        *(word for setting in settings for word in ("--set", setting)),
+    ]  # fmt: skip
+
+    without = run(*arguments)
+    result = run(*arguments, "--ptx", pairs)
+
+    assert "ppo.ptx_coef is 0.1 and --ptx is missing" in events(without.stdout)[-1]["message"]
+    assert result.returncode == 0
+    assert {"ptx_loss", "group_head_loss", "policy_loss"} <= events(result.stdout)[-1]["report"].keys()
+
+
 def test_what_libraries_print_goes_to_stderr() -> None:
     noisy = """
 import os, subprocess, sys
