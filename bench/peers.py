@@ -93,7 +93,7 @@ def _round(steps: list[tuple[float, float, float]], peak: float) -> Round:
 def our_ppo(work: Path, policy: Path, reward_model: Path, prompts: Path, name: str) -> Round:
     settings = {
         "ppo.updates": UPDATES, "ppo.rollouts": ROLLOUTS, "ppo.minibatch": ROLLOUTS // MINIBATCHES,
-        "ppo.critic_pretrain_updates": 0, "ppo.checkpoint_every": 0, "ppo.micro_batch_tokens": 8192,
+        "ppo.critic_pretrain_updates": 0, "ppo.checkpoint_every": 0,
         "rollout.max_new_tokens": TOKENS,
     }  # fmt: skip
     events, peak = ours(

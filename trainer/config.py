@@ -92,7 +92,7 @@ class PPOConfig(Section):
     """Answers per optimiser step."""
     epochs: int = Field(default=1, ge=1)
     """Passes over one buffer."""
-    micro_batch_tokens: int = Field(default=4096, ge=64)
+    micro_batch_tokens: int = Field(default=8192, ge=64)
     """Padded tokens per forward pass; one with gradients takes a quarter, since it keeps all it computed."""
     lr: float = Field(default=1e-5, gt=0.0)
     """Learning rate of the policy."""
