@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from trainer.attention import use_short_row_attention
 from trainer.errors import ModelError
 
 TOKENIZER_FILES = (
@@ -161,7 +162,9 @@ def reward_model_from_policy(
         weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)) * deviation)
         if reward_model.head.bias is not None:
             reward_model.head.bias.zero_()
-    return reward_model.to(device)
+    reward_model.to(device)
+    use_short_row_attention(model)
+    return reward_model
 
 
 def read_lm_head(policy: Path) -> Tensor:
