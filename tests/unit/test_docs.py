@@ -11,9 +11,10 @@ from server.settings import ServerSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "docs/architecture.md", "docs/ppo.md", "docs/reproduction.md", "docs/reward_model.md"]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/ppo.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_linked_path_exists(page: str) -> None:
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):

@@ -10,6 +10,10 @@ import pytest
 
 from store.records import Conversation, PreferencePair, Vote, new_id, now
 from tests.worker_parts import Platform
+from trainer.config import RewardConfig
+from trainer.pairs import read_pairs
+from trainer.reporting import Reporter
+from trainer.reward import train_reward_model
 from workers import snapshot
 from workers.pairs import NotEnoughData, fraction
 from workers.settings import Schedule
@@ -155,6 +159,36 @@ async def test_both_bad_is_a_thumb_down_for_both(heed: Platform) -> None:
     found = [row for row in rows(heed, "train.jsonl") if row["vote_id"] == bad.id]
     assert [(row["source"], row["chosen"]) for row in found] == [("thumb", []), ("thumb", [])]
     assert [row["rejected"][0]["content"] for row in found] == ["a to 3", "b to 3"]
+
+
+async def test_thumbs_and_ties_reach_the_reward_models_loss(
+    heed: Platform, tiny_policy: Path, tmp_path: Path
+) -> None:
+    votes = [await heed.vote("tie" if number % 3 else "a", text=str(number)) for number in range(24)]
+    for vote in votes:
+        duel = await heed.conversations.duel(vote.duel_id or "")
+        assert duel is not None
+        await heed.votes.cast(thumb(vote, duel.answer_a, "up"))
+        await heed.votes.cast(thumb(vote, duel.answer_b, "down"))
+    frozen = await freeze(heed)
+    data = heed.settings.data / "runs" / "one"
+    train = read_pairs(data / "train.jsonl")
+
+    report = train_reward_model(
+        policy=tiny_policy,
+        pairs=train,
+        held_out=read_pairs(data / "held_out.jsonl"),
+        seed_pairs=[],
+        out=tmp_path / "rm",
+        config=RewardConfig(lr=3e-3, epochs=6, thumb_coef=1.0),
+        reporter=Reporter(),
+    )
+
+    assert report.thumbs == sum(pair.source == "thumb" for pair in train) > 24
+    assert report.ties == sum(pair.preference == 0.5 for pair in train) > 8
+    assert report.vote_pairs + report.thumbs == len(train) == frozen.snapshot.train_pairs
+    assert report.held_out.accuracy == 1.0
+    assert report.threshold is not None
 
 
 async def test_pairs_in_chinese_are_tagged(heed: Platform) -> None:
