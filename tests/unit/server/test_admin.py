@@ -67,10 +67,12 @@ async def test_rollback_returns_to_the_version_before(heed: Any, admin: Any) -> 
 async def test_the_feed_starts_now_and_continues_from_an_id(heed: Any, admin: Any) -> None:
     await heed.parts.feed.append("run", {"id": "before"})
     seen: list[tuple[str, str, Any]] = []
+    attached = asyncio.Event()
 
     async def follow(count: int, **headers: str) -> None:
         async with admin.http.stream("GET", "/api/v1/events", headers=headers) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
+            attached.set()
             one: dict[str, str] = {}
             async for line in response.aiter_lines():
                 name, _, value = line.partition(": ")
@@ -82,7 +84,7 @@ async def test_the_feed_starts_now_and_continues_from_an_id(heed: Any, admin: An
                     return
 
     task = asyncio.create_task(follow(2))
-    await asyncio.sleep(0.2)
+    await attached.wait()
     await heed.parts.feed.append("run", {"id": "one"})
     await heed.parts.feed.append("policy", {"number": 2})
     async with asyncio.timeout(5):
