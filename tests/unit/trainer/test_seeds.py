@@ -11,8 +11,9 @@ import pytest
 
 from store.records import ChatTurn
 from trainer.config import RolloutConfig
-from trainer.data import Prompt, read_pairs
+from trainer.data import Prompt
 from trainer.errors import DataError
+from trainer.pairs import read_pairs
 from trainer.reporting import Reporter
 from trainer.seeds import DrawnAnswer, contrast_pairs, degrade, make_seed_pairs
 
