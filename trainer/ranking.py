@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,20 @@ def balanced_weights(pairs: Sequence[TokenPair], seed_share: float) -> Tensor:
     if seeds > 0 and votes > 0:
         weights = torch.where(is_seed, weights * seed_share / seeds, weights * (1.0 - seed_share) / votes)
     return weights * len(pairs) / weights.sum()
+
+
+def balanced_thumbs(thumbs: Sequence[TokenPair], coef: float) -> list[TokenPair]:
+    """Thumbs with the weight `coef` each on average, of which up and down have half, whichever are more.
+
+    Otherwise the threshold would learn how freely people praise. Thumbs of one kind only are left out: the
+    threshold would run away from all of them and teach nothing.
+    """
+    up = sum(bool(thumb.chosen) for thumb in thumbs)
+    down = len(thumbs) - up
+    if coef == 0 or not up or not down:
+        return []
+    balance = {True: len(thumbs) / (2 * up), False: len(thumbs) / (2 * down)}
+    return [replace(one, weight=one.weight * coef * balance[bool(one.chosen)]) for one in thumbs]
 
 
 def lm_loss(hidden: Tensor, packed: Packed, lm_head: Tensor) -> Tensor:

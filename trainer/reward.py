@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, harmonic_mean
 
@@ -33,7 +32,7 @@ from trainer.models import (
 )
 from trainer.pair_report import PairReport, Share, agreement, judge_pairs, pair_report
 from trainer.pairs import TIE, TokenPair, check_pair, token_pairs
-from trainer.ranking import answers, score_sequences
+from trainer.ranking import answers, balanced_thumbs, score_sequences
 from trainer.reporting import Reporter
 
 
@@ -176,23 +175,13 @@ def _check_decided(votes: Sequence[TokenPair], judged: Sequence[TokenPair]) -> N
 def _votes_and_thumbs(
     evidence: Sequence[TokenPair], config: RewardConfig, reporter: Reporter
 ) -> tuple[list[TokenPair], list[TokenPair]]:
-    """Pairs, and thumbs with their weight: up and down have half of it each, whichever is given more freely.
-
-    Thumbs of one kind only are left out: the threshold would move away from all of them and teach nothing.
-    """
+    """Pairs, and the thumbs that are learned from, with their weights."""
     votes = [pair for pair in evidence if pair.source != "thumb"]
     thumbs = [pair for pair in evidence if pair.source == "thumb"]
-    up = sum(bool(pair.chosen) for pair in thumbs)
-    down = len(thumbs) - up
-    if not thumbs or config.thumb_coef == 0:
-        return votes, []
-    if not up or not down:
-        reporter.log(f"{up} thumbs up, {down} down: left out, because they need each other")
-        return votes, []
-    share = {True: len(thumbs) / (2 * up), False: len(thumbs) / (2 * down)}
-    return votes, [
-        replace(pair, weight=pair.weight * config.thumb_coef * share[bool(pair.chosen)]) for pair in thumbs
-    ]
+    used = balanced_thumbs(thumbs, config.thumb_coef)
+    if thumbs and not used:
+        reporter.log(f"{len(thumbs)} thumbs are left out: all of one kind, or reward.thumb_coef is 0")
+    return votes, used
 
 
 def _decided(pairs: Sequence[PreferencePair]) -> int:

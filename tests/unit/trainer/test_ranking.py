@@ -10,7 +10,7 @@ import torch
 from tests.unit.trainer.token_pairs import token_pair
 from trainer.packing import examples, pack
 from trainer.pairs import TokenPair
-from trainer.ranking import balanced_weights, lm_loss, ranking_loss
+from trainer.ranking import balanced_thumbs, balanced_weights, lm_loss, ranking_loss
 
 
 def loss(
@@ -79,6 +79,25 @@ def test_seed_pairs_get_their_share_of_the_weight() -> None:
 
     # 8 pairs: the votes get 6 in the ratio 1 to 3, the seed pairs 2 in equal parts.
     torch.testing.assert_close(weights, torch.tensor([1.5, 4.5] + [2 / 6] * 6))
+
+
+def thumb(*, up: bool) -> TokenPair:
+    ids = [1, 2, 3]
+    return TokenPair(ids if up else [], [] if up else ids, 2, weight=1.0, source="thumb", new=True)
+
+
+def test_thumbs_up_and_down_get_half_of_the_weight_each() -> None:
+    weights = [one.weight for one in balanced_thumbs([thumb(up=True)] * 3 + [thumb(up=False)], 0.1)]
+
+    # 4 thumbs weigh 0.4: the three ups 0.2 in equal parts, the one down 0.2.
+    assert weights == pytest.approx([0.2 / 3] * 3 + [0.2])
+
+
+def test_thumbs_of_one_kind_or_without_weight_teach_nothing() -> None:
+    assert balanced_thumbs([thumb(up=True)] * 3, 0.1) == []
+    assert balanced_thumbs([thumb(up=False)] * 3, 0.1) == []
+    assert balanced_thumbs([thumb(up=True), thumb(up=False)], 0.0) == []
+    assert balanced_thumbs([], 0.1) == []
 
 
 @pytest.mark.parametrize("source", ["vote", "seed"])

@@ -4,92 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import shutil
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from store.records import ChatTurn, PreferencePair
-from trainer.config import RewardConfig
+from store.records import ChatTurn
+from tests.unit.trainer.reward_toys import FAST, Steps, flipped, thumbed, toy_pairs, trained
 from trainer.data import load_tokenizer, prompt_ids, response_ids
 from trainer.errors import ConfigError, DataError, DivergedError, ModelError
 from trainer.intervals import wilson
 from trainer.lesson import learning_rate
 from trainer.models import load_reward_model
-from trainer.pairs import read_pairs
 from trainer.ranking import score_sequences
-from trainer.reporting import Reporter
-from trainer.reward import RewardReport, train_reward_model
-
-FAST = RewardConfig(lr=3e-3, epochs=3, seed_share=0.0)
-
-
-class Steps(Reporter):
-    """Keeps the metrics instead of writing them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.values: list[dict[str, float]] = []
-
-    def metric(self, step: int, of: int | None, values: Any) -> None:
-        self.values.append(dict(values))
-        super().metric(step, of, values)
-
-
-def toy_pairs(count: int, seed: int, source: Any = "vote", new: bool = True) -> list[PreferencePair]:
-    """People here prefer answers that say plum over those that say rock, whatever stands around it."""
-    chance = random.Random(seed)
-    pairs = []
-    for _ in range(count):
-        before, after = ("".join(chance.choices("abcdefgh ", k=chance.randint(2, 9))) for _ in range(2))
-        pairs.append(
-            PreferencePair(
-                prompt=(ChatTurn(role="user", content=before),),
-                chosen=(ChatTurn(role="assistant", content=f"{after}plum"),),
-                rejected=(ChatTurn(role="assistant", content=f"{after}rock"),),
-                source=source,
-                new=new,
-            )
-        )
-    return pairs
-
-
-def flipped(pairs: list[PreferencePair], source: Any) -> list[PreferencePair]:
-    return [
-        pair.model_copy(update={"chosen": pair.rejected, "rejected": pair.chosen, "source": source})
-        for pair in pairs
-    ]
-
-
-def answered(chosen: str, rejected: str, **fields: Any) -> PreferencePair:
-    return PreferencePair(
-        prompt=(ChatTurn(role="user", content="hm"),),
-        chosen=(ChatTurn(role="assistant", content=chosen),),
-        rejected=(ChatTurn(role="assistant", content=rejected),),
-        **fields,
-    )
-
-
-def thumbed(pair: PreferencePair, *, up: bool) -> PreferencePair:
-    """A thumb on the better answer of a pair, or down on the worse one."""
-    return pair.model_copy(update={"source": "thumb", "rejected" if up else "chosen": ()})
-
-
-def trained(policy: Path, out: Path, **changes: Any) -> RewardReport:
-    arguments: dict[str, Any] = {
-        "pairs": toy_pairs(64, 1),
-        "held_out": toy_pairs(32, 2),
-        "seed_pairs": [],
-        "config": FAST,
-        "reporter": Reporter(),
-    }
-    return train_reward_model(policy=policy, out=out, **(arguments | changes))
+from trainer.reward import RewardReport
 
 
 @pytest.fixture(scope="module")
@@ -201,27 +132,6 @@ def test_the_gradient_is_a_mean_over_the_pairs(tiny_policy: Path, tmp_path: Path
     assert norms[1] == pytest.approx(norms[0], rel=0.02)
 
 
-def test_votes_are_not_drowned_by_more_seed_pairs_that_disagree(tiny_policy: Path, tmp_path: Path) -> None:
-    config = FAST.model_copy(update={"seed_share": 0.2})
-    seed_pairs = flipped(toy_pairs(96, 3), source="seed")
-
-    report = trained(
-        tiny_policy, tmp_path / "rm", pairs=toy_pairs(32, 1), seed_pairs=seed_pairs, config=config
-    )
-
-    assert report.seed_pairs == 96
-    assert report.held_out.accuracy > 0.9
-
-
-def test_max_seed_pairs_and_a_share_of_zero_bound_the_seed_pairs(tiny_policy: Path, tmp_path: Path) -> None:
-    seeds = toy_pairs(20, 3, source="seed")
-    few = FAST.model_copy(update={"epochs": 1, "seed_share": 0.5, "max_seed_pairs": 7})
-
-    assert trained(tiny_policy, tmp_path / "a", seed_pairs=seeds, config=few).seed_pairs == 7
-    none = FAST.model_copy(update={"epochs": 1, "seed_share": 0.0})
-    assert trained(tiny_policy, tmp_path / "b", seed_pairs=seeds, config=none).seed_pairs == 0
-
-
 def test_the_previous_reward_model_is_judged_on_new_votes_only(
     reward_model: tuple[Path, RewardReport], tiny_policy: Path, tmp_path: Path
 ) -> None:
@@ -255,86 +165,6 @@ def test_the_language_model_loss_keeps_learning_the_preference(tiny_policy: Path
     report = trained(tiny_policy, tmp_path / "rm", config=FAST.model_copy(update={"lm_coef": 0.5}))
 
     assert report.held_out.accuracy > 0.9
-
-
-def test_thumbs_alone_teach_what_pairs_do_not(tiny_policy: Path, tmp_path: Path) -> None:
-    # The pairs say nothing of plums: both answers are about the same, and they tie.
-    chance = random.Random(8)
-    letters = ["".join(chance.choices("abcdefgh", k=6)) for _ in range(4)]
-    pairs = [
-        answered(letters[0], letters[1]),
-        *(answered(x, y, preference=0.5) for x, y in pairwise(letters)),
-    ]
-    thumbs = [thumbed(pair, up=True) for pair in toy_pairs(48, 1)]
-    thumbs += [thumbed(pair, up=False) for pair in toy_pairs(48, 9)]
-    config = FAST.model_copy(update={"thumb_coef": 1.0})
-
-    report = trained(tiny_policy, tmp_path / "rm", pairs=[*pairs, *thumbs], config=config)
-    without = trained(
-        tiny_policy,
-        tmp_path / "without",
-        pairs=[*pairs, *thumbs],
-        config=FAST.model_copy(update={"thumb_coef": 0.0}),
-    )
-
-    assert (report.thumbs, report.vote_pairs, report.ties) == (96, 4, 3)
-    assert report.held_out.accuracy > 0.9
-    assert (without.thumbs, without.threshold) == (0, None)
-    assert without.held_out.accuracy < 0.9
-    # The threshold stands between the two kinds, near the mean of as many good as bad answers.
-    assert report.threshold is not None
-    assert abs(report.threshold - report.score_mean) < report.score_std
-
-
-def test_thumbs_of_one_kind_are_left_out(tiny_policy: Path, tmp_path: Path) -> None:
-    ups = [thumbed(pair, up=True) for pair in toy_pairs(8, 3)]
-
-    report = trained(tiny_policy, tmp_path / "rm", pairs=[*toy_pairs(8, 1), *ups])
-
-    assert (report.thumbs, report.threshold) == (0, None)
-
-
-def test_many_thumbs_up_weigh_no_more_than_a_few_down(tiny_policy: Path, tmp_path: Path) -> None:
-    # With 40 of 42 up and no balance, a threshold that drops to the floor would be right about most.
-    thumbs = [thumbed(pair, up=True) for pair in toy_pairs(40, 3)]
-    thumbs += [thumbed(pair, up=False) for pair in toy_pairs(2, 4)]
-
-    report = trained(tiny_policy, tmp_path / "rm", pairs=[*toy_pairs(64, 1), *thumbs])
-
-    assert report.held_out.accuracy > 0.9
-    assert report.threshold is not None
-    assert abs(report.threshold - report.score_mean) < 2 * report.score_std
-
-
-def test_ties_draw_scores_together(tiny_policy: Path, tmp_path: Path) -> None:
-    tied = [pair.model_copy(update={"preference": 0.5}) for pair in toy_pairs(64, 7)]
-
-    decided = trained(tiny_policy, tmp_path / "a", pairs=[*toy_pairs(64, 1), *toy_pairs(64, 7)])
-    with_ties = trained(tiny_policy, tmp_path / "b", pairs=[*toy_pairs(64, 1), *tied])
-
-    assert with_ties.ties == 64
-    # Of as many steps, those on ties pull towards a margin of 0.
-    assert 0 < with_ties.held_out.margin < 0.7 * decided.held_out.margin
-
-
-def test_a_ranking_teaches_all_its_pairs(tiny_policy: Path, tmp_path: Path) -> None:
-    lines = []
-    for pair in toy_pairs(32, 1):
-        end = pair.chosen[0].content.removesuffix("plum")
-        answers = [
-            [{"role": "assistant", "content": f"{end}{word}"}] for word in ("rock", "plum", "peach", "stone")
-        ]
-        lines.append(
-            {"prompt": [turn.model_dump() for turn in pair.prompt], "answers": answers, "ranks": [2, 1, 1, 2]}
-        )
-    (tmp_path / "rankings.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    pairs = read_pairs(tmp_path / "rankings.jsonl")
-
-    report = trained(tiny_policy, tmp_path / "rm", pairs=pairs)
-
-    assert (len(pairs), report.vote_pairs, report.ties, report.steps) == (192, 192, 64, 12)
-    assert report.held_out.accuracy > 0.9
-    assert report.shared_prompts
 
 
 def test_the_report_tells_domains_apart_and_agrees_with_itself(
