@@ -10,7 +10,19 @@ from urllib.parse import quote
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-SECTIONS = ("sampling", "duel", "engine", "schedule", "release", "reward", "rollout", "ppo", "groups", "gate")
+SECTIONS = (
+    "sampling",
+    "duel",
+    "engine",
+    "schedule",
+    "release",
+    "scale",
+    "reward",
+    "rollout",
+    "ppo",
+    "groups",
+    "gate",
+)
 
 BUNDLED_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "default.toml"
 

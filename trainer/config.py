@@ -1,4 +1,4 @@
-"""Configuration of the trainer: the TOML sections [reward], [rollout], [ppo], [groups] and [gate].
+"""Configuration of the trainer: the TOML sections [scale], [reward], [rollout], [ppo], [groups] and [gate].
 
 The defaults are PPO-max. A trick is one number; 0 turns it off.
 """
@@ -22,6 +22,26 @@ class Section(BaseModel):
     """Base of all sections: immutable, unknown keys refused, NaN and infinity refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class ScaleConfig(Section):
+    """How the models that are trained lie in memory, on one process or many."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO: 1 shards the optimiser's state over the processes, 2 the gradients as well, 3 the
+    weights as well. 0 on one process is plain PyTorch."""
+    offload: Literal["none", "optimizer", "weights"] = "none"
+    """What waits in the CPU's memory: `optimizer` its state (needs zero_stage 1 to 3), `weights` these as well
+    (needs 3)."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """`bf16`: matrix products in bf16 over fp32 master weights. `fp32`: slower, and repeatable to the bit."""
+    gradient_checkpointing: bool = False
+    """Activations are computed again in the backward pass: less memory, a third more time."""
+    lora_rank: int = Field(default=0, ge=0)
+    """Rank of LoRA adapters on every linear layer, which are trained in place of the weights and merged when
+    the model is published; 0 trains all weights."""
+    lora_alpha: float = Field(default=32.0, gt=0.0)
+    """LoRA's scale: the adapter's product is multiplied by alpha / rank."""
 
 
 class RewardConfig(Section):
@@ -232,6 +252,8 @@ class GateConfig(Section):
 class TrainerConfig(Section):
     """Everything that says how the trainer works."""
 
+    scale: ScaleConfig = ScaleConfig()
+    """[scale]"""
     reward: RewardConfig = RewardConfig()
     """[reward]"""
     rollout: RolloutConfig = RolloutConfig()
