@@ -16,7 +16,7 @@ test: ## set up, then every check and every test
 
 check: ## every check and every test, without the set-up
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-python check-web
-	@$(IN_VENV) -m pytest tests
+	@$(IN_VENV) -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 check-python:
 	@$(IN_VENV) -m ruff format --check .

@@ -18,12 +18,17 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, NamedTuple
 
+from transformers import AutoConfig
+
+from bench.hardware import gemm_rate, pair_flops, ppo_flops
 from scripts.started import ROOT
 from trainer.data import load_tokenizer, prompt_ids, read_prompts
+from trainer.pairs import read_pairs, token_pairs
 
 PEERS = Path(os.environ.get("HEED_PEERS", Path.home() / ".cache" / "heed-peers"))
 RELEASES = {"ppo": "trl==1.12.0", "reward": "trl==1.16.0"}
@@ -60,7 +65,8 @@ def run(command: list[str], log: Path, **environment: str) -> tuple[list[dict[st
             command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ROOT, env=os.environ | environment
         )
         assert process.stdout is not None
-        lines = [line for line in process.stdout if line.startswith("{")]
+        # TRL prints dicts of its own, in Python's notation.
+        lines = [line for line in process.stdout if line.startswith('{"')]
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(command[:5])} failed:\n{log.read_text()[-2000:]}")
@@ -123,13 +129,18 @@ def our_reward(work: Path, policy: Path, pairs: Path, held_out: Path, name: str)
     return Round(median(speeds[1:]), 0.0, peak)
 
 
-def show(title: str, unit: str, rounds: dict[str, list[Round]]) -> None:
-    print(f"\n{title:<24} {unit:>12} {'tokens/s':>10} {'peak MiB':>10}")
+def show(
+    title: str, unit: str, rounds: dict[str, list[Round]], flops: Callable[[float], float], limit: float
+) -> None:
+    """`flops`: of a sample with that many answer tokens; `limit`: FLOP/s of the machine."""
+    print(f"\n{title:<24} {unit:>12} {'tokens/s':>10} {'peak MiB':>10} {'of the limit':>14}")
     middle = {
         name: Round(*(median(column) for column in zip(*few, strict=True))) for name, few in rounds.items()
     }
     for name, one in middle.items():
-        print(f"{name:<24} {one.samples_per_s:>12.3f} {one.tokens_per_s:>10.1f} {one.peak_mib:>10.0f}")
+        share = flops(one.tokens_per_s / one.samples_per_s) * one.samples_per_s / limit
+        figures = f"{one.samples_per_s:>12.3f} {one.tokens_per_s:>10.1f} {one.peak_mib:>10.0f} {share:>14.0%}"
+        print(f"{name:<24} {figures}")
     mine, peer = middle["heed"], middle["trl"]
     line = f"ratio: {mine.samples_per_s / peer.samples_per_s:.2f} x {unit}"
     if peer.tokens_per_s:
@@ -168,9 +179,21 @@ def main() -> None:
         }  # fmt: skip
         updates["trl"].append(trl("ppo", work, job))
         print(f"round {number + 1} of {ROUNDS} done", flush=True)
-    show("reward model", "pairs/s", rewards)
-    show(f"PPO, {TOKENS} answer tokens", "samples/s", updates)
-    print(f"\n{(time.monotonic() - began) / 60:.0f} minutes; {os.cpu_count()} cores")
+    config, limit = AutoConfig.from_pretrained(policy), gemm_rate()
+    pair_tokens = fmean(
+        len(pair.chosen) + len(pair.rejected) - pair.prompt_length
+        for pair in token_pairs(read_pairs(train), tokenizer, MAX_TOKENS)
+    )
+    prompt_tokens = fmean(map(len, ids))
+    show("reward model", "pairs/s", rewards, lambda _: pair_flops(config, pair_tokens), limit)
+    show(
+        f"PPO, {TOKENS} answer tokens", "samples/s", updates,
+        lambda answer: ppo_flops(config, prompt_tokens, answer), limit,
+    )  # fmt: skip
+    print(
+        f"\n{(time.monotonic() - began) / 60:.0f} minutes; {os.cpu_count()} cores, bf16 matrix products at"
+        f" {limit / 1e9:.0f} GFLOP/s; {pair_tokens:.0f} tokens a pair, {prompt_tokens:.0f} a prompt"
+    )
     shutil.rmtree(work)
 
 

@@ -31,7 +31,7 @@ class ScaleConfig(Section):
     """DeepSpeed ZeRO: 1 shards the optimiser's state over the processes, 2 the gradients as well, 3 the
     weights as well. 0 on one process is plain PyTorch."""
     offload: Literal["none", "optimizer", "weights"] = "none"
-    """What waits in the CPU's memory: `optimizer` its state (needs zero_stage 1 to 3), `weights` these as well
+    """What waits in the CPU's memory: `optimizer` its state (needs zero_stage 1 to 3), `weights` these too
     (needs 3)."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """`bf16`: matrix products in bf16 over fp32 master weights. `fp32`: slower, and repeatable to the bit."""
