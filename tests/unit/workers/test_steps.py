@@ -92,7 +92,8 @@ async def test_a_run_publishes_one_version_and_activates_it(heed: Platform) -> N
     assert (await version(heed, 1)).state == "retired"
     assert run.snapshot is not None
     assert run.config == {"ppo": {"iterations": 3}}
-    assert summary(run, "reward") == {"pairs": 2, "held_out_accuracy": 0.75}
+    assert run.snapshot.train_pairs + run.snapshot.held_out_pairs == 3
+    assert summary(run, "reward") == {"pairs": run.snapshot.train_pairs, "held_out_accuracy": 0.75}
     rows = [row for _, row in await heed.runs.metrics(run.id)]
     assert {row.stage for row in rows} == {"reward", "ppo", "gate"}
     assert await marks(heed) == (True, True)
