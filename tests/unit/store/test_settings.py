@@ -64,4 +64,4 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_every_section_has_one_name():
-    assert len(SECTIONS) == len(set(SECTIONS)) == 10
+    assert len(SECTIONS) == len(set(SECTIONS)) == 12
