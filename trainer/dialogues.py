@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from trainer.data import pad_right
 from trainer.experience import Part
+from trainer.ptx import read_text_lines
 from trainer.rollout import Rollout
 
 
@@ -42,6 +46,17 @@ def shared_rows(answers: Sequence[Rollout]) -> Text:
         said = (True,) * len(answer.response_ids)
         rows.append(Row((*prompt, *answer.response_ids), begun.learned + between + said))
     return tuple(rows)
+
+
+def read_dialogues(path: Path, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[Text]:
+    """One text for each line of a file; an empty one where nothing of the line fits. Raises DataError."""
+    return [shared_rows(line) for line in read_text_lines(path, tokenizer, max_tokens)]
+
+
+def drawn_apart(texts: Sequence[Text], share: float, seed: int) -> list[Text]:
+    """A share of the different texts, at least one, to judge by; the same seed draws the same ones."""
+    different = list(dict.fromkeys(text for text in texts if text))
+    return random.Random(seed).sample(different, max(1, round(share * len(different))))
 
 
 def learned_tokens(rows: Sequence[Row]) -> int:

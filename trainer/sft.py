@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from trainer.config import SFTConfig
-from trainer.data import length_buckets, load_tokenizer, micro_batches
-from trainer.dialogues import Row, Text, learned_tokens, part_of, shared_rows
+from trainer.data import load_tokenizer, micro_batches
+from trainer.dialogues import Row, Text, drawn_apart, learned_tokens, part_of, read_dialogues
 from trainer.errors import DataError, DivergedError, ModelError
 from trainer.experience import read_policy
 from trainer.learner import _optimizer
 from trainer.lesson import learning_rate
 from trainer.models import default_device, load_policy, round_to_bf16, save_policy, written_aside
-from trainer.ptx import read_text_lines
 from trainer.reporting import Reporter
 
 ADAM_EPS = 1e-8
@@ -132,22 +131,16 @@ def _read(
     A text that judges never trains, also where a file holds it twice.
     """
     tokenizer = load_tokenizer(policy)
-
-    def read(path: Path) -> list[Text]:
-        return [shared_rows(line) for line in read_text_lines(path, tokenizer, config.max_tokens)]
-
-    found, judged = read(texts), read(held_out) if held_out else []
-    lines = [*found, *judged]
-    found, judged = [text for text in found if text], [text for text in judged if text]
-    if not held_out:
-        different = list(dict.fromkeys(found))
-        random.Random(config.seed).shuffle(different)
-        judged = different[: max(1, round(config.held_out_share * len(different)))]
-    away = set(judged)
+    found = read_dialogues(texts, tokenizer, config.max_tokens)
+    if held_out:
+        judged = read_dialogues(held_out, tokenizer, config.max_tokens)
+    else:
+        judged = drawn_apart(found, config.held_out_share, config.seed)
+    away = {*judged, ()}
     taught = [text for text in found if text not in away]
     if not taught:
         raise DataError(f"{texts} leaves no text to learn from beside the held-out ones. Give more texts.")
-    return taught, judged, lines.count(())
+    return taught, [text for text in judged if text], [*found, *judged].count(())
 
 
 def _learn(
@@ -159,12 +152,7 @@ def _learn(
 ) -> list[dict[str, float]]:
     """All optimiser steps, each on the token mean over its texts; the model changes in place."""
     optimizer = _optimizer(model, config.lr, ADAM_EPS)
-    lengths = [sum(len(row.ids) for row in text) for text in texts]
-    batches = [
-        batch
-        for epoch in range(config.epochs)
-        for batch in length_buckets(lengths, config.batch_texts, config.seed + epoch)
-    ]
+    batches = [batch for epoch in range(config.epochs) for batch in _batches(len(texts), config, epoch)]
     reporter.metric(0, len(batches), start)
     steps = []
     for step, batch in enumerate(batches):
@@ -186,6 +174,14 @@ def _learn(
         steps.append(values | {"tokens": tokens, "seconds": time.monotonic() - started})
         reporter.metric(step + 1, len(batches), steps[-1])
     return steps
+
+
+def _batches(count: int, config: SFTConfig, epoch: int) -> list[list[int]]:
+    """All texts in a new order. Not in batches of like length: their steps are means over their tokens, so a
+    token of short answers would count many times one of long answers."""
+    order = list(range(count))
+    random.Random(f"{config.seed}-{epoch}").shuffle(order)
+    return [order[at : at + config.batch_texts] for at in range(0, count, config.batch_texts)]
 
 
 def _losses(model: PreTrainedModel, rows: Sequence[Row], max_tokens: int) -> Iterator[Tensor]:

@@ -12,11 +12,11 @@ from transformers import PreTrainedTokenizerBase
 
 from store.records import ChatTurn
 from trainer.data import load_tokenizer, prompt_ids, response_ids
-from trainer.dialogues import Text, part_of, shared_rows
+from trainer.dialogues import Text, part_of, read_dialogues, shared_rows
 from trainer.errors import DataError
 from trainer.experience import read_policy
 from trainer.models import load_policy
-from trainer.ptx import read_text_lines, read_texts
+from trainer.ptx import read_texts
 
 TURNS = (
     ChatTurn(role="system", content="Be kind."),
@@ -42,8 +42,8 @@ def written(folder: Path, *conversations: tuple[ChatTurn, ...]) -> Path:
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, path: Path, max_tokens: int = 500) -> Text:
-    (line,) = read_text_lines(path, tokenizer, max_tokens)
-    return shared_rows(line)
+    (text,) = read_dialogues(path, tokenizer, max_tokens)
+    return text
 
 
 def test_each_answer_stands_behind_the_ids_that_it_is_served_with(

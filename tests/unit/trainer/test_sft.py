@@ -11,7 +11,7 @@ import torch
 
 from trainer.config import SFTConfig
 from trainer.data import load_tokenizer
-from trainer.dialogues import shared_rows
+from trainer.dialogues import read_dialogues
 from trainer.errors import DataError, DivergedError, ModelError
 from trainer.gate import SKILL_TEXT
 from trainer.models import load_policy, save_policy
@@ -40,9 +40,7 @@ def sft(policy: Path, texts: Path, out: Path, config: SFTConfig, held_out: Path 
 
 
 def nll(policy: Path, texts: Path) -> float:
-    tokenizer = load_tokenizer(policy)
-    lines = [shared_rows(line) for line in read_text_lines(texts, tokenizer, 100)]
-    return held_out_nll(load_policy(policy), lines, 2048)
+    return held_out_nll(load_policy(policy), read_dialogues(texts, load_tokenizer(policy), 100), 2048)
 
 
 def test_fifty_dialogues_are_learned_by_heart_and_the_folder_is_a_policy(
