@@ -17,6 +17,7 @@ SECTIONS = (
     "schedule",
     "release",
     "scale",
+    "sft",
     "reward",
     "rollout",
     "ppo",

@@ -1,4 +1,4 @@
-"""Command line: `base`, `seeds`, `reward`, `ppo`, `gate`, `reproduce`; JSON lines out, one stage each.
+"""Command line: `base`, `sft`, `seeds`, `reward`, `ppo`, `gate`, `reproduce`; JSON lines out.
 
 torch is imported after the arguments are parsed, so `--help` is instant.
 """
@@ -74,6 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
     base.add_argument("--model", help="Hugging Face id or folder; default: the bundled SmolLM2-135M-Instruct")
     _folders(base, "--out")
 
+    sft = _command(commands, "sft", _sft, "teach a policy to imitate conversations")
+    _folders(sft, "--policy", "--texts", "--out")
+    sft.add_argument("--held-out", type=Path, help="texts to judge by; default: a share of --texts")
+
     seeds = _command(commands, "seeds", _seeds, "write contrast pairs from the bundled prompts")
     _folders(seeds, "--policy", "--out")
 
@@ -131,6 +135,20 @@ def _base(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter
     from trainer.base import make_base
 
     return {"folder": str(make_base(options.out, options.model, reporter))}
+
+
+def _sft(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.sft import train_sft
+
+    report = train_sft(
+        policy=options.policy,
+        texts=options.texts,
+        held_out=options.held_out,
+        out=options.out,
+        config=config.sft,
+        reporter=reporter,
+    )
+    return report.model_dump(mode="json")
 
 
 def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Configuration of the trainer: the TOML sections [scale], [reward], [rollout], [ppo], [groups] and [gate].
+"""Configuration of the trainer: the TOML sections of `TrainerConfig`.
 
 The defaults are PPO-max. A trick is one number; 0 turns it off.
 """
@@ -42,6 +42,29 @@ class ScaleConfig(Section):
     the model is published; 0 trains all weights."""
     lora_alpha: float = Field(default=32.0, gt=0.0)
     """LoRA's scale: the adapter's product is multiplied by alpha / rank."""
+
+
+class SFTConfig(Section):
+    """How a policy learns to imitate texts before anything else (SFT)."""
+
+    lr: float = Field(default=2e-5, gt=0.0)
+    """Peak learning rate (AdamW)."""
+    warmup_share: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the steps over which the learning rate rises to its peak; after it, it falls linearly."""
+    epochs: int = Field(default=2, ge=1)
+    """Passes over the texts."""
+    batch_texts: int = Field(default=16, ge=1)
+    """Texts per optimiser step; a conversation counts as one."""
+    micro_batch_tokens: int = Field(default=2048, ge=64)
+    """Padded tokens per forward pass; a step is cut into as many passes as it needs."""
+    max_tokens: int = Field(default=1024, ge=16)
+    """Longest text. Before an answer over it the oldest turns are dropped; plain text is cut into several."""
+    max_grad_norm: float = Field(default=1.0, ge=0.0)
+    """Global gradient norm is clipped to this; 0 is off."""
+    held_out_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the texts that judge and never train, where no file of such texts is given."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the split and of the order of the texts."""
 
 
 class RewardConfig(Section):
@@ -254,6 +277,8 @@ class TrainerConfig(Section):
 
     scale: ScaleConfig = ScaleConfig()
     """[scale]"""
+    sft: SFTConfig = SFTConfig()
+    """[sft]"""
     reward: RewardConfig = RewardConfig()
     """[reward]"""
     rollout: RolloutConfig = RolloutConfig()

@@ -16,7 +16,7 @@ import pytest
 from store.records import ChatTurn, PreferencePair
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-COMMANDS = ("base", "seeds", "reward", "ppo", "gate", "reproduce")
+COMMANDS = ("base", "sft", "seeds", "reward", "ppo", "gate", "reproduce")
 
 
 def run(*arguments: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -86,6 +86,19 @@ def test_a_preset_with_texts_and_groups_runs_from_the_command_line(
     assert "ppo.ptx_coef is 0.1 and --ptx is missing" in events(without.stdout)[-1]["message"]
     assert result.returncode == 0
     assert {"ptx_loss", "group_head_loss", "policy_loss"} <= events(result.stdout)[-1]["report"].keys()
+
+
+def test_sft_makes_a_policy_from_the_command_line(tiny_policy: Path, pairs: Path, tmp_path: Path) -> None:
+    result = run("sft", "--policy", tiny_policy, "--texts", pairs, "--out", tmp_path / "sft")
+
+    *steps, done = [line for line in events(result.stdout) if line["event"] != "log"]
+    assert result.returncode == 0
+    # 14 of 16 texts are one step an epoch; the held-out NLL stands before the first and after the last.
+    assert [(line["step"], line["of"]) for line in steps] == [(0, 2), (1, 2), (2, 2), (2, 2)]
+    assert steps[0]["values"]["held_out_nll"] == done["report"]["held_out_nll_before"]
+    assert steps[-1]["values"]["held_out_nll"] == done["report"]["held_out_nll"]
+    assert done["report"] == json.loads((tmp_path / "sft" / "report.json").read_text())
+    assert (tmp_path / "sft" / "model.safetensors").exists()
 
 
 def test_what_libraries_print_goes_to_stderr() -> None:

@@ -1,0 +1,199 @@
+"""SFT: a policy learns to imitate texts, before reward model and PPO (section 5.1 of arXiv 2307.04964)."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trainer.config import SFTConfig
+from trainer.data import load_tokenizer, micro_batches
+from trainer.dialogues import Row, Text, drawn_apart, learned_tokens, part_of, read_dialogues
+from trainer.errors import DataError, DivergedError, ModelError
+from trainer.experience import read_policy
+from trainer.learner import _optimizer
+from trainer.lesson import learning_rate
+from trainer.models import default_device, load_policy, round_to_bf16, save_policy, written_aside
+from trainer.reporting import Reporter
+
+ADAM_EPS = 1e-8
+"""Adam's usual one. PPO's 1e-5 is as large as a gradient here: it would damp what a token mean leaves."""
+
+
+class SFTReport(BaseModel):
+    """What `report.json` of an SFT holds. NLL is in nats per learned token, perplexity its exponential."""
+
+    model_config = ConfigDict(frozen=True)
+
+    texts: int
+    """Learned from; a conversation counts as one."""
+    held_out_texts: int
+    left_out_texts: int
+    """Nothing of them fits into `sft.max_tokens`."""
+    tokens: int
+    """Learned in one epoch: those of answers and of plain texts."""
+    held_out_tokens: int
+    steps: int
+    train_nll: float
+    """Mean over the tokens of the last epoch, each measured before its step."""
+    held_out_nll_before: float
+    held_out_nll: float
+    """Of the weights as they are saved, in bf16."""
+    held_out_perplexity_before: float
+    held_out_perplexity: float
+    tokens_per_second: float
+    """Learned tokens, in training alone."""
+    seconds: float
+
+
+def train_sft(
+    *,
+    policy: Path,
+    texts: Path,
+    out: Path,
+    config: SFTConfig,
+    reporter: Reporter,
+    held_out: Path | None = None,
+) -> SFTReport:
+    """Trains `policy` on the texts and writes it to `out`: a policy's folder, and report.json.
+
+    Args:
+        policy: folder of the policy.
+        texts: JSON lines; the forms are in `trainer.ptx`.
+        out: new folder.
+        held_out: texts to judge by; None judges by `held_out_share` of `texts`.
+
+    Raises:
+        DataError: no texts, none that fit, or none to learn from beside those that judge.
+        ModelError: `out` exists, or the policy cannot be loaded.
+        DivergedError: an NLL or a gradient is not finite.
+        Cancelled: SIGTERM came.
+    """
+    began = time.monotonic()
+    if out.exists():
+        raise ModelError(f"{out} exists already. Give a new folder; nothing is overwritten.")
+    taught, judged, left_out = _read(policy, texts, held_out, config)
+    reporter.log(f"{len(taught)} texts to learn, {len(judged)} held out, {left_out} too long")
+    model = load_policy(policy, default_device())
+    before = held_out_nll(model, judged, config.micro_batch_tokens)
+    steps = _learn(model, taught, config, reporter, {"held_out_nll": before})
+    round_to_bf16(model)
+    after = held_out_nll(model, judged, config.micro_batch_tokens)
+    reporter.metric(len(steps), len(steps), {"held_out_nll": after})
+    if after >= before:
+        reporter.log(f"held-out NLL did not fall ({before:.3f} to {after:.3f}): lower sft.lr or sft.epochs")
+    last = steps[-(len(steps) // config.epochs) :]
+    report = SFTReport(
+        texts=len(taught),
+        held_out_texts=len(judged),
+        left_out_texts=left_out,
+        tokens=_tokens(taught),
+        held_out_tokens=_tokens(judged),
+        steps=len(steps),
+        train_nll=sum(step["loss"] * step["tokens"] for step in last) / _tokens(taught),
+        held_out_nll_before=before,
+        held_out_nll=after,
+        held_out_perplexity_before=_perplexity(before),
+        held_out_perplexity=_perplexity(after),
+        tokens_per_second=_tokens(taught) * config.epochs / sum(step["seconds"] for step in steps),
+        seconds=time.monotonic() - began,
+    )
+    with written_aside(out) as folder:
+        save_policy(model, policy, folder)
+        facts = json.dumps(report.model_dump(mode="json"), indent=2)
+        (folder / "report.json").write_text(facts + "\n", encoding="utf-8")
+    return report
+
+
+@torch.no_grad()
+def held_out_nll(model: PreTrainedModel, texts: Sequence[Text], max_tokens: int) -> float:
+    """Nats per learned token over all texts. Raises DivergedError when it is not finite."""
+    rows = [row for text in texts for row in text]
+    total = sum(float(loss) for loss in _losses(model, rows, max_tokens))
+    if not math.isfinite(total):
+        raise DivergedError("the held-out NLL is NaN or infinite. Lower sft.lr, or look at --policy.")
+    return total / learned_tokens(rows)
+
+
+def _read(
+    policy: Path, texts: Path, held_out: Path | None, config: SFTConfig
+) -> tuple[list[Text], list[Text], int]:
+    """What trains, what judges, and how many lines do not fit.
+
+    A text that judges never trains, also where a file holds it twice.
+    """
+    tokenizer = load_tokenizer(policy)
+    found = read_dialogues(texts, tokenizer, config.max_tokens)
+    if held_out:
+        judged = read_dialogues(held_out, tokenizer, config.max_tokens)
+    else:
+        judged = drawn_apart(found, config.held_out_share, config.seed)
+    away = {*judged, ()}
+    taught = [text for text in found if text not in away]
+    if not taught:
+        raise DataError(f"{texts} leaves no text to learn from beside the held-out ones. Give more texts.")
+    return taught, [text for text in judged if text], [*found, *judged].count(())
+
+
+def _learn(
+    model: PreTrainedModel,
+    texts: Sequence[Text],
+    config: SFTConfig,
+    reporter: Reporter,
+    start: dict[str, float],
+) -> list[dict[str, float]]:
+    """All optimiser steps, each on the token mean over its texts; the model changes in place."""
+    optimizer = _optimizer(model, config.lr, ADAM_EPS)
+    batches = [batch for epoch in range(config.epochs) for batch in _batches(len(texts), config, epoch)]
+    reporter.metric(0, len(batches), start)
+    steps = []
+    for step, batch in enumerate(batches):
+        started = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, len(batches), config.lr, config.warmup_share)
+        rows = [row for index in batch for row in texts[index]]
+        tokens, loss = learned_tokens(rows), 0.0
+        for part in _losses(model, rows, config.micro_batch_tokens):
+            reporter.check_cancelled()
+            (part / tokens).backward()
+            loss += part.item() / tokens
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm or math.inf))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DivergedError(f"step {step + 1}: loss {loss}, gradient {norm}. Lower sft.lr.")
+        optimizer.step()
+        optimizer.zero_grad()
+        values = {"loss": loss, "lr": optimizer.param_groups[0]["lr"], "grad_norm": norm}
+        steps.append(values | {"tokens": tokens, "seconds": time.monotonic() - started})
+        reporter.metric(step + 1, len(batches), steps[-1])
+    return steps
+
+
+def _batches(count: int, config: SFTConfig, epoch: int) -> list[list[int]]:
+    """All texts in a new order. Not in batches of like length: their steps are means over their tokens, so a
+    token of short answers would count many times one of long answers."""
+    order = list(range(count))
+    random.Random(f"{config.seed}-{epoch}").shuffle(order)
+    return [order[at : at + config.batch_texts] for at in range(0, count, config.batch_texts)]
+
+
+def _losses(model: PreTrainedModel, rows: Sequence[Row], max_tokens: int) -> Iterator[Tensor]:
+    """Sum of the learned tokens' NLL, one for each forward pass, with gradients unless they are off."""
+    for part in micro_batches(range(len(rows)), [len(row.ids) for row in rows], max_tokens):
+        logprobs, _ = read_policy(model, part_of([rows[index] for index in part], model.device), 1.0)
+        yield -logprobs.sum()
+
+
+def _tokens(texts: Sequence[Text]) -> int:
+    return sum(learned_tokens(text) for text in texts)
+
+
+def _perplexity(nll: float) -> float:
+    return math.exp(min(20.0, nll))
