@@ -98,6 +98,7 @@ def evaluate(
     baseline = contenders[0].reading
     report = EvaluationReport(
         judge=judge.name,
+        independent=judge is not reward_model,
         prompts=len(kept),
         left_out_prompts=left_out,
         greedy=greedy,

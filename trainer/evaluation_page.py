@@ -94,7 +94,12 @@ def _standings(report: EvaluationReport) -> Iterator[str]:
         ),
     )
     judged, scored_best = report.best(win_rate_of), report.best(score_of)
-    if len(report.policies) > 1 and judged and scored_best:
+    if not report.independent:
+        yield (
+            "The judge is the reward model itself. Whether its score is won at the cost of quality, only"
+            " another judge can tell."
+        )
+    elif len(report.policies) > 1 and judged and scored_best:
         if judged == scored_best:
             yield f"Judge and reward model both put {judged} first."
         else:

@@ -50,6 +50,8 @@ class EvaluationReport(Record):
     """What `report.json` holds."""
 
     judge: str
+    independent: bool
+    """Whether the judge is another than the reward model whose scores stand here."""
     prompts: int
     left_out_prompts: int
     greedy: bool

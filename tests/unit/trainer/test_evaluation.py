@@ -239,7 +239,8 @@ def test_the_judges_best_is_not_the_reward_models() -> None:
     ]
     scores = {"base": 0.0, "early": 1.0, "late": 4.0}
     report = EvaluationReport(
-        judge="gold", prompts=4, left_out_prompts=0, greedy=False, rollout=ROLLOUT.model_dump(), seed=0,
+        judge="gold", independent=True, prompts=4, left_out_prompts=0, greedy=False, seed=0,
+        rollout=ROLLOUT.model_dump(),
         duels=[duels(one, [()] * 4, seed=0) for one in meetings], bias={}, human=None,
         policies=[
             PolicyReport(
@@ -312,6 +313,7 @@ def test_the_command_judges_by_a_reward_model(tiny_policy: Path, other_policy: P
     assert all(isinstance(score, float) for score in scores)
     assert report["bias"]["all"]["inconsistent"]["share"] == 0.0
     assert report["policies"][0]["knowledge"]["accuracy"]["n"] == 60
+    assert "The judge is the reward model itself" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_arguments_that_do_not_fit_say_so(tiny_policy: Path, tmp_path: Path) -> None:
