@@ -1,4 +1,4 @@
-"""Command line: `base`, `sft`, `seeds`, `reward`, `ppo`, `gate`, `reproduce`; JSON lines out.
+"""Command line: one command a stage, JSON lines out.
 
 torch is imported after the arguments are parsed, so `--help` is instant.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -99,6 +100,31 @@ def build_parser() -> argparse.ArgumentParser:
     gate = _command(commands, "gate", _gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts", "--out")
 
+    evaluate = _command(commands, "evaluate", _evaluate, "compare policies: win, tie, lose, and lost skill")
+    evaluate.add_argument(
+        "--policy", type=_named, action="append", required=True, metavar="NAME=FOLDER",
+        help="once for each policy; the first is the baseline",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--answers", type=_named, action="append", default=[], metavar="NAME=FILE",
+        help="answers of another model to the same prompts, as an evaluation writes them",
+    )  # fmt: skip
+    _folders(evaluate, "--prompts", "--out")
+    evaluate.add_argument(
+        "--judge", required=True, help="a reward model's folder or an OpenAI-compatible URL"
+    )
+    evaluate.add_argument("--judge-model", help="its name there; the key is read from HEED_JUDGE_KEY")
+    evaluate.add_argument(
+        "--tie-margin", type=float, default=0.2,
+        help="scores of a reward model that are this near are a tie; default: 0.2, a chance of 55 %%",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--reward-model", type=Path, help="what the policies were trained on, to show its score"
+    )
+    evaluate.add_argument("--human", type=Path, help="pairs that people judged, to test the judge")
+    evaluate.add_argument("--greedy", action="store_true", help="the likeliest answers; default: drawn ones")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the draws and the intervals; default: 0")
+
     reproduce = _command(commands, "reproduce", _reproduce, "show the paper's findings on a toy language")
     _folders(reproduce, "--out")
     reproduce.add_argument("--rows", default="", help="findings, separated by commas; default: all")
@@ -119,6 +145,13 @@ def _command(commands: Any, name: str, run: Command, summary: str) -> argparse.A
 def _folders(command: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         command.add_argument(name, type=Path, required=True)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (equals and path and re.fullmatch(r"[\w.-]+", name)):
+        raise argparse.ArgumentTypeError(f"write NAME=PATH, the name of letters, digits, - . _, not {text}")
+    return name, Path(path)
 
 
 def _prepare_environment() -> None:
@@ -215,6 +248,30 @@ def _gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter
         config=config.gate,
         rollout=config.rollout,
         reporter=reporter,
+    )
+    return report.model_dump(mode="json")
+
+
+def _evaluate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.contenders import read_questions
+    from trainer.evaluation import evaluate, open_judge
+    from trainer.pairs import read_pairs
+
+    judge, reward_model = open_judge(
+        options.judge, options.judge_model, options.reward_model, config.reward, options.tie_margin
+    )
+    report = evaluate(
+        policies=options.policy,
+        answers=options.answers,
+        questions=read_questions(options.prompts),
+        judge=judge,
+        reward_model=reward_model,
+        human=read_pairs(options.human) if options.human else [],
+        out=options.out,
+        rollout=config.rollout,
+        reporter=reporter,
+        greedy=options.greedy,
+        seed=options.seed,
     )
     return report.model_dump(mode="json")
 

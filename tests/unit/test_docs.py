@@ -11,14 +11,7 @@ from server.settings import ServerSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [
-    "README.md",
-    "docs/architecture.md",
-    "docs/ppo.md",
-    "docs/reproduction.md",
-    "docs/reward_model.md",
-    "docs/sft.md",
-]
+PAGES = ["README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES)
