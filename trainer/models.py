@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from trainer.attention import use_products
 from trainer.errors import ModelError
 
 TOKENIZER_FILES = (
@@ -290,6 +291,7 @@ def _load(kind: Any, folder: Path, *, new: tuple[str, ...] = (), **options: Any)
         raise ModelError(f"{folder} lacks the weights {', '.join(missing[:5])}. Make the folder again.")
     assert isinstance(model, PreTrainedModel)
     model.train(False)
+    use_products(model)
     return model
 
 
