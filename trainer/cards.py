@@ -72,7 +72,7 @@ def table(header: Row, rows: Sequence[Row]) -> str:
 
 def settings_toml(settings: Mapping[str, Section]) -> str:
     """What differs from the defaults, by section; of [ppo] the preset, and what differs from it."""
-    return "".join(
+    return "\n".join(
         f"[{name}]\n" + "".join(f"{field} = {json.dumps(value)}\n" for field, value in changed.items())
         for name, section in settings.items()
         if (changed := _changed(section))

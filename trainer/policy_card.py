@@ -24,7 +24,7 @@ NUMBERS = {
     "ref_perplexity": "of the answers, under the reference",
     "repeat_share": "4-grams of an answer that it had said before",
     "explained_variance": "how well the critic foresaw the returns",
-    "approx_kl": "nats per token that an update moved",
+    "approx_kl": "nats per token that the policy had moved before a step of the update",
     "clip_share": "tokens whose ratio was clipped",
 }
 """Metrics of the last update and what they are."""
@@ -59,8 +59,8 @@ def policy_card(
         tags=("rlhf", "ppo", "heed"),
         comes_from=origin(started_from),
         summary=(
-            f"A chat model that PPO-max (arXiv 2307.04964) trained from `{started_from.name}` towards what"
-            " people voted for, as a reward model learned it."
+            f"A chat model that PPO (arXiv 2307.04964, settings below) trained from `{started_from.name}`"
+            " towards what people voted for, as a reward model learned it."
         ),
         parts=(
             ("Training", table(("what", "which"), trained_on)),

@@ -24,6 +24,7 @@ SHOWN: dict[str, dict[str, str]] = {
     "reproduce": {"proxy": "proxy", "gold": "gold", "ref_kl": "KL", "response_length_mean": "length"},
 }
 """Command -> metric -> its short name on the bar, the most telling first: a narrow terminal cuts the rest."""
+BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
 LONGEST_LIST = 6
 SAMPLE_CHARACTERS = 100
 
@@ -47,12 +48,18 @@ class Terminal:
             # Made late, so that loading models does not count into the time of a step.
             tqdm.monitor_interval = 0  # no thread: a step says itself when it is done
             self._bar = tqdm(
-                desc=self._stage, total=of, initial=step, file=self._stream, mininterval=0, dynamic_ncols=True
+                desc=self._stage,
+                total=of,
+                initial=step,
+                file=self._stream,
+                bar_format=BAR,
+                mininterval=0,
+                dynamic_ncols=True,
             )
             self._bar.start_t = self._began
         self._bar.set_postfix_str(bar_text(self._stage, values), refresh=False)
-        self._bar.update(step - self._bar.n)
-        self._bar.refresh()
+        if not self._bar.update(step - self._bar.n):
+            self._bar.refresh()
 
     def log(self, text: str) -> None:
         sample = read_sample(text)
@@ -81,9 +88,9 @@ class Terminal:
 
 
 def bar_text(stage: str, values: Mapping[str, float]) -> str:
-    """`reward 0.31, KL 1.2`: of the metrics that the stage shows, those which this step has."""
+    """`reward 0.31 KL 1.2`: of the metrics that the stage shows, those which this step has."""
     shown = SHOWN.get(stage, {})
-    return ", ".join(f"{short} {values[name]:.3g}" for name, short in shown.items() if name in values)
+    return " ".join(f"{short} {_short(values[name])}" for name, short in shown.items() if name in values)
 
 
 def sample_text(sample: Mapping[str, Any]) -> str:
@@ -120,3 +127,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}"
