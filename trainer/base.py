@@ -55,7 +55,7 @@ def make_base(out: Path, model: str | None, reporter: Reporter) -> Path:
         reporter.metric(2, STEPS, {})
         comes_from = Origin(*BUNDLED) if gguf else _origin(source)
         name = comes_from.base_model or Path(source).name
-        save_policy(policy, parts, out, card=base_card(name, policy.num_parameters(), comes_from))
+        save_policy(policy, parts, out, card=base_card(name, policy.num_parameters(), comes_from, gguf=gguf))
     reporter.metric(STEPS, STEPS, {})
     return out
 

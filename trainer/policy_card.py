@@ -73,8 +73,8 @@ def policy_card(
     )
 
 
-def base_card(name: str, parameters: int, comes_from: Origin) -> str:
-    """The card of a base policy: the model that `name` says, as this platform serves it."""
+def base_card(name: str, parameters: int, comes_from: Origin, *, gguf: str | None = None) -> str:
+    """The card of a base policy: the model `name`, read from the file `gguf` if any, as it is served here."""
     return model_card(
         title="Base policy",
         task="text-generation",
@@ -84,6 +84,11 @@ def base_card(name: str, parameters: int, comes_from: Origin) -> str:
             f"`{name}` with {parameters:,} parameters, untrained by this platform: its weights as bf16"
             " safetensors, with an `lm_head.weight` of their own, which vLLM needs to load the next version"
             " into a running engine. It is where the first training starts from."
+            + (
+                f" It was read from `{gguf}`: its weights are as fine as that file keeps them."
+                if gguf
+                else ""
+            )
         ),
         parts=(
             ("Limits", "Those of the model that it was made of. Nobody's votes are in it."),
