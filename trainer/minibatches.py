@@ -43,17 +43,28 @@ class Pass:
     """What `ptx_coef` keeps the policy likely to say."""
 
     def run(self, epoch: int, *, with_policy: bool) -> dict[str, float]:
-        """One pass; the means of its losses."""
+        """One pass; the means of its losses.
+
+        It ends early when the policy has moved by `approx_kl_stop`; `minibatches_skipped` is how many of the
+        update's minibatches, later passes included, are then left out.
+        """
         order = list(range(len(self.experience)))
         random.Random(f"{self.config.seed}-{self.update}-{epoch}").shuffle(order)
         size = self.config.minibatch
-        passes = [
-            self._minibatch(order[at : at + size], epoch, with_policy=with_policy, fresh=epoch == at == 0)
-            for at in range(0, len(order), size)
-        ]
+        starts = range(0, len(order), size)
+        passes, moved = [], False
+        for at in starts:
+            rows = order[at : at + size]
+            passes.append(self._minibatch(rows, epoch, with_policy=with_policy, fresh=epoch == at == 0))
+            moved = 0 < self.config.approx_kl_stop < passes[-1].get("approx_kl", 0.0)
+            if moved:
+                break
         means = {name: sum(one[name] for one in passes) / len(passes) for name in sorted(passes[-1])}
-        if with_policy and epoch == 0:
-            means["on_policy_gap"] = passes[0]["on_policy_gap"]  # later ones follow a step
+        if with_policy:
+            left = (self.config.epochs - epoch) * len(starts) - len(passes)
+            means["minibatches_skipped"] = float(left) if moved else 0.0
+            if epoch == 0:
+                means["on_policy_gap"] = passes[0]["on_policy_gap"]  # later ones follow a step
         return means
 
     @torch.no_grad()

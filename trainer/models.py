@@ -175,11 +175,12 @@ def read_lm_head(policy: Path) -> Tensor:
     raise ModelError(f"{policy} has no lm_head.weight. Give a folder that `base` or `ppo` wrote.")
 
 
-def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> Path:
+def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path, *, card: str = "") -> Path:
     """Writes a policy that vLLM can serve and reload: bf16 safetensors, tokenizer, config.
 
     `lm_head.weight` is written even where it is tied to the embedding: vLLM's reload keeps the old head
-    for a checkpoint without it. The config's tie flag stays as it is.
+    for a checkpoint without it. The config's tie flag stays as it is. `card` becomes README.md, and a licence
+    that stands beside the tokenizer goes along.
 
     Raises:
         ModelError: `out` exists, or a weight is not finite.
@@ -195,6 +196,9 @@ def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> Path
         generation = tokenizer_from / "generation_config.json"
         if generation.exists():
             shutil.copy(generation, folder)
+        copy_licence(tokenizer_from, folder)
+        if card:
+            (folder / "README.md").write_text(card, encoding="utf-8")
     return out
 
 
@@ -242,6 +246,13 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
     for name in TOKENIZER_FILES:
         if (source / name).exists():
             shutil.copy(source / name, folder)
+
+
+def copy_licence(source: Path, folder: Path) -> None:
+    """Copies LICENSE and NOTICE, which a licence may ask for; named so that the folder can be published."""
+    for path in sorted(source.glob("LICENSE*")) + sorted(source.glob("NOTICE*")):
+        if path.suffix in ("", ".txt", ".md"):
+            shutil.copy(path, folder / (path.name if path.suffix else f"{path.name}.txt"))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -74,14 +74,28 @@ class CollapseAlarm:
     entropy, half of the 4-grams. Length, cuts and perplexity only warn: people may well vote for longer,
     shorter or plainer answers. KL is the plain estimate: the mean of k3 is carried by single improbable
     tokens, so it can leap in a healthy training.
+
+    With notches it also brakes: one notch further for each look that warns, one back for each that does not.
     """
 
-    def __init__(self, kl_stop: float, start: dict[str, float] | None = None, bad: int = 0) -> None:
+    def __init__(
+        self,
+        kl_stop: float,
+        start: dict[str, float] | None = None,
+        bad: int = 0,
+        notch: int = 0,
+        *,
+        notches: int = 0,
+    ) -> None:
         self.kl_stop = kl_stop
         self.start = start or {}
         """The metrics of the first update, when the policy is still the reference."""
         self.bad = bad
         """Updates running that showed a sign at which a training stops."""
+        self.notch = notch
+        """How far the brake is pulled now."""
+        self.notches = notches
+        """How far it can be pulled; 0 is no brake."""
         self.warnings: list[str] = []
         """What the last look found."""
 
@@ -92,7 +106,17 @@ class CollapseAlarm:
         self.warnings = [sign.text for sign in signs if sign.warns]
         stops = [sign.text for sign in signs if sign.stops]
         self.bad = self.bad + 1 if stops else 0
+        self.notch = min(max(self.notch + (1 if self.warnings else -1), 0), self.notches)
         return "; ".join(stops) if self.bad >= PATIENCE else None
+
+    def state(self) -> list[Any]:
+        """What a resume needs: the arguments between `kl_stop` and `notches`."""
+        return [self.start, self.bad, self.notch]
+
+    @property
+    def brake(self) -> float:
+        """What multiplies the KL coefficient and divides the policy's learning rate; 1 is not braked."""
+        return 2.0**self.notch
 
     @property
     def level(self) -> float:

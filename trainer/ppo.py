@@ -21,8 +21,9 @@ from trainer.experience import Experience, gather
 from trainer.learner import Learner, make_learner
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
+from trainer.policy_card import curve_row, policy_card
 from trainer.ptx import read_texts
-from trainer.reporting import Reporter
+from trainer.reporting import SAMPLE, Reporter
 from trainer.rollout import Rollout, Sampler, check_rollouts, make_sampler
 from trainer.update import learn
 
@@ -78,14 +79,8 @@ def train_policy(
     texts = _ptx_texts(tokenizer, ptx, config, rollout)
     sampler = make_sampler(policy, rollout)
     learner = make_learner(policy, reference, reward_model, config, groups)
-    alarm, kept = CollapseAlarm(config.kl_stop), Kept(0, servable(learner.policy))
-    first, metrics, stopped = 0, {}, None
-    if found := load_checkpoint(work / "checkpoints"):
-        first, state = found
-        if not learner.load(state):
-            reporter.log("the reward model is a new one: score moments and critic start again")
-        alarm, kept = CollapseAlarm(config.kl_stop, *state["alarm"]), Kept(*state["kept"])
-        reporter.log(f"resumed after update {first}")
+    first, alarm, kept, curve = _begun(learner, work / "checkpoints", config, reporter)
+    metrics, stopped = {}, None
     for update in range(first, config.updates):
         started = time.monotonic()
         if update > 0:
@@ -105,23 +100,53 @@ def train_policy(
             break
         if alarm.bad == 0:
             kept = Kept(update, servable(learner.policy))
+        learner.brake = alarm.brake
         metrics = space | {"alarm": alarm.level}
         metrics |= learn(learner, experience, update, config, rollout.temperature, texts)
         metrics["samples_per_second"] = len(experience) / (time.monotonic() - started)
+        curve.append(curve_row(update + 1, metrics))
         reporter.metric(update + 1, config.updates, metrics)
         if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
-            state = learner.state() | {"alarm": [alarm.start, alarm.bad], "kept": list(kept)}
+            state = learner.state() | {"alarm": alarm.state(), "kept": list(kept), "curve": curve}
             save_checkpoint(work / "checkpoints", update + 1, state)
-    save_policy(learner.policy, policy, out)
     report: dict[str, Any] = metrics | {
         "updates": kept.update if stopped else config.updates,
         "seconds": time.monotonic() - began,
     }
     if stopped:
         report["stopped_early"] = stopped
+    card = policy_card(
+        report,
+        curve,
+        started_from=policy,
+        reference=reference,
+        reward_model=reward_model,
+        settings={"ppo": config, "rollout": rollout, "groups": groups},
+    )
+    save_policy(learner.policy, policy, out, card=card)
+    _save_report(work, report)
+    return report
+
+
+def _begun(
+    learner: Learner, checkpoints: Path, config: PPOConfig, reporter: Reporter
+) -> tuple[int, CollapseAlarm, Kept, list[dict[str, float]]]:
+    """Updates done, alarm, last good weights and curve: of the newest checkpoint, or of a start."""
+    found = load_checkpoint(checkpoints)
+    if found is None:
+        alarm = CollapseAlarm(config.kl_stop, notches=config.brake_notches)
+        return 0, alarm, Kept(0, servable(learner.policy)), []
+    first, state = found
+    if not learner.load(state):
+        reporter.log("the reward model is a new one: score moments and critic start again")
+    reporter.log(f"resumed after update {first}")
+    alarm = CollapseAlarm(config.kl_stop, *state["alarm"], notches=config.brake_notches)
+    return first, alarm, Kept(*state["kept"]), state["curve"]
+
+
+def _save_report(work: Path, report: dict[str, Any]) -> None:
     work.mkdir(parents=True, exist_ok=True)
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return report
 
 
 def servable(policy: PreTrainedModel) -> dict[str, Tensor]:
@@ -203,4 +228,4 @@ def _sample(
         "ended": rollout.ended,
         "score": round(float(experience.scores[0]), 3),
     }
-    return f"sample {json.dumps(said, ensure_ascii=False)}"
+    return SAMPLE + json.dumps(said, ensure_ascii=False)

@@ -13,6 +13,7 @@ VANILLA: dict[str, Any] = {
     "score_clip": 0.0,
     "missing_eos_penalty": 0.0,
     "value_clip_range": 0.0,
+    "approx_kl_stop": 0.0,
     "importance_limit": 0.0,
 }
 """PPO without the tricks: raw scores, no KL penalty, a critic that learns on the way."""
@@ -27,6 +28,7 @@ PAPER: dict[str, Any] = {
     "score_clip": 0.8,
     "missing_eos_penalty": 0.0,
     "gae_lambda": 0.9,
+    "approx_kl_stop": 0.0,
     "importance_limit": 0.0,
     "ptx_coef": 0.1,
 }
@@ -47,6 +49,7 @@ REPO_EN: dict[str, Any] = {
     "score_clip": 0.0,
     "score_scaling": True,
     "missing_eos_penalty": 0.0,
+    "approx_kl_stop": 0.0,
     "importance_limit": 0.0,
 }
 """train_ppo_en.sh of the authors' MOSS-RLHF: 7 GPUs with 2 answers each, scores scaled and not clipped."""

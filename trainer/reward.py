@@ -21,6 +21,7 @@ from trainer.errors import DataError, DivergedError
 from trainer.lesson import Learned, learn, prepare
 from trainer.models import (
     RewardModel,
+    copy_licence,
     copy_tokenizer,
     default_device,
     load_reward_model,
@@ -242,6 +243,7 @@ def _publish(
     with written_aside(out) as folder:
         save_reward_model(model, folder)
         copy_tokenizer(policy, folder)
+        copy_licence(policy, folder)
         path = folder / "tokenizer_config.json"
         settings = json.loads(path.read_text(encoding="utf-8"))
         settings |= {
@@ -251,5 +253,5 @@ def _publish(
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         facts = report.model_dump(mode="json")
         (folder / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-        card = reward_model_card(facts, started_from=policy.name, settings=config.model_dump(mode="json"))
+        card = reward_model_card(facts, started_from=policy, settings={"reward": config})
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -44,21 +44,22 @@ def learn(
         missing_eos_penalty=config.missing_eos_penalty,
         score_scaling=config.score_scaling,
     )
+    kl_coef = learner.kl_coef * learner.brake
     metrics = reward_distribution(experience) | {
         "score_clip_share": _score_clip_share(experience.scores, learner.moments, config.score_clip),
-        "kl_coef": learner.kl_coef,
+        "kl_coef": kl_coef,
         "lr": set_learning_rates(learner, update, config),
     }
     grouped = None
     if learner.grouping is not None:
-        grouped = learner.grouping.apply(experience, scores, learner.kl_coef, config.seed * 1000 + update)
+        grouped = learner.grouping.apply(experience, scores, kl_coef, config.seed * 1000 + update)
         metrics |= grouped.metrics
     rewards = shape_rewards(
         grouped.scores if grouped else scores,
         experience.old_logprobs,
         experience.ref_logprobs,
         mask,
-        kl_coef=grouped.kl_coef if grouped else learner.kl_coef,
+        kl_coef=grouped.kl_coef if grouped else kl_coef,
     )
     advantages, returns = gae(
         rewards, experience.values, mask, gamma=config.gamma, gae_lambda=config.gae_lambda
@@ -101,6 +102,8 @@ def _minibatches(one: Pass, fresh_explained_variance: float) -> dict[str, float]
         return metrics
     for epoch in range(config.epochs):
         metrics |= one.run(epoch, with_policy=True)
+        if metrics["minibatches_skipped"]:
+            break
     if learner.penalty_coef > 0:
         metrics |= {"penalty_coef": learner.penalty_coef, "penalty_kl": one.kl_from_old()}
         learner.penalty_coef = adapted_penalty(
@@ -128,15 +131,16 @@ def learning_rate_factor(update: int, config: PPOConfig) -> float:
 
 
 def set_learning_rates(learner: Learner, update: int, config: PPOConfig) -> float:
-    """Gives both optimisers the learning rates of an update; the policy's."""
+    """Gives both optimisers the learning rates of an update; the policy's, which the brake divides."""
     factor = learning_rate_factor(update, config)
+    policy_lr = config.lr * factor / learner.brake
     for optimizer, lr in (
-        (learner.policy_optimizer, config.lr),
-        (learner.critic_optimizer, config.critic_lr),
+        (learner.policy_optimizer, policy_lr),
+        (learner.critic_optimizer, config.critic_lr * factor),
     ):
         for group in optimizer.param_groups:
-            group["lr"] = lr * factor
-    return config.lr * factor
+            group["lr"] = lr
+    return policy_lr
 
 
 def _score_clip_share(scores: Tensor, moments: RunningMoments, limit: float) -> float:

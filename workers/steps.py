@@ -59,6 +59,7 @@ async def reward(work: Work, frozen: Frozen) -> Trained:
             *("--policy", await _policy(work, frozen.parent), "--pairs", data / "train.jsonl"),
             *("--held-out", data / "held_out.jsonl", "--seed-pairs", await _seed_pairs(work)),
             *("--out", work.attempt / "reward", *await _previous_reward_model(work)),
+            *("--tensorboard", work.attempt / "tensorboard" / "reward"),
         )
         return await _train(work, "reward", arguments)
 

@@ -132,14 +132,21 @@ EVERYTHING: dict[str, object] = {
     "kl_target": 1.0, "kl_horizon": 10.0, "penalty_coef": 0.5, "warmup_share": 0.5,
     "lr_decay": "inverse-sqrt", "entropy_coef": 0.01, "entropy_target": 9.0, "ptx_coef": 0.1, "ptx_batch": 2,
     "advantage_whiten": True, "critic_pretrain_updates": 3, "epochs": 2, "minibatch": 2,
+    "brake_notches": 3,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("stop_after", [3, 5])
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["ppo-max", "everything"])
 def test_a_resumed_training_continues_with_the_same_numbers(
-    tiny_policy: Path, reward_folder: Path, tmp_path: Path, stop_after: int, changes: dict[str, object]
+    tiny_policy: Path,
+    reward_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stop_after: int,
+    changes: dict[str, object],
 ) -> None:
+    monkeypatch.setattr("trainer.monitor.repeats", lambda ids: 0.3)  # a warning, so the brake is pulled
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(f'{{"text": "{word} and more"}}\n' for word in ("one", "two", "three", "four")))
     extra = {"groups": GroupsConfig(source="learned", head_lr=0.1), "ptx": texts} if changes else {}
@@ -356,9 +363,47 @@ def test_the_alarm_warns_before_anything_has_to_stop(sign: dict[str, float], wor
 def test_a_resumed_alarm_measures_from_the_first_start() -> None:
     alarm = CollapseAlarm(kl_stop=10.0)
     alarm.look(CALM)
-    again = CollapseAlarm(10.0, alarm.start, alarm.bad)
+    again = CollapseAlarm(10.0, *alarm.state())
     again.look(CALM | {"response_length_mean": 90.0})
     assert "90 tokens, 50 at the start" in again.warnings[0]
+
+
+def test_the_brake_goes_a_notch_further_for_each_warning_and_back_without_one() -> None:
+    alarm = CollapseAlarm(kl_stop=10.0, notches=2)
+    warns = CALM | {"ref_kl": 6.0}
+    pulled = []
+    for row in (CALM, warns, warns, warns, CALM, CALM, CALM):
+        alarm.look(row)
+        pulled.append(alarm.brake)
+    assert pulled == [1, 2, 4, 4, 2, 1, 1]  # two notches at most
+
+
+def test_without_notches_a_warning_only_warns() -> None:
+    alarm = CollapseAlarm(kl_stop=10.0)
+    alarm.look(CALM | {"ref_kl": 6.0})
+    assert (alarm.level, alarm.brake) == (1, 1)
+
+
+def test_a_resumed_alarm_holds_the_brake_where_it_was() -> None:
+    alarm = CollapseAlarm(kl_stop=10.0, notches=3)
+    alarm.look(CALM)
+    alarm.look(CALM | {"ref_kl": 6.0})
+    again = CollapseAlarm(10.0, *alarm.state(), notches=3)
+    assert again.brake == 2
+    again.look(CALM)
+    assert again.brake == 1
+
+
+def test_a_braked_update_has_twice_the_kl_coefficient_and_half_the_learning_rate(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.monitor.repeats", lambda ids: 0.3)
+    rows = train(
+        tiny_policy, reward_folder, tmp_path,
+        updates=3, checkpoint_every=0, brake_notches=2, kl_coef=0.05, lr=1e-3,
+    ).rows  # fmt: skip
+    assert [row["kl_coef"] for row in rows] == pytest.approx([0.1, 0.2, 0.2])
+    assert [row["lr"] for row in rows] == pytest.approx([5e-4, 2.5e-4, 2.5e-4])
 
 
 def test_the_distribution_of_the_scores_by_hand() -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from store.settings import BUNDLED_CONFIG
 from trainer.config import PPOConfig, load_config
 from trainer.errors import ConfigError
 from trainer.presets import PRESETS
 
 DIFFERENCES = """\
 preset            field                    ppo-max  here
+vanilla           approx_kl_stop           0.03     0.0
 vanilla           critic_pretrain_updates  1        0
 vanilla           importance_limit         2.0      0.0
 vanilla           kl_coef                  0.05     0.0
@@ -19,6 +21,7 @@ vanilla           kl_stop                  60.0     0.0
 vanilla           missing_eos_penalty      1.0      0.0
 vanilla           score_clip               5.0      0.0
 vanilla           value_clip_range         0.2      0.0
+ppo-max-paper     approx_kl_stop           0.03     0.0
 ppo-max-paper     critic_lr                3e-05    1.65e-06
 ppo-max-paper     critic_pretrain_updates  1        50
 ppo-max-paper     gae_lambda               0.95     0.9
@@ -31,6 +34,7 @@ ppo-max-paper     rollouts                 32       128
 ppo-max-paper     score_clip               5.0      0.8
 ppo-max-paper     warmup_share             0.0      0.1
 ppo-max-repo-en   adam_eps                 1e-05    1e-06
+ppo-max-repo-en   approx_kl_stop           0.03     0.0
 ppo-max-repo-en   critic_adam_eps          1e-05    1e-08
 ppo-max-repo-en   critic_lr                3e-05    1.5e-06
 ppo-max-repo-en   critic_pretrain_updates  1        0
@@ -45,6 +49,7 @@ ppo-max-repo-en   score_clip               5.0      0.0
 ppo-max-repo-en   score_scaling            False    True
 ppo-max-repo-en   warmup_share             0.0      0.1
 ppo-max-repo-zh   adam_eps                 1e-05    1e-06
+ppo-max-repo-zh   approx_kl_stop           0.03     0.0
 ppo-max-repo-zh   critic_adam_eps          1e-05    1e-08
 ppo-max-repo-zh   critic_lr                3e-05    1.5e-06
 ppo-max-repo-zh   critic_pretrain_updates  1        0
@@ -90,6 +95,19 @@ def test_a_value_that_is_set_wins_over_its_preset(tmp_path: Path) -> None:
     path.write_text('[ppo]\npreset = "vanilla"\nkl_coef = 0.3\n', encoding="utf-8")
     config = load_config(path, ("ppo.value_clip_range=0.5",)).ppo
     assert (config.kl_coef, config.value_clip_range, config.score_clip) == (0.3, 0.5, 0.0)
+
+
+def test_a_preset_from_the_command_line_wins_over_a_file_that_names_every_value() -> None:
+    config = load_config(BUNDLED_CONFIG, ("ppo.kl_coef=0.3", "ppo.preset=vanilla")).ppo
+
+    assert config == PPOConfig(preset="vanilla", kl_coef=0.3)
+
+
+def test_a_preset_from_the_command_line_leaves_what_it_does_not_name(tmp_path: Path) -> None:
+    path = tmp_path / "heed.toml"
+    path.write_text("[ppo]\nlr = 1e-4\nscore_clip = 2.0\n", encoding="utf-8")
+
+    assert load_config(path, ("ppo.preset=vanilla",)).ppo == PPOConfig(preset="vanilla", lr=1e-4)
 
 
 def test_a_preset_that_does_not_exist_is_refused_by_name() -> None:

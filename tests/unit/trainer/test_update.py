@@ -15,7 +15,7 @@ from trainer.learner import Learner, frozen, make_learner
 from trainer.models import load_policy, reward_model_from_policy, save_reward_model
 from trainer.rollout import Rollout
 from trainer.tensors import RunningMoments
-from trainer.update import adapted, learn, learning_rate_factor
+from trainer.update import adapted, learn, learning_rate_factor, set_learning_rates
 
 BETTER = Rollout([1, 2, 3], [40, 41, 42, 43], [0.0] * 4, True)
 WORSE = Rollout([1, 2, 3], [90, 91, 92], [0.0] * 3, True)
@@ -203,6 +203,35 @@ def test_the_ratio_against_the_reference_is_one_at_the_start_and_then_is_not(
     metrics = learn(learner, experience, 0, config, 1.0)
     assert metrics["on_policy_gap"] < 1e-3
     assert metrics["clip_share"] == pytest.approx(4 / 7)  # the tokens of the better answer
+
+
+def test_a_policy_that_moved_far_ends_the_update_and_the_rest_is_counted(
+    tiny_policy: Path, reward_folder: Path
+) -> None:
+    def counted(stop: float, epochs: int, lr: float = 1e-2) -> tuple[float, int]:
+        changes = {"minibatch": 1, "epochs": epochs, "approx_kl_stop": stop, "lr": lr}
+        config = CONFIG.model_copy(update=changes)
+        learner = make_learner(tiny_policy, tiny_policy, reward_folder, config)
+        steps: list[object] = []
+        learner.policy_optimizer.register_step_post_hook(lambda *arguments: steps.append(arguments))
+        four = read(learner, [BETTER, WORSE, BETTER, WORSE], [1.0, -1.0, 1.0, -1.0])
+        return learn(learner, four, 0, config, 1.0)["minibatches_skipped"], len(steps)
+
+    # The first minibatch is on-policy; after its step, which is far too long, the second one finds out.
+    assert counted(1e-4, epochs=1) == (2, 2)
+    assert counted(1e-4, epochs=3) == (10, 2)
+    assert counted(0.0, epochs=1) == (0, 4)
+    assert counted(0.03, epochs=1, lr=1e-6) == (0, 4)
+
+
+def test_the_brake_slows_the_policy_and_not_the_critic(tiny_policy: Path, reward_folder: Path) -> None:
+    config = PPOConfig(lr=8e-4, critic_lr=3e-4)
+    learner = make_learner(tiny_policy, tiny_policy, reward_folder, config)
+    learner.brake = 4.0
+
+    assert set_learning_rates(learner, 0, config) == pytest.approx(2e-4)
+    assert learner.policy_optimizer.param_groups[0]["lr"] == pytest.approx(2e-4)
+    assert learner.critic_optimizer.param_groups[0]["lr"] == pytest.approx(3e-4)
 
 
 def test_warm_up_rises_in_a_line_and_falls_with_the_root() -> None:
