@@ -1,4 +1,4 @@
-"""Command line: `base`, `seeds`, `reward`, `ppo`, `gate`, `reproduce`; JSON lines out, one stage each.
+"""Command line: `base`, `seeds`, `reward`, `ppo`, `plan`, `gate`, `reproduce`; JSON lines out, one stage each.
 
 torch is imported after the arguments are parsed, so `--help` is instant.
 """
@@ -92,6 +92,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="texts that ppo.ptx_coef keeps the policy good at: JSON lines, plain texts or a pairs file",
     )
 
+    plan = _command(commands, "plan", _plan, "say how much memory `reward` and `ppo` would take")
+    _folders(plan, "--policy")
+    plan.add_argument("--processes", type=int, default=1, help="of the training; default: 1")
+
     gate = _command(commands, "gate", _gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts", "--out")
 
@@ -149,8 +153,10 @@ def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
 
 def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.pairs import read_pairs
+    from trainer.headroom import announce
     from trainer.reward import train_reward_model
 
+    announce("reward", options.policy, config, reporter)
     report = train_reward_model(
         policy=options.policy,
         pairs=read_pairs(options.pairs),
@@ -160,14 +166,17 @@ def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Report
         config=config.reward,
         reporter=reporter,
         previous=options.previous,
+        scale=config.scale,
     )
     return report.model_dump(mode="json")
 
 
 def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.data import read_prompts
+    from trainer.headroom import announce
     from trainer.ppo import train_policy
 
+    announce("ppo", options.policy, config, reporter)
     return train_policy(
         policy=options.policy,
         reference=options.reference,
@@ -180,7 +189,18 @@ def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
         reporter=reporter,
         groups=config.groups,
         ptx=options.ptx,
+        scale=config.scale,
     )
+
+
+def _plan(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.headroom import announce
+    from trainer.memory import PLANNERS
+
+    plans = {
+        stage: announce(stage, options.policy, config, reporter, options.processes) for stage in PLANNERS
+    }
+    return {stage: {part.name: part.size for part in plan.parts} for stage, plan in plans.items() if plan}
 
 
 def _gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:

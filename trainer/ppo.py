@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.checkpoint import load_checkpoint, save_checkpoint
-from trainer.config import GroupsConfig, PPOConfig, RolloutConfig
+from trainer.config import GroupsConfig, PPOConfig, RolloutConfig, ScaleConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
 from trainer.errors import ConfigError, DataError, ModelError
 from trainer.experience import Experience, gather
 from trainer.learner import Learner, make_learner
+from trainer.lora import adapted_layers, load_trained, merged_weights, trained_weights
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
 from trainer.ptx import read_texts
@@ -42,7 +43,7 @@ class Kept(NamedTuple):
     update: int
     """Updates that made them."""
     weights: dict[str, Tensor]
-    """bf16 on the CPU, as they would be served."""
+    """What `servable` gave."""
 
 
 def train_policy(
@@ -58,6 +59,7 @@ def train_policy(
     reporter: Reporter,
     groups: GroupsConfig = GroupsConfig(),  # noqa: B008 - immutable
     ptx: Path | None = None,
+    scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
 ) -> dict[str, Any]:
     """Train from `policy` against `reward_model`, held near `reference`; write the candidate to `out`.
 
@@ -77,7 +79,7 @@ def train_policy(
     questions = _questions(tokenizer, prompts, rollout.max_prompt_tokens)
     texts = _ptx_texts(tokenizer, ptx, config, rollout)
     sampler = make_sampler(policy, rollout)
-    learner = make_learner(policy, reference, reward_model, config, groups)
+    learner = make_learner(policy, reference, reward_model, config, groups, scale=scale)
     alarm, kept = CollapseAlarm(config.kl_stop), Kept(0, servable(learner.policy))
     first, metrics, stopped = 0, {}, None
     if found := load_checkpoint(work / "checkpoints"):
@@ -101,7 +103,7 @@ def train_policy(
             reporter.log(
                 f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
             )
-            learner.policy.load_state_dict(kept.weights)
+            load_trained(learner.policy, kept.weights)
             break
         if alarm.bad == 0:
             kept = Kept(update, servable(learner.policy))
@@ -112,7 +114,7 @@ def train_policy(
         if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
             state = learner.state() | {"alarm": [alarm.start, alarm.bad], "kept": list(kept)}
             save_checkpoint(work / "checkpoints", update + 1, state)
-    save_policy(learner.policy, policy, out)
+    save_policy(learner.policy, policy, out, dict(merged_weights(learner.policy)))
     report: dict[str, Any] = metrics | {
         "updates": kept.update if stopped else config.updates,
         "seconds": time.monotonic() - began,
@@ -125,11 +127,9 @@ def train_policy(
 
 
 def servable(policy: PreTrainedModel) -> dict[str, Tensor]:
-    """A copy of the weights in the precision in which they are published, on the CPU."""
-    return {
-        name: tensor.detach().to("cpu", torch.bfloat16 if tensor.is_floating_point() else None, copy=True)
-        for name, tensor in policy.state_dict().items()
-    }
+    """A copy of what is trained, on the CPU: weights in the precision in which they are published, LoRA's as they are."""
+    dtype = None if any(adapted_layers(policy)) else torch.bfloat16
+    return {name: weight.to("cpu", dtype, copy=True) for name, weight in trained_weights(policy).items()}
 
 
 def _questions(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], limit: int) -> list[Question]:

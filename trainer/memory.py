@@ -1,0 +1,179 @@
+"""Memory plan: what a training will take in each process, computed before it starts.
+
+The trainer's own code makes the models from config.json and takes gradient passes on tensors without data
+(FakeTensorMode): no weight is loaded, and adapters, checkpointing, precision and shapes count as they will be. Only
+the engine, DeepSpeed's buffers and the libraries are figures of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+
+from trainer.config import RolloutConfig, ScaleConfig, TrainerConfig
+from trainer.learner import frozen
+from trainer.models import RewardModel, read_config
+from trainer.passes import Cost, cost, critic_pass, model_bytes, policy_pass, ranking_pass
+from trainer.rollout import GPU_SHARE, chosen_engine, cpu_cache_gib
+from trainer.trainable import trainable
+
+GIB = 2**30
+LIBRARIES = int(0.6 * GIB)
+"""Resident memory of Python, torch and transformers before a model is loaded."""
+VLLM_LIBRARIES = int(0.7 * GIB)
+"""What vLLM adds to it."""
+ZERO_BUCKET = 500_000_000
+"""Gradients that DeepSpeed collects before it sends them to their shards (`reduce_bucket_size`)."""
+ZERO_LIVE = 1_000_000_000
+"""Weights that ZeRO-3 keeps gathered at most (`stage3_max_live_parameters`)."""
+
+Stage = Literal["ppo", "reward"]
+Place = Literal["device", "host"]
+"""The memory of the device that trains, or the CPU's; on a machine without a GPU they are the same."""
+
+
+class Part(NamedTuple):
+    """What one thing takes in one process."""
+
+    name: str
+    size: int
+    """Bytes."""
+    place: Place = "device"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The memory of one process."""
+
+    how: str
+    """Such as "full, ZeRO-3 on 8 processes"."""
+    parts: Sequence[Part]
+
+    def gib(self, place: Place) -> float:
+        """All that is in one place."""
+        return sum(part.size for part in self.parts if part.place == place) / GIB
+
+    def __str__(self) -> str:
+        text = f"{self.how}: about {self.gib('device'):.1f} GiB each: {self._list('device')}"
+        if self.gib("host") > 0:
+            text += f"; and {self.gib('host'):.1f} GiB of the CPU's memory: {self._list('host')}"
+        return text
+
+    def _list(self, place: Place) -> str:
+        own = [part for part in self.parts if part.place == place and part.size > 0]
+        return ", ".join(f"{part.name} {part.size / GIB:.1f}" for part in own)
+
+
+def plan_ppo(policy: Path, config: TrainerConfig, processes: int, device: torch.device) -> Plan:
+    """PPO-max of a policy folder, of which only config.json is read; the reward model as large as the policy."""
+    with FakeTensorMode(), torch.device(device):
+        actor = trainable(_empty_policy(policy), config.scale, seed=0)
+        critic = trainable(_empty_reward_model(policy), config.scale, seed=0)
+        judges = [frozen(_empty_policy(policy)), frozen(_empty_reward_model(policy))]
+        costs = [
+            cost(actor, policy_pass(actor, config, device), config.scale),
+            cost(critic, critic_pass(critic, config, device), config.scale),
+        ]
+    parts = [
+        *_learning(costs, config.scale, processes, device),
+        Part("reference and reward model", sum(map(model_bytes, judges))),
+        # Full weights are kept in bf16, adapters as they are.
+        Part("last good weights", (4 if config.scale.lora_rank else 2) * costs[0].learned, "host"),
+        _engine(costs[0].numbers, config.rollout, device),
+        Part("libraries", LIBRARIES + VLLM_LIBRARIES, "host"),
+    ]
+    return _plan(config.scale, processes, device, parts)
+
+
+def plan_reward(policy: Path, config: TrainerConfig, processes: int, device: torch.device) -> Plan:
+    """A reward model that starts as this policy."""
+    with FakeTensorMode(), torch.device(device):
+        model = trainable(_empty_reward_model(policy), config.scale, seed=0)
+        costs = [cost(model, ranking_pass(model, config, device), config.scale)]
+    parts = [*_learning(costs, config.scale, processes, device), Part("libraries", LIBRARIES, "host")]
+    return _plan(config.scale, processes, device, parts)
+
+
+PLANNERS: dict[Stage, Callable[[Path, TrainerConfig, int, torch.device], Plan]] = {
+    "ppo": plan_ppo,
+    "reward": plan_reward,
+}
+
+
+def _learning(
+    costs: Sequence[Cost], scale: ScaleConfig, processes: int, device: torch.device
+) -> list[Part]:
+    """The models that are trained; their passes are never at once."""
+    stage = scale.zero_stage
+
+    def shared(size: int, first: int) -> int:
+        return size // processes if stage >= first else size
+
+    learned = [cost.learned for cost in costs]
+    # Cleared before the other model's pass; but under ZeRO-3 each engine keeps room for its own.
+    gradients = 4 * (sum(learned) if stage == 3 else max(learned))
+    # AdamW's two moments in fp32; ZeRO-1 and ZeRO-2 step on a copy of their shard of the weights.
+    moments = (12 if stage in (1, 2) else 8) * sum(learned)
+    return [
+        Part("weights", shared(sum(cost.weights for cost in costs), 3), _waits(scale.offload == "weights")),
+        Part("gradients", shared(gradients, 2)),
+        Part("optimiser", shared(moments, 1), _waits(scale.offload != "none")),
+        Part("activations", max(cost.activations for cost in costs)),
+        Part("DeepSpeed's buffers", _buffers(costs, stage, device)),
+    ]
+
+
+def _waits(offloaded: bool) -> Place:
+    return "host" if offloaded else "device"
+
+
+def _buffers(costs: Sequence[Cost], stage: int, device: torch.device) -> int:
+    """Gradients on their way to a shard, and under ZeRO-3 the weights of the model that is read."""
+    if stage == 0:
+        return 0
+    # The CPU gives memory to what is written only, a GPU to what is asked for.
+    buckets = [4 * (min(ZERO_BUCKET, cost.learned) if device.type == "cpu" else ZERO_BUCKET) for cost in costs]
+    if stage < 3:
+        return max(buckets)
+    return sum(buckets) + max(cost.weights * min(cost.numbers, ZERO_LIVE) // cost.numbers for cost in costs)
+
+
+def _engine(parameters: int, rollout: RolloutConfig, device: torch.device) -> Part:
+    """What draws the answers."""
+    if chosen_engine(rollout) == "transformers":
+        return Part("engine", 4 * parameters, "host")
+    if device.type == "cuda":
+        return Part("engine", int(GPU_SHARE * torch.cuda.mem_get_info()[1]))
+    return Part("engine", 2 * parameters + cpu_cache_gib() * GIB, "host")
+
+
+def _plan(scale: ScaleConfig, processes: int, device: torch.device, parts: list[Part]) -> Plan:
+    trained = f"LoRA of rank {scale.lora_rank}" if scale.lora_rank else "full"
+    zero = f", ZeRO-{scale.zero_stage}" if scale.zero_stage else ""
+    how = f"{trained}{zero} on {processes} {'process' if processes == 1 else 'processes'}"
+    return Plan(how, [part._replace(place="device") for part in parts] if device.type == "cpu" else parts)
+
+
+def _empty_policy(folder: Path) -> PreTrainedModel:
+    return _empty(AutoModelForCausalLM, folder)
+
+
+def _empty_reward_model(folder: Path) -> RewardModel:
+    return RewardModel(_empty(AutoModelForSequenceClassification, folder, num_labels=1))
+
+
+def _empty(kind: Any, folder: Path, **changes: Any) -> PreTrainedModel:
+    """A model with the shapes of config.json and no data."""
+    read_config(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, **changes)
+    model: nn.Module = kind.from_config(config, dtype=torch.float32)
+    assert isinstance(model, PreTrainedModel)
+    model.train(False)
+    return model
