@@ -1,4 +1,4 @@
-"""Command line: `base`, `seeds`, `reward`, `ppo`, `plan`, `gate`, `reproduce`; JSON lines out, one stage each.
+"""Command line: `base`, `seeds`, `reward`, `ppo`, `plan`, `gate`, `reproduce`; JSON lines out, a stage each.
 
 torch is imported after the arguments are parsed, so `--help` is instant.
 """
@@ -152,8 +152,8 @@ def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
 
 
 def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.pairs import read_pairs
     from trainer.headroom import announce
+    from trainer.pairs import read_pairs
     from trainer.reward import train_reward_model
 
     announce("reward", options.policy, config, reporter)

@@ -1,7 +1,7 @@
 """LoRA: low-rank adapters on every linear layer, trained in place of the weights and merged to be published.
 
-arXiv 2106.09685: a layer W becomes W + (alpha / rank) B A, with W fixed and B starting at zero, so that the model
-starts as it was. The adapters are put into the model in place: hidden states, head and layers stay where they were.
+arXiv 2106.09685: a layer W becomes W + (alpha / rank) B A, with W fixed and B starting at zero, so that the
+model starts as it was. The adapters go into the model in place: hidden states and head stay where they were.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ADAPTED = re.compile(r"(.+)\.(base_layer|lora_A|lora_B)\.(?:default\.)?(weight|b
 
 
 def add_adapters(model: nn.Module, rank: int, alpha: float, *, seed: int, base_dtype: torch.dtype) -> None:
-    """Adapters on every linear layer of the transformer, and nothing else of it trained but a reward model's head.
+    """Adapters on every linear layer of the transformer; besides them only a reward model's head is trained.
 
     Args:
         model: a policy, or a RewardModel; changed in place.
@@ -68,8 +68,8 @@ def merged_weights(
 ) -> Iterator[tuple[str, Tensor]]:
     """All weights under the names that they have without adapters, one at a time; the model stays as it is.
 
-    An adapter's product is added in fp32, and the sum rounded to the matrix's precision. What has no adapter comes
-    as it is, not as a copy.
+    An adapter's product is added in fp32, and the sum rounded to the matrix's precision. What has no adapter
+    comes as it is, not as a copy.
 
     Args:
         state: the model's state in the order of `state_dict`, where its tensors have to be gathered.
@@ -84,7 +84,9 @@ def merged_weights(
         if kind == "bias":
             yield f"{layer}.bias", tensor
             continue
-        held[part] = tensor.detach().clone()  # a gathered tensor is whole only until the next one is asked for
+        held[part] = (
+            tensor.detach().clone()
+        )  # a gathered tensor is whole only until the next one is asked for
         if part == "lora_B":
             yield f"{layer}.weight", _sum(model.get_submodule(layer), **held)
             held.clear()
@@ -100,7 +102,7 @@ def merge(model: nn.Module) -> None:
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """What training changes, all weights or the adapters (and a head): the rest stands in the folder loaded from."""
+    """What training changes: all weights, or adapters and a head. The rest is in the folder it came from."""
     return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
 
 

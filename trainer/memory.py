@@ -1,8 +1,8 @@
 """Memory plan: what a training will take in each process, computed before it starts.
 
 The trainer's own code makes the models from config.json and takes gradient passes on tensors without data
-(FakeTensorMode): no weight is loaded, and adapters, checkpointing, precision and shapes count as they will be. Only
-the engine, DeepSpeed's buffers and the libraries are figures of their own.
+(FakeTensorMode): no weight is loaded; adapters, checkpointing, precision and shapes count as they will be.
+Only the engine, DeepSpeed's buffers and the libraries are figures of their own.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Plan:
 
 
 def plan_ppo(policy: Path, config: TrainerConfig, processes: int, device: torch.device) -> Plan:
-    """PPO-max of a policy folder, of which only config.json is read; the reward model as large as the policy."""
+    """PPO-max of a policy folder, of which only config.json is read; the reward model has the same shape."""
     with FakeTensorMode(), torch.device(device):
         actor = trainable(_empty_policy(policy), config.scale, seed=0)
         critic = trainable(_empty_reward_model(policy), config.scale, seed=0)
@@ -107,9 +107,7 @@ PLANNERS: dict[Stage, Callable[[Path, TrainerConfig, int, torch.device], Plan]] 
 }
 
 
-def _learning(
-    costs: Sequence[Cost], scale: ScaleConfig, processes: int, device: torch.device
-) -> list[Part]:
+def _learning(costs: Sequence[Cost], scale: ScaleConfig, processes: int, device: torch.device) -> list[Part]:
     """The models that are trained; their passes are never at once."""
     stage = scale.zero_stage
 
@@ -139,7 +137,9 @@ def _buffers(costs: Sequence[Cost], stage: int, device: torch.device) -> int:
     if stage == 0:
         return 0
     # The CPU gives memory to what is written only, a GPU to what is asked for.
-    buckets = [4 * (min(ZERO_BUCKET, cost.learned) if device.type == "cpu" else ZERO_BUCKET) for cost in costs]
+    buckets = [
+        4 * (min(ZERO_BUCKET, cost.learned) if device.type == "cpu" else ZERO_BUCKET) for cost in costs
+    ]
     if stage < 3:
         return max(buckets)
     return sum(buckets) + max(cost.weights * min(cost.numbers, ZERO_LIVE) // cost.numbers for cost in costs)

@@ -19,6 +19,7 @@ from trainer.minibatches import GRADIENT_PART
 from trainer.models import RewardModel, backbone_of
 from trainer.tensors import logprobs_and_entropy
 
+
 class Cost(NamedTuple):
     """A model that is trained, on one process that shares nothing."""
 
@@ -90,7 +91,7 @@ def critic_pass(critic: RewardModel, config: TrainerConfig, device: torch.device
 
 
 def ranking_pass(model: RewardModel, config: TrainerConfig, device: torch.device) -> Callable[[], Tensor]:
-    """The largest gradient pass of a reward model: rows of a prompt and two answers, with the mask that parts them."""
+    """The largest gradient pass of a reward model: rows of a prompt and its answers, with their mask."""
     reward = config.reward
     batch = _batch(reward.micro_batch_tokens, 2 * reward.max_tokens, reward.batch_pairs, device)
     rows, width = batch.input_ids.shape
@@ -105,7 +106,7 @@ def ranking_pass(model: RewardModel, config: TrainerConfig, device: torch.device
 
 
 def _drop_copies(model: nn.Module) -> None:
-    """Autocast keeps a bf16 copy of each matrix for the backward pass; DeepSpeed's linear layers make it again."""
+    """Autocast keeps a bf16 copy of each matrix for the backward pass; ZeRO-3's linear layers do not."""
     for part in model.modules():
         if isinstance(part, nn.Linear) and part.out_features > 1:
             part.weight = nn.Parameter(part.weight.to(torch.bfloat16), part.weight.requires_grad)

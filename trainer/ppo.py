@@ -127,7 +127,7 @@ def train_policy(
 
 
 def servable(policy: PreTrainedModel) -> dict[str, Tensor]:
-    """A copy of what is trained, on the CPU: weights in the precision in which they are published, LoRA's as they are."""
+    """A copy on the CPU of what is trained: weights in the published precision, adapters as they are."""
     dtype = None if any(adapted_layers(policy)) else torch.bfloat16
     return {name: weight.to("cpu", dtype, copy=True) for name, weight in trained_weights(policy).items()}
 

@@ -17,7 +17,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def trainable(model: Model, scale: ScaleConfig, seed: int) -> Model:
-    """The model with adapters if `lora_rank` is set, and layers that are run again if `gradient_checkpointing` is.
+    """The model with adapters for `lora_rank`, and layers that are run again for `gradient_checkpointing`.
 
     Args:
         seed: of the adapters.
@@ -34,7 +34,7 @@ def trainable(model: Model, scale: ScaleConfig, seed: int) -> Model:
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Gradient checkpointing (arXiv 1604.06174): a layer keeps its input only, and is run again in the backward pass.
+    """Gradient checkpointing (arXiv 1604.06174): a layer keeps its input only and runs again for gradients.
 
     Raises:
         ModelError: the model has no such layers, or they have a dropout of their own.
@@ -50,13 +50,14 @@ def recompute_activations(model: nn.Module) -> None:
         for name, value in vars(layer).items():
             if "drop" in name and isinstance(value, float) and value > 0:
                 raise ModelError(
-                    f"{type(layer).__name__} has a {name} of {value:g} of its own, which gradient checkpointing "
-                    "would turn on. Set scale.gradient_checkpointing to false."
+                    f"{type(layer).__name__} has a {name} of {value:g} of its own, which gradient "
+                    "checkpointing would turn on. Set scale.gradient_checkpointing to false."
                 )
-        # transformers runs a layer again only in training mode; ours are in eval mode, so that dropout is off.
-        # The flag of the layer alone: the dropout modules inside it stay in eval mode.
+        # transformers runs a layer again only in training mode, and ours are in eval mode, so that dropout is
+        # off. This is the flag of the layer alone: the dropout modules inside it stay in eval mode.
         layer.training = True
     if not layers:
         raise ModelError(
-            f"{type(backbone).__name__} has no layers to run again. Set scale.gradient_checkpointing to false."
+            f"{type(backbone).__name__} has no layers to run again. "
+            "Set scale.gradient_checkpointing to false."
         )

@@ -46,7 +46,10 @@ def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def one_part() -> Part:
-    rollouts = [Rollout([1, 2, 3], [4, 5, 6, 7], [0.0] * 4, True), Rollout([9] * 5, [8] * 3, [0.0] * 3, False)]
+    rollouts = [
+        Rollout([1, 2, 3], [4, 5, 6, 7], [0.0] * 4, True),
+        Rollout([9] * 5, [8] * 3, [0.0] * 3, False),
+    ]
     return next(parts(rollouts, range(2), 4, 999, torch.device("cpu")))
 
 
@@ -63,8 +66,13 @@ def test_before_its_first_step_it_is_the_base_to_the_bit(tiny_policy: Path, rewa
     part = one_part()
     policy, critic = load_policy(tiny_policy), load_critic(reward_folder)
     before = *read_policy(policy, part, 1.0), *read_critic(critic, part)
-    after = *read_policy(trainable(policy, LORA, 0), part, 1.0), *read_critic(trainable(critic, LORA, 0), part)
-    assert len(list(adapted_layers(policy))) == len(list(adapted_layers(critic))) == 14  # 7 in each of 2 layers
+    after = (
+        *read_policy(trainable(policy, LORA, 0), part, 1.0),
+        *read_critic(trainable(critic, LORA, 0), part),
+    )
+    assert (
+        len(list(adapted_layers(policy))) == len(list(adapted_layers(critic))) == 14
+    )  # 7 in each of 2 layers
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
@@ -156,9 +164,17 @@ class Rows(Reporter):
 def ppo(
     policy: Path, reward: Path, work: Path, reporter: Rows, scale: ScaleConfig = LORA, **changes: object
 ) -> Path:
-    settings = {"updates": 3, "rollouts": 4, "minibatch": 4, "lr": 1e-2, "critic_lr": 1e-2, "checkpoint_every": 1}
+    settings = {
+        "updates": 3,
+        "rollouts": 4,
+        "minibatch": 4,
+        "lr": 1e-2,
+        "critic_lr": 1e-2,
+        "checkpoint_every": 1,
+    }
     train_policy(
-        policy=policy, reference=policy, reward_model=reward, prompts=PROMPTS, work=work, out=work / "candidate",
+        policy=policy, reference=policy, reward_model=reward, prompts=PROMPTS,
+        work=work, out=work / "candidate",
         config=PPOConfig.model_validate(settings | {"critic_pretrain_updates": 0} | changes),
         rollout=RolloutConfig(engine="transformers", max_new_tokens=8, max_prompt_tokens=256),
         reporter=reporter, scale=scale,
@@ -226,7 +242,10 @@ def test_a_reward_model_learns_and_scores_the_same_after_saving(tiny_policy: Pat
 def test_frozen_layers_keep_their_weights_under_adapters_too(tiny_policy: Path, tmp_path: Path) -> None:
     config = FAST.model_copy(update={"lr": 2e-2, "epochs": 1, "frozen_layers": 1})
     trained(tiny_policy, tmp_path / "rm", config=config, scale=LORA)
-    before, after = load_file(tiny_policy / "model.safetensors"), load_file(tmp_path / "rm" / "model.safetensors")
+    before, after = (
+        load_file(tiny_policy / "model.safetensors"),
+        load_file(tmp_path / "rm" / "model.safetensors"),
+    )
 
     def moved(layer: int) -> int:
         names = [name for name in after if f".layers.{layer}." in name and "_proj" in name]
@@ -237,7 +256,9 @@ def test_frozen_layers_keep_their_weights_under_adapters_too(tiny_policy: Path, 
 
 def test_the_same_seed_gives_the_same_adapters(tiny_policy: Path) -> None:
     def first(seed: int) -> Tensor:
-        return next(adapted_layers(trainable(load_policy(tiny_policy), LORA, seed)))[1].lora_A["default"].weight
+        return (
+            next(adapted_layers(trainable(load_policy(tiny_policy), LORA, seed)))[1].lora_A["default"].weight
+        )
 
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1), first(2))

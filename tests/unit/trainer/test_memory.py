@@ -53,7 +53,9 @@ def test_live_bytes_counts_tensors_while_they_live() -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES.values(), ids=SCALES.keys())
-def test_the_plan_of_ppo_is_what_a_real_learner_takes(tiny_policy: Path, tmp_path: Path, scale: ScaleConfig) -> None:
+def test_the_plan_of_ppo_is_what_a_real_learner_takes(
+    tiny_policy: Path, tmp_path: Path, scale: ScaleConfig
+) -> None:
     config = SMALL.model_copy(update={"scale": scale})
     planned = sizes(plan_ppo(tiny_policy, config, 1, CPU))
 
@@ -73,7 +75,9 @@ def test_the_plan_of_ppo_is_what_a_real_learner_takes(tiny_policy: Path, tmp_pat
         (learner.critic, learner.critic_optimizer, critic_pass(learner.critic, config, CPU)),
     ):
         one_pass().backward()
-        gradients.append(stored_bytes(weight.grad for weight in model.parameters() if weight.grad is not None))
+        gradients.append(
+            stored_bytes(weight.grad for weight in model.parameters() if weight.grad is not None)
+        )
         optimizer.step()
         states = [value for state in optimizer.state.values() for value in state.values() if value.dim() > 0]
         moments += stored_bytes(states)
@@ -112,8 +116,8 @@ def seven_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Llama 7B's config.json and nothing else."""
     folder = tmp_path_factory.mktemp("llama")
     shape = {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 32000, "hidden_size": 4096,
-        "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008, "pad_token_id": 0,
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "pad_token_id": 0, "vocab_size": 32000,
+        "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(shape))
     return folder
@@ -123,9 +127,10 @@ def test_seven_billion_weights_on_eight_processes(seven_billion: Path) -> None:
     config = SMALL.model_copy(update={"scale": ScaleConfig(zero_stage=3, gradient_checkpointing=True)})
     plan = plan_ppo(seven_billion, config, 8, CPU)
     planned = sizes(plan)
-    # Policy: 32,000 x 4,096 twice, 32 layers of 4 x 4,096^2 + 3 x 4,096 x 11,008 + 2 x 4,096, and 4,096 at the end.
+    # Two embeddings of 32,000 x 4,096, 32 layers of 4 x 4,096^2 + 3 x 4,096 x 11,008 + 2 x 4,096, a last norm.
     policy = 2 * 131_072_000 + 32 * (67_108_864 + 135_266_304 + 8_192) + 4_096
-    both = policy + policy - 131_072_000 + 4_096  # the critic has a head of one number in place of the LM head
+    # The critic has a head of one number in place of the LM head.
+    both = policy + (policy - 131_072_000 + 4_096)
     assert planned["weights"] == pytest.approx(4 * both / 8, rel=1e-3)
     assert planned["gradients"] == pytest.approx(4 * both / 8, rel=1e-3)
     assert planned["optimiser"] == pytest.approx(8 * both / 8, rel=1e-3)
