@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from trainer.config import RolloutConfig, ScaleConfig, TrainerConfig
 from trainer.learner import frozen
 from trainer.models import RewardModel, read_config
-from trainer.passes import Cost, cost, critic_pass, model_bytes, policy_pass, ranking_pass
+from trainer.passes import activation_bytes, policy_pass, ranking_pass, without_data
 from trainer.rollout import GPU_SHARE, chosen_engine, cpu_cache_gib
 from trainer.trainable import trainable
 
@@ -71,34 +71,50 @@ class Plan:
         return ", ".join(f"{part.name} {part.size / GIB:.1f}" for part in own)
 
 
+class Size(NamedTuple):
+    """A model that is trained."""
+
+    numbers: int
+    """Weights there are."""
+    learned: int
+    """Weights that are trained: each has a gradient and two moments in fp32."""
+    weights: int
+    """Bytes of all weights and buffers."""
+
+
 def plan_ppo(policy: Path, config: TrainerConfig, processes: int, device: torch.device) -> Plan:
     """PPO-max of a policy folder, of which only config.json is read; the reward model has the same shape."""
-    with FakeTensorMode(), torch.device(device):
-        actor = trainable(_empty_policy(policy), config.scale, seed=0)
-        critic = trainable(_empty_reward_model(policy), config.scale, seed=0)
+    scale = config.scale
+    with torch.device("meta"):
+        actor = trainable(_empty_policy(policy), scale, seed=0)
+        critic = trainable(_empty_reward_model(policy), scale, seed=0)
         judges = [frozen(_empty_policy(policy)), frozen(_empty_reward_model(policy))]
-        costs = [
-            cost(actor, policy_pass(actor, config, device), config.scale),
-            cost(critic, critic_pass(critic, config, device), config.scale),
-        ]
+    sizes = [_size(actor), _size(critic)]
+    with FakeTensorMode():
+        actor = without_data(actor, device)
+        # The critic reads the same tokens without an LM head: its pass is the smaller one.
+        activations = activation_bytes(actor, policy_pass(actor, config, device), scale)
     parts = [
-        *_learning(costs, config.scale, processes, device),
-        Part("reference and reward model", sum(map(model_bytes, judges))),
+        *_learning(sizes, activations, scale, processes, device),
+        Part("reference and reward model", sum(_size(judge).weights for judge in judges)),
         # Full weights are kept in bf16, adapters as they are.
-        Part("last good weights", (4 if config.scale.lora_rank else 2) * costs[0].learned, "host"),
-        _engine(costs[0].numbers, config.rollout, device),
+        Part("last good weights", (4 if scale.lora_rank else 2) * sizes[0].learned, "host"),
+        _engine(sizes[0].numbers, config.rollout, device),
         Part("libraries", LIBRARIES + VLLM_LIBRARIES, "host"),
     ]
-    return _plan(config.scale, processes, device, parts)
+    return _plan(scale, processes, device, parts)
 
 
 def plan_reward(policy: Path, config: TrainerConfig, processes: int, device: torch.device) -> Plan:
     """A reward model that starts as this policy."""
-    with FakeTensorMode(), torch.device(device):
+    with torch.device("meta"):
         model = trainable(_empty_reward_model(policy), config.scale, seed=0)
-        costs = [cost(model, ranking_pass(model, config, device), config.scale)]
-    parts = [*_learning(costs, config.scale, processes, device), Part("libraries", LIBRARIES, "host")]
-    return _plan(config.scale, processes, device, parts)
+    sizes = [_size(model)]
+    with FakeTensorMode():
+        model = without_data(model, device)
+        activations = activation_bytes(model, ranking_pass(model, config, device), config.scale)
+    parts = _learning(sizes, activations, config.scale, processes, device)
+    return _plan(config.scale, processes, device, [*parts, Part("libraries", LIBRARIES, "host")])
 
 
 PLANNERS: dict[Stage, Callable[[Path, TrainerConfig, int, torch.device], Plan]] = {
@@ -107,24 +123,35 @@ PLANNERS: dict[Stage, Callable[[Path, TrainerConfig, int, torch.device], Plan]] 
 }
 
 
-def _learning(costs: Sequence[Cost], scale: ScaleConfig, processes: int, device: torch.device) -> list[Part]:
+def _size(model: nn.Module) -> Size:
+    weights = list(model.parameters())
+    return Size(
+        numbers=sum(weight.numel() for weight in weights),
+        learned=sum(weight.numel() for weight in weights if weight.requires_grad),
+        weights=sum(tensor.nbytes for tensor in [*weights, *model.buffers()]),
+    )
+
+
+def _learning(
+    sizes: Sequence[Size], activations: int, scale: ScaleConfig, processes: int, device: torch.device
+) -> list[Part]:
     """The models that are trained; their passes are never at once."""
     stage = scale.zero_stage
 
     def shared(size: int, first: int) -> int:
         return size // processes if stage >= first else size
 
-    learned = [cost.learned for cost in costs]
+    learned = [size.learned for size in sizes]
     # Cleared before the other model's pass; but under ZeRO-3 each engine keeps room for its own.
     gradients = 4 * (sum(learned) if stage == 3 else max(learned))
     # AdamW's two moments in fp32; ZeRO-1 and ZeRO-2 step on a copy of their shard of the weights.
     moments = (12 if stage in (1, 2) else 8) * sum(learned)
     return [
-        Part("weights", shared(sum(cost.weights for cost in costs), 3), _waits(scale.offload == "weights")),
+        Part("weights", shared(sum(size.weights for size in sizes), 3), _waits(scale.offload == "weights")),
         Part("gradients", shared(gradients, 2)),
         Part("optimiser", shared(moments, 1), _waits(scale.offload != "none")),
-        Part("activations", max(cost.activations for cost in costs)),
-        Part("DeepSpeed's buffers", _buffers(costs, stage, device)),
+        Part("activations", activations),
+        Part("DeepSpeed's buffers", _buffers(sizes, stage, device)),
     ]
 
 
@@ -132,17 +159,17 @@ def _waits(offloaded: bool) -> Place:
     return "host" if offloaded else "device"
 
 
-def _buffers(costs: Sequence[Cost], stage: int, device: torch.device) -> int:
+def _buffers(sizes: Sequence[Size], stage: int, device: torch.device) -> int:
     """Gradients on their way to a shard, and under ZeRO-3 the weights of the model that is read."""
     if stage == 0:
         return 0
     # The CPU gives memory to what is written only, a GPU to what is asked for.
     buckets = [
-        4 * (min(ZERO_BUCKET, cost.learned) if device.type == "cpu" else ZERO_BUCKET) for cost in costs
+        4 * (min(ZERO_BUCKET, size.learned) if device.type == "cpu" else ZERO_BUCKET) for size in sizes
     ]
     if stage < 3:
         return max(buckets)
-    return sum(buckets) + max(cost.weights * min(cost.numbers, ZERO_LIVE) // cost.numbers for cost in costs)
+    return sum(buckets) + max(size.weights * min(size.numbers, ZERO_LIVE) // size.numbers for size in sizes)
 
 
 def _engine(parameters: int, rollout: RolloutConfig, device: torch.device) -> Part:

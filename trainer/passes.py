@@ -6,7 +6,7 @@ They run on tensors without data (FakeTensorMode) as on real ones, through the t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,47 +14,49 @@ from transformers import PreTrainedModel
 
 from trainer.config import ScaleConfig, TrainerConfig
 from trainer.data import Batch
-from trainer.live_bytes import LiveBytes, stored_bytes
+from trainer.live_bytes import LiveBytes
 from trainer.minibatches import GRADIENT_PART
 from trainer.models import RewardModel, backbone_of
 from trainer.tensors import logprobs_and_entropy
 
-
-class Cost(NamedTuple):
-    """A model that is trained, on one process that shares nothing."""
-
-    numbers: int
-    """Weights there are."""
-    learned: int
-    """Weights that are trained: each has a gradient and two moments in fp32."""
-    weights: int
-    """Bytes of all weights."""
-    activations: int
-    """Bytes that a gradient pass takes at its height, beside the weights and their gradients."""
+Model = TypeVar("Model", bound=nn.Module)
 
 
-def cost(model: nn.Module, one_pass: Callable[[], Tensor], scale: ScaleConfig) -> Cost:
-    """Takes two gradient passes of a model: the second adds to the gradients of the first, as most do."""
-    weights = model_bytes(model)
+def activation_bytes(model: nn.Module, one_pass: Callable[[], Tensor], scale: ScaleConfig) -> int:
+    """What a gradient pass takes at its height, beside the weights and their gradients.
+
+    The gradients are there before, as in every pass of a step but the first.
+
+    Args:
+        model: without gradients; with real tensors, or from `without_data` inside the same FakeTensorMode.
+    """
     if scale.zero_stage == 3 and scale.precision == "bf16":
         _drop_copies(model)
-    with LiveBytes([*model.parameters(), *model.buffers()]) as live:
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in learned:
+        weight.grad = torch.zeros_like(weight)
+    gradients = [weight.grad for weight in learned if weight.grad is not None]
+    with LiveBytes([*model.parameters(), *model.buffers(), *gradients]) as live:
         one_pass().backward()
-        live.peak = 0
-        one_pass().backward()
-    gradients = stored_bytes(weight.grad for weight in model.parameters() if weight.grad is not None)
     model.zero_grad(set_to_none=True)
-    return Cost(
-        numbers=sum(weight.numel() for weight in model.parameters()),
-        learned=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
-        weights=weights,
-        activations=live.peak - gradients,
-    )
+    return live.peak
 
 
-def model_bytes(model: nn.Module) -> int:
-    """Of its weights and buffers."""
-    return stored_bytes([*model.parameters(), *model.buffers()])
+def without_data(model: Model, device: torch.device) -> Model:
+    """Gives a model from the meta device tensors of a device, as a FakeTensorMode makes them. Ties stay."""
+    made: dict[int, Tensor] = {}
+    for part in model.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, old in tensors.items():
+                if old is None:
+                    continue
+                if id(old) not in made:
+                    new = torch.empty(old.shape, dtype=old.dtype, device=device)
+                    made[id(old)] = (
+                        nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+                    )
+                tensors[name] = made[id(old)]
+    return model
 
 
 def policy_pass(policy: PreTrainedModel, config: TrainerConfig, device: torch.device) -> Callable[[], Tensor]:
@@ -121,5 +123,6 @@ def _batch(limit: int, longest: int, rows: int, device: torch.device) -> Batch:
     tokens = min(max(limit, longest), rows * longest)
     count = max(1, tokens // longest)
     ids = torch.zeros(count, tokens // count, dtype=torch.int64, device=device)
-    positions = torch.arange(tokens // count, device=device).expand(count, -1)
-    return Batch(ids, torch.ones_like(ids, dtype=torch.bool), positions)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[0, -1] = False  # without padding no mask of the attention would be made
+    return Batch(ids, mask, torch.arange(tokens // count, device=device).expand(count, -1))

@@ -16,7 +16,7 @@ from trainer.learner import make_learner
 from trainer.live_bytes import LiveBytes, stored_bytes
 from trainer.memory import GIB, Plan, plan_ppo, plan_reward
 from trainer.models import load_policy, reward_model_from_policy, save_reward_model
-from trainer.passes import cost, critic_pass, policy_pass, ranking_pass
+from trainer.passes import activation_bytes, critic_pass, policy_pass, ranking_pass
 from trainer.ppo import servable
 from trainer.reporting import Reporter
 
@@ -82,10 +82,11 @@ def test_the_plan_of_ppo_is_what_a_real_learner_takes(
         states = [value for state in optimizer.state.values() for value in state.values() if value.dim() > 0]
         moments += stored_bytes(states)
         optimizer.zero_grad(set_to_none=True)
-        heights.append(cost(model, one_pass, scale).activations)
+        heights.append(activation_bytes(model, one_pass, scale))
     assert planned["gradients"] == max(gradients)
     assert planned["optimiser"] == moments
-    assert planned["activations"] == max(heights)
+    # But for 256 bytes: transformers looks whether the mask is all True where there is one to look at.
+    assert planned["activations"] == pytest.approx(max(heights), abs=256)
 
 
 def test_the_activations_are_what_a_pass_keeps_and_a_little_more(tiny_policy: Path) -> None:
@@ -101,34 +102,34 @@ def test_the_activations_are_what_a_pass_keeps_and_a_little_more(tiny_policy: Pa
         loss = one_pass()
     saved = sum(kept.values())
     del loss
-    assert saved < cost(policy, one_pass, ScaleConfig()).activations < 1.5 * saved
+    assert saved < activation_bytes(policy, one_pass, ScaleConfig()) < 1.5 * saved
 
 
 def test_the_plan_of_a_reward_model_is_what_a_real_one_takes(tiny_policy: Path) -> None:
     planned = sizes(plan_reward(tiny_policy, SMALL, 1, CPU))
     model = reward_model_from_policy(tiny_policy, seed=0, pad_token_id=0)
-    real = cost(model, ranking_pass(model, SMALL, CPU), ScaleConfig())
-    assert (planned["weights"], planned["activations"]) == (real.weights, real.activations)
+    assert planned["weights"] == stored_bytes([*model.parameters(), *model.buffers()])
+    assert planned["activations"] == activation_bytes(model, ranking_pass(model, SMALL, CPU), ScaleConfig())
 
 
 @pytest.fixture(scope="module")
-def seven_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Llama 7B's config.json and nothing else."""
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """config.json, and nothing else, of a Llama 7B with 2 of its 32 layers."""
     folder = tmp_path_factory.mktemp("llama")
     shape = {
         "model_type": "llama", "architectures": ["LlamaForCausalLM"], "pad_token_id": 0, "vocab_size": 32000,
-        "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008,
+        "hidden_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 32, "intermediate_size": 11008,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(shape))
     return folder
 
 
-def test_seven_billion_weights_on_eight_processes(seven_billion: Path) -> None:
+def test_eight_processes_of_zero_3_share_weights_gradients_and_moments(wide: Path) -> None:
     config = SMALL.model_copy(update={"scale": ScaleConfig(zero_stage=3, gradient_checkpointing=True)})
-    plan = plan_ppo(seven_billion, config, 8, CPU)
+    plan = plan_ppo(wide, config, 8, CPU)
     planned = sizes(plan)
-    # Two embeddings of 32,000 x 4,096, 32 layers of 4 x 4,096^2 + 3 x 4,096 x 11,008 + 2 x 4,096, a last norm.
-    policy = 2 * 131_072_000 + 32 * (67_108_864 + 135_266_304 + 8_192) + 4_096
+    # Two embeddings of 32,000 x 4,096; 2 layers of 4 x 4,096^2 + 3 x 4,096 x 11,008 + 2 x 4,096; a norm.
+    policy = 2 * 131_072_000 + 2 * (67_108_864 + 135_266_304 + 8_192) + 4_096
     # The critic has a head of one number in place of the LM head.
     both = policy + (policy - 131_072_000 + 4_096)
     assert planned["weights"] == pytest.approx(4 * both / 8, rel=1e-3)
@@ -137,9 +138,9 @@ def test_seven_billion_weights_on_eight_processes(seven_billion: Path) -> None:
     assert str(plan).startswith("full, ZeRO-3 on 8 processes: about ")
 
 
-def test_lora_takes_less_than_all_weights(seven_billion: Path) -> None:
-    lora = plan_reward(seven_billion, SMALL.model_copy(update={"scale": ScaleConfig(lora_rank=16)}), 1, CPU)
-    full = plan_reward(seven_billion, SMALL, 1, CPU)
+def test_lora_takes_less_than_all_weights(wide: Path) -> None:
+    lora = plan_reward(wide, SMALL.model_copy(update={"scale": ScaleConfig(lora_rank=16)}), 1, CPU)
+    full = plan_reward(wide, SMALL, 1, CPU)
     # 16 bytes a weight against 2 and what the adapters take.
     assert sizes(lora)["optimiser"] < 0.01 * sizes(full)["optimiser"]
     assert lora.gib("device") < 0.3 * full.gib("device")
