@@ -123,5 +123,5 @@ def load_trained(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def _sum(layer: nn.Module, *, base_layer: Tensor, lora_A: Tensor, lora_B: Tensor) -> Tensor:
     """W + (alpha / rank) B A."""
     assert isinstance(layer, AdaptedLinear)
-    update = layer.scaling["default"] * (lora_B.float() @ lora_A.float())
+    update: Tensor = layer.scaling["default"] * (lora_B.float() @ lora_A.float())
     return (base_layer.float() + (update.T if layer.fan_in_fan_out else update)).to(base_layer.dtype)

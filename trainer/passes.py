@@ -39,23 +39,23 @@ def activation_bytes(model: nn.Module, one_pass: Callable[[], Tensor], scale: Sc
     with LiveBytes([*model.parameters(), *model.buffers(), *gradients]) as live:
         one_pass().backward()
     model.zero_grad(set_to_none=True)
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 def without_data(model: Model, device: torch.device) -> Model:
     """Gives a model from the meta device tensors of a device, as a FakeTensorMode makes them. Ties stay."""
     made: dict[int, Tensor] = {}
+
+    def twin(old: Tensor) -> Tensor:
+        if id(old) not in made:
+            new = torch.empty(old.shape, dtype=old.dtype, device=device)
+            made[id(old)] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        return made[id(old)]
+
     for part in model.modules():
-        for tensors in (part._parameters, part._buffers):
-            for name, old in tensors.items():
-                if old is None:
-                    continue
-                if id(old) not in made:
-                    new = torch.empty(old.shape, dtype=old.dtype, device=device)
-                    made[id(old)] = (
-                        nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
-                    )
-                tensors[name] = made[id(old)]
+        for name, old in [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]:
+            setattr(part, name, twin(old))
     return model
 
 
@@ -87,7 +87,8 @@ def critic_pass(critic: RewardModel, config: TrainerConfig, device: torch.device
 
     def run() -> Tensor:
         with _precision(config, device):
-            return critic(**batch.inputs()).sum()
+            values: Tensor = critic(**batch.inputs())
+        return values.sum()
 
     return run
 

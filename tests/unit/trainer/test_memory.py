@@ -162,14 +162,14 @@ def test_a_machine_with_less_is_warned_of_with_what_would_help(
     announce("ppo", tiny_policy, SMALL, said)
     assert len(said.lines) == 1
     assert said.lines[0].startswith("memory of ppo, full on 1 process: about ")
-    monkeypatch.setattr(headroom, "free_gib", lambda device: {"device": 0.1})
+    monkeypatch.setattr(headroom, "free_gib", lambda device: {"device": 0.01})
     monkeypatch.setattr("trainer.memory.LIBRARIES", 0)
     monkeypatch.setattr("trainer.memory.VLLM_LIBRARIES", 0)
-    large = SMALL.model_copy(update={"ppo": PPOConfig(micro_batch_tokens=65536, minibatch=999)})
+    large = SMALL.model_copy(update={"ppo": PPOConfig(micro_batch_tokens=8192, minibatch=64)})
     announce("ppo", tiny_policy, large, said)
     assert said.lines[-1].startswith("warning: ppo needs about ")
     assert "scale.gradient_checkpointing = true (" in said.lines[-1]
-    assert "ppo.micro_batch_tokens = 32768 (" in said.lines[-1]
+    assert "ppo.micro_batch_tokens = 4096 (" in said.lines[-1]
 
 
 def test_what_cannot_be_planned_does_not_stop_a_training(
