@@ -84,9 +84,7 @@ def merged_weights(
         if kind == "bias":
             yield f"{layer}.bias", tensor
             continue
-        held[part] = (
-            tensor.detach().clone()
-        )  # a gathered tensor is whole only until the next one is asked for
+        held[part] = tensor.detach().clone()  # one that was gathered is whole only until the next
         if part == "lora_B":
             yield f"{layer}.weight", _sum(model.get_submodule(layer), **held)
             held.clear()
