@@ -103,6 +103,7 @@ def test_only_adapters_and_the_head_get_gradients_and_optimiser_state(
         learned = {name for name, weight in model.named_parameters() if weight.grad is not None}
         assert {name for name in learned if "lora_" not in name} == head
         assert len(learned) == 2 * 14 + len(head)
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == len(learned)
         optimizer.step()
         assert len(optimizer.state) == len(learned)
         assert all(weight.dtype == torch.float32 for weight in optimizer.state)
