@@ -165,6 +165,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder for TensorBoard files; default: tensorboard in the folder of --work",
     )
 
+    plan = _command(commands, "plan", _plan, "say how much memory `reward` and `ppo` would take")
+    _folders(plan, "--policy")
+    plan.add_argument("--processes", type=int, default=1, help="of the training; default: 1")
+
     gate = _command(commands, "gate", _gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")
     gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
@@ -274,11 +278,13 @@ def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
 
 
 def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.headroom import announce
     from trainer.pairs import read_pairs
     from trainer.reward import train_reward_model
 
     if options.tensorboard:
         _show_curves(options.tensorboard, reporter)
+    announce("reward", options.policy, config, reporter)
     report = train_reward_model(
         policy=options.policy,
         pairs=read_pairs(options.pairs),
@@ -288,15 +294,18 @@ def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Report
         config=config.reward,
         reporter=reporter,
         previous=options.previous,
+        scale=config.scale,
     )
     return report.model_dump(mode="json")
 
 
 def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.data import read_prompts
+    from trainer.headroom import announce
     from trainer.ppo import train_policy
 
     _show_curves(options.tensorboard or options.work / "tensorboard", reporter)
+    announce("ppo", options.policy, config, reporter)
     return train_policy(
         policy=options.policy,
         reference=options.reference,
@@ -309,7 +318,18 @@ def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
         reporter=reporter,
         groups=config.groups,
         ptx=options.ptx,
+        scale=config.scale,
     )
+
+
+def _plan(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.headroom import announce
+    from trainer.memory import PLANNERS
+
+    plans = {
+        stage: announce(stage, options.policy, config, reporter, options.processes) for stage in PLANNERS
+    }
+    return {stage: {part.name: part.size for part in plan.parts} for stage, plan in plans.items() if plan}
 
 
 def _gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trainer.config import GroupsConfig, PPOConfig
+from trainer.config import GroupsConfig, PPOConfig, ScaleConfig
 from trainer.grouping import Grouping
+from trainer.lora import load_trained, trained_weights
 from trainer.models import RewardModel, default_device, load_critic, load_policy, load_reward_model
 from trainer.tensors import RunningMoments
+from trainer.trainable import trainable
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -43,8 +45,8 @@ class Learner:
     def state(self) -> dict[str, Any]:
         """Everything that a resume needs, as tensors and numbers."""
         return {
-            "policy": self.policy.state_dict(),
-            "critic": self.critic.state_dict(),
+            "policy": trained_weights(self.policy),
+            "critic": trained_weights(self.critic),
             "policy_optimizer": self.policy_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "moments": [self.moments.count, self.moments.mean, self.moments.m2],
@@ -60,13 +62,13 @@ class Learner:
 
         Then the moments and what the critic learned are left behind: they are on another scale.
         """
-        self.policy.load_state_dict(state["policy"])
+        load_trained(self.policy, state["policy"])
         self.policy_optimizer.load_state_dict(state["policy_optimizer"])
         self.kl_coef = state["kl_coef"]
         self.penalty_coef = state["penalty_coef"]
         if state["reward_model"] != self.judge():
             return False
-        self.critic.load_state_dict(state["critic"])
+        load_trained(self.critic, state["critic"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.critic_updates_left = state["critic_updates_left"]
         self.moments = RunningMoments(*state["moments"])
@@ -86,10 +88,13 @@ def make_learner(
     reward_model: Path,
     config: PPOConfig,
     groups: GroupsConfig = GroupsConfig(),  # noqa: B008 - immutable
+    *,
+    scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
 ) -> Learner:
     """Loads the four models; the critic starts as the reward model."""
     device = default_device()
-    trained, critic = load_policy(policy, device), load_critic(reward_model, device)
+    trained = trainable(load_policy(policy, device), scale, config.seed)
+    critic = trainable(load_critic(reward_model, device), scale, config.seed)
     return Learner(
         policy=trained,
         reference=frozen(load_policy(reference, device)),
@@ -124,6 +129,5 @@ def frozen(model: Model) -> Model:
 
 def _optimizer(model: nn.Module, lr: float, eps: float) -> torch.optim.Optimizer:
     # eps 1e-5 by default and no weight decay: "The N Implementation Details of RLHF with PPO".
-    return torch.optim.AdamW(
-        model.parameters(), lr=lr, betas=(0.9, 0.95), eps=eps, weight_decay=0.0, fused=True
-    )
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    return torch.optim.AdamW(learned, lr=lr, betas=(0.9, 0.95), eps=eps, weight_decay=0.0, fused=True)

@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,15 @@ class RewardModel(nn.Module):
         return self.value(hidden[torch.arange(len(hidden), device=hidden.device), last_token(attention_mask)])
 
 
+def backbone_of(model: nn.Module) -> PreTrainedModel:
+    """The transformer of a policy or of a reward model, without its head."""
+    if isinstance(model, RewardModel):
+        return model.backbone
+    backbone = getattr(model, str(model.base_model_prefix))
+    assert isinstance(backbone, PreTrainedModel)
+    return backbone
+
+
 def last_token(attention_mask: Tensor) -> Tensor:
     """Index of the last counted token of each row: (B, T) -> (B,), right for either side of padding."""
     positions = torch.arange(attention_mask.shape[1], device=attention_mask.device)
@@ -175,9 +184,17 @@ def read_lm_head(policy: Path) -> Tensor:
     raise ModelError(f"{policy} has no lm_head.weight. Give a folder that `base` or `ppo` wrote.")
 
 
-def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path, *, card: str = "") -> Path:
+def save_policy(
+    model: PreTrainedModel,
+    tokenizer_from: Path,
+    out: Path,
+    weights: Mapping[str, Tensor] | None = None,
+    *,
+    card: str = "",
+) -> Path:
     """Writes a policy that vLLM can serve and reload: bf16 safetensors, tokenizer, config.
 
+    `weights` are the whole model's where its own state dict is not: adapters merged, shards gathered.
     `lm_head.weight` is written even where it is tied to the embedding: vLLM's reload keeps the old head
     for a checkpoint without it. The config's tie flag stays as it is. `card` becomes README.md, and a licence
     that stands beside the tokenizer goes along.
@@ -185,7 +202,7 @@ def save_policy(model: PreTrainedModel, tokenizer_from: Path, out: Path, *, card
     Raises:
         ModelError: `out` exists, or a weight is not finite.
     """
-    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach() for name, tensor in (weights or model.state_dict()).items()}
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output embedding: it is not a policy.")

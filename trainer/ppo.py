@@ -14,11 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer.checkpoint import load_checkpoint, save_checkpoint
-from trainer.config import GroupsConfig, PPOConfig, RolloutConfig
+from trainer.config import GroupsConfig, PPOConfig, RolloutConfig, ScaleConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
 from trainer.errors import ConfigError, DataError, ModelError
 from trainer.experience import Experience, gather
 from trainer.learner import Learner, make_learner
+from trainer.lora import adapted_layers, load_trained, merged_weights, trained_weights
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
 from trainer.policy_card import curve_row, policy_card
@@ -43,7 +44,7 @@ class Kept(NamedTuple):
     update: int
     """Updates that made them."""
     weights: dict[str, Tensor]
-    """bf16 on the CPU, as they would be served."""
+    """What `servable` gave."""
 
 
 def train_policy(
@@ -59,6 +60,7 @@ def train_policy(
     reporter: Reporter,
     groups: GroupsConfig = GroupsConfig(),  # noqa: B008 - immutable
     ptx: Path | None = None,
+    scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
 ) -> dict[str, Any]:
     """Train from `policy` against `reward_model`, held near `reference`; write the candidate to `out`.
 
@@ -78,7 +80,7 @@ def train_policy(
     questions = _questions(tokenizer, prompts, rollout.max_prompt_tokens)
     texts = _ptx_texts(tokenizer, ptx, config, rollout)
     sampler = make_sampler(policy, rollout)
-    learner = make_learner(policy, reference, reward_model, config, groups)
+    learner = make_learner(policy, reference, reward_model, config, groups, scale=scale)
     first, alarm, kept, curve = _begun(learner, work / "checkpoints", config, reporter)
     metrics, stopped = {}, None
     for update in range(first, config.updates):
@@ -96,7 +98,7 @@ def train_policy(
             reporter.log(
                 f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
             )
-            learner.policy.load_state_dict(kept.weights)
+            load_trained(learner.policy, kept.weights)
             break
         if alarm.bad == 0:
             kept = Kept(update, servable(learner.policy))
@@ -121,9 +123,9 @@ def train_policy(
         started_from=policy,
         reference=reference,
         reward_model=reward_model,
-        settings={"ppo": config, "rollout": rollout, "groups": groups},
+        settings={"scale": scale, "ppo": config, "rollout": rollout, "groups": groups},
     )
-    save_policy(learner.policy, policy, out, card=card)
+    save_policy(learner.policy, policy, out, dict(merged_weights(learner.policy)), card=card)
     _save_report(work, report)
     return report
 
@@ -150,11 +152,9 @@ def _save_report(work: Path, report: dict[str, Any]) -> None:
 
 
 def servable(policy: PreTrainedModel) -> dict[str, Tensor]:
-    """A copy of the weights in the precision in which they are published, on the CPU."""
-    return {
-        name: tensor.detach().to("cpu", torch.bfloat16 if tensor.is_floating_point() else None, copy=True)
-        for name, tensor in policy.state_dict().items()
-    }
+    """A copy on the CPU of what is trained: weights in the published precision, adapters as they are."""
+    dtype = None if any(adapted_layers(policy)) else torch.bfloat16
+    return {name: weight.to("cpu", dtype, copy=True) for name, weight in trained_weights(policy).items()}
 
 
 def _questions(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], limit: int) -> list[Question]:

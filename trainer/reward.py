@@ -15,10 +15,11 @@ from transformers import PreTrainedTokenizerBase
 
 from store.records import PreferencePair
 from trainer.cards import reward_model_card
-from trainer.config import RewardConfig
+from trainer.config import RewardConfig, ScaleConfig
 from trainer.data import load_tokenizer, spare_token_id
 from trainer.errors import DataError, DivergedError
 from trainer.lesson import Learned, learn, prepare
+from trainer.lora import merge
 from trainer.models import (
     RewardModel,
     copy_licence,
@@ -35,6 +36,7 @@ from trainer.pair_report import PairReport, Share, agreement, judge_pairs, pair_
 from trainer.pairs import TIE, TokenPair, check_pair, token_pairs
 from trainer.ranking import answers, balanced_thumbs, score_sequences
 from trainer.reporting import Reporter
+from trainer.trainable import trainable
 
 
 class RewardReport(BaseModel):
@@ -80,6 +82,7 @@ def train_reward_model(
     config: RewardConfig,
     reporter: Reporter,
     previous: Path | None = None,
+    scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
 ) -> RewardReport:
     """Trains a reward model that starts as the policy with a new head, and writes it to `out`.
 
@@ -115,7 +118,8 @@ def train_reward_model(
     lm_head = read_lm_head(policy).to(device) if config.lm_coef > 0 else None
     taught = [*votes, *thumbs, *seeds]
     lesson = prepare(model, taught, pad_token_id=pad_token_id, lm_head=lm_head, config=config)
-    learned = learn(model, lesson, config, reporter)
+    learned = learn(trainable(model, scale, config.seed), lesson, config, reporter)
+    merge(model)
 
     round_to_bf16(model)
     scores = score_sequences(model, answers(judged), pad_token_id, config.micro_batch_tokens)

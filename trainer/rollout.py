@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,7 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trainer.config import RolloutConfig
 from trainer.data import load_tokenizer, pad_right
 from trainer.errors import ModelError
+from trainer.lora import merged_weights
 from trainer.tensors import logprobs_and_entropy
+
+GPU_SHARE = 0.3
+"""Of a GPU's memory, for a vLLM engine beside the training."""
 
 
 class Rollout(NamedTuple):
@@ -45,10 +49,20 @@ class Sampler(Protocol):
 
 def make_sampler(policy: Path, config: RolloutConfig) -> Sampler:
     """vLLM where it is installed (or asked for), else transformers. The folder's weights are loaded."""
-    engine = config.engine
-    if engine == "auto":
-        engine = "vllm" if importlib.util.find_spec("vllm") else "transformers"
-    return VllmSampler(policy, config) if engine == "vllm" else TransformersSampler(policy, config)
+    vllm = chosen_engine(config) == "vllm"
+    return VllmSampler(policy, config) if vllm else TransformersSampler(policy, config)
+
+
+def chosen_engine(config: RolloutConfig) -> Literal["vllm", "transformers"]:
+    """What `auto` means on this machine."""
+    if config.engine == "auto":
+        return "vllm" if importlib.util.find_spec("vllm") else "transformers"
+    return config.engine
+
+
+def cpu_cache_gib() -> int:
+    """KV cache of a vLLM engine on the CPU."""
+    return int(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
 
 
 class VllmSampler:
@@ -61,7 +75,7 @@ class VllmSampler:
             "DO_NOT_TRACK": "1",
             "HF_HUB_OFFLINE": "1",
         }
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(cpu_cache_gib())
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         from vllm import LLM
 
@@ -72,7 +86,7 @@ class VllmSampler:
             # Compiled kernels answer other tokens than eager ones on CPU, and take minutes to build.
             enforce_eager=not torch.cuda.is_available(),
             max_model_len=config.max_prompt_tokens + config.max_new_tokens,
-            gpu_memory_utilization=0.3,
+            gpu_memory_utilization=GPU_SHARE,
             # After temperature: what the answer was really drawn with.
             logprobs_mode="processed_logprobs",
             seed=0,
@@ -82,7 +96,7 @@ class VllmSampler:
         """Give the engine the policy's weights and drop every cached prefix of the old ones."""
         head = policy.get_output_embeddings()
         assert head is not None
-        state: dict[str, torch.Tensor] = {**policy.state_dict(), "lm_head.weight": head.weight}
+        state: dict[str, torch.Tensor] = {**dict(merged_weights(policy)), "lm_head.weight": head.weight}
         weights = ((name, tensor.detach().to(torch.bfloat16)) for name, tensor in state.items())
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         self._llm.reset_prefix_cache()
@@ -131,7 +145,7 @@ class TransformersSampler:
         self._policy = load_policy(policy)
 
     def update(self, policy: PreTrainedModel) -> None:
-        self._policy.load_state_dict(policy.state_dict())
+        self._policy.load_state_dict(dict(merged_weights(policy)))
 
     @torch.no_grad()
     def sample(

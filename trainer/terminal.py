@@ -11,7 +11,7 @@ from tqdm import tqdm
 from trainer.reporting import read_sample
 
 SHOWN: dict[str, dict[str, str]] = {
-    "sft": {"loss": "loss", "tokens_per_second": "tokens/s", "held_out_nll": "held-out NLL"},
+    "sft": {"loss": "loss", "held_out_nll": "held-out NLL"},
     "seeds": {"ended_share": "ended"},
     "reward": {"loss": "loss", "accuracy": "accuracy", "pairs_per_second": "pairs/s"},
     "ppo": {

@@ -16,7 +16,7 @@ import pytest
 from store.records import ChatTurn, PreferencePair
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-COMMANDS = ("base", "sft", "seeds", "reward", "ppo", "gate", "evaluate", "reproduce")
+COMMANDS = ("base", "sft", "seeds", "reward", "ppo", "plan", "gate", "evaluate", "reproduce")
 
 
 def run(*arguments: object, code: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -58,9 +58,10 @@ def test_a_real_run_reports_each_step_and_ends_with_its_report(
 
     lines = events(result.stdout)
     assert result.returncode == 0
-    assert [line["event"] for line in lines] == ["metric", "metric", "done"]
-    assert [(line["step"], line["of"]) for line in lines[:2]] == [(1, 2), (2, 2)]
-    assert {"loss", "accuracy", "margin", "lr", "pairs_per_second"} <= lines[0]["values"].keys()
+    assert [line["event"] for line in lines] == ["log", "metric", "metric", "done"]
+    assert lines[0]["text"].startswith("memory of reward, full on 1 process: about ")
+    assert [(line["step"], line["of"]) for line in lines[1:3]] == [(1, 2), (2, 2)]
+    assert {"loss", "accuracy", "margin", "lr", "pairs_per_second"} <= lines[1]["values"].keys()
     assert lines[-1]["report"] == json.loads((tmp_path / "rm" / "report.json").read_text())
 
 
@@ -101,6 +102,20 @@ def test_sft_makes_a_policy_from_the_command_line(tiny_policy: Path, pairs: Path
     assert (tmp_path / "sft" / "model.safetensors").exists()
 
 
+def test_the_plan_says_what_each_stage_would_take_and_trains_nothing(tiny_policy: Path) -> None:
+    result = run(
+        "plan", "--policy", tiny_policy, "--processes", 2,
+        "--set", "scale.zero_stage=1", "--set", "rollout.engine=transformers",
+    )  # fmt: skip
+
+    ppo, reward, done = events(result.stdout)
+    assert ppo["text"].startswith("memory of ppo, full, ZeRO-1 on 2 processes: about ")
+    assert reward["text"].startswith("memory of reward, full, ZeRO-1 on 2 processes: about ")
+    weights = (tiny_policy / "model.safetensors").stat().st_size  # in bf16, and a head that is tied
+    assert weights < done["report"]["reward"]["weights"] < 2 * weights
+    assert done["report"]["ppo"].keys() >= {"weights", "gradients", "optimiser", "activations", "engine"}
+
+
 def test_what_libraries_print_goes_to_stderr() -> None:
     noisy = """
 import os, subprocess, sys
@@ -135,12 +150,12 @@ def test_sigterm_cancels_within_a_step_and_leaves_nothing(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
     ) as process:
         assert process.stdout is not None
-        first = json.loads(process.stdout.readline())
+        first = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.send_signal(signal.SIGTERM)
         rest = events(process.stdout.read())
 
         assert process.wait(timeout=20) == 130
-    assert first["event"] == "metric"
+    assert [line["event"] for line in first] == ["log", "metric"]
     assert rest[-1] == {"event": "log", "text": "cancelled"}
     assert [line for line in rest if line["event"] in ("done", "error")] == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.jsonl"]
