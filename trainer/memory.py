@@ -17,6 +17,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
+from trainer.attention import use_products
 from trainer.config import RolloutConfig, ScaleConfig, TrainerConfig
 from trainer.learner import frozen
 from trainer.models import RewardModel, read_config
@@ -203,4 +204,5 @@ def _empty(kind: Any, folder: Path, **changes: Any) -> PreTrainedModel:
     model: nn.Module = kind.from_config(config, dtype=torch.float32)
     assert isinstance(model, PreTrainedModel)
     model.train(False)
+    use_products(model)
     return model
