@@ -72,6 +72,10 @@ def test_nll_is_the_mean_over_learned_tokens_as_cross_entropy_finds_it(
         answer = slice(len(line.prompt_ids) - 1, None)
         losses.append(torch.nn.functional.cross_entropy(logits[answer], ids[0, 1:][answer], reduction="none"))
     assert nll(tiny_policy, texts) == pytest.approx(float(torch.cat(losses).mean()), abs=0.01)
+    # One step on all of them reports the same: it is measured before the step.
+    other = written(tmp_path / "other.jsonl", LESSONS[3:4])
+    report = sft(tiny_policy, texts, tmp_path / "out", SFTConfig(epochs=1), other)
+    assert report.train_nll == pytest.approx(nll(tiny_policy, texts), rel=1e-3)
 
 
 def test_on_real_texts_the_held_out_nll_falls_and_perplexity_is_its_exponential(
@@ -110,7 +114,7 @@ def test_a_text_that_judges_never_trains_and_one_too_long_is_counted(
 def test_the_same_seed_gives_the_same_numbers(tiny_policy: Path, tmp_path: Path) -> None:
     texts = written(tmp_path / "texts.jsonl", LESSONS[:10])
     one, same, other = (
-        sft(tiny_policy, texts, tmp_path / str(number), SFTConfig(seed=seed))
+        sft(tiny_policy, texts, tmp_path / str(number), SFTConfig(seed=seed, batch_texts=2))
         for number, seed in enumerate((1, 1, 2))
     )
     assert one.held_out_nll == same.held_out_nll
@@ -143,7 +147,7 @@ def test_what_cannot_be_learned_is_refused(tiny_policy: Path, tmp_path: Path) ->
 
 def test_numbers_that_are_none_are_refused(tiny_policy: Path, tmp_path: Path) -> None:
     texts = written(tmp_path / "texts.jsonl", LESSONS[:4])
-    with pytest.raises(DivergedError, match=r"Lower sft\.lr"):
+    with pytest.raises(DivergedError, match=r"step \d: .*Lower sft\.lr"):
         sft(tiny_policy, texts, tmp_path / "out", SFTConfig(lr=1e30, epochs=4))
     assert not (tmp_path / "out").exists()
 
