@@ -42,17 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
     except UsageError as error:
-        Reporter(take_stdout()).error(str(error))
+        Reporter(take_stdout(), first=_launched_first()).error(str(error))
         return EXIT_ERROR
-    reporter = Reporter(take_stdout())
+    reporter = Reporter(take_stdout(), first=_launched_first())
     cancel_on_sigterm(reporter)
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.run not in (_reward, _ppo):
+            raise UsageError("only reward and ppo run on several processes; start this one alone.")
         config = load_config(options.config, tuple(options.set))
         _prepare_environment()
         reporter.done(options.run(options, config, reporter))
         return EXIT_DONE
     except Cancelled:
-        reporter.log("cancelled")
+        reporter.stopped()
         return EXIT_CANCELLED
     except TrainerError as error:
         reporter.error(str(error))
@@ -61,13 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # The whole trace goes to stderr, which the worker keeps as the stage's log.
         traceback.print_exc()
-        reporter.error(f"{type(error).__name__}: {error}. The trace is in the stage's log.")
+        if reporter.cancelled and not reporter.cancels_at_once:
+            reporter.stopped()  # another process went first and left this one without its answer
+        else:
+            reporter.error(f"{type(error).__name__}: {error}. The trace is in the stage's log.")
     return EXIT_CANCELLED if reporter.cancelled else EXIT_ERROR
+
+
+def _launched_first() -> bool:
+    """Whether this is the only process, or the first of those that torchrun or `deepspeed` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = Parser(prog="python -m trainer", description="Heed's trainer: folders in, folders out.")
+    # The `deepspeed` launcher gives it to every process; the environment says the same.
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     base = _command(commands, "base", _base, "write the base policy's folder")
@@ -160,6 +172,7 @@ def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Report
         config=config.reward,
         reporter=reporter,
         previous=options.previous,
+        scale=config.scale,
     )
     return report.model_dump(mode="json")
 
@@ -180,6 +193,7 @@ def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
         reporter=reporter,
         groups=config.groups,
         ptx=options.ptx,
+        scale=config.scale,
     )
 
 

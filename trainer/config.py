@@ -31,8 +31,8 @@ class ScaleConfig(Section):
     """DeepSpeed ZeRO: 1 shards the optimiser's state over the processes, 2 the gradients as well, 3 the
     weights as well. 0 on one process is plain PyTorch."""
     offload: Literal["none", "optimizer", "weights"] = "none"
-    """What waits in the CPU's memory: `optimizer` its state (needs zero_stage 1 to 3), `weights` these as well
-    (needs 3)."""
+    """What waits in the CPU's memory: `optimizer` its state (needs zero_stage 1 to 3), `weights` these as
+    well (needs 3)."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """`bf16`: matrix products in bf16 over fp32 master weights. `fp32`: slower, and repeatable to the bit."""
     gradient_checkpointing: bool = False
@@ -42,6 +42,13 @@ class ScaleConfig(Section):
     the model is published; 0 trains all weights."""
     lora_alpha: float = Field(default=32.0, gt=0.0)
     """LoRA's scale: the adapter's product is multiplied by alpha / rank."""
+
+    @model_validator(mode="after")
+    def _stage_of_the_offload(self) -> ScaleConfig:
+        needed = {"none": 0, "optimizer": 1, "weights": 3}[self.offload]
+        if self.zero_stage < needed:
+            raise ValueError(f'offload = "{self.offload}" needs zero_stage {needed} or more')
+        return self
 
 
 class RewardConfig(Section):

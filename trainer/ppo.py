@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from trainer.backend import bf16_copy
 from trainer.checkpoint import load_checkpoint, save_checkpoint
-from trainer.config import GroupsConfig, PPOConfig, RolloutConfig
+from trainer.config import GroupsConfig, PPOConfig, RolloutConfig, ScaleConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
 from trainer.errors import ConfigError, DataError, ModelError
 from trainer.experience import Experience, gather
@@ -22,6 +22,7 @@ from trainer.learner import Learner, make_learner
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
 from trainer.ptx import read_texts
+from trainer.ranks import processes
 from trainer.reporting import Reporter
 from trainer.rollout import Rollout, Sampler, check_rollouts, make_sampler
 from trainer.update import learn
@@ -58,17 +59,19 @@ def train_policy(
     reporter: Reporter,
     groups: GroupsConfig = GroupsConfig(),  # noqa: B008 - immutable
     ptx: Path | None = None,
+    scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
 ) -> dict[str, Any]:
     """Train from `policy` against `reward_model`, held near `reference`; write the candidate to `out`.
 
     `ptx` is the file of texts for PPO-ptx. Resumes from the newest checkpoint in `work`. A training that
     collapses is stopped, and the candidate has the last weights before the collapse. Returns the report, also
-    in `work/report.json`.
+    in `work/report.json`. Of several processes each makes this call; the first one writes.
 
     Raises:
         DataError: no prompt or no text fits. ModelError: `out` exists, or the models do not go together.
         ConfigError: `ptx` is there without a weight, or the other way round.
-        DivergedError: a number became NaN. Cancelled: SIGTERM.
+        DivergedError: a number became NaN. Cancelled: SIGTERM. CheckpointError: one cannot be written, or
+        the newest is of a training on other processes.
     """
     began = time.monotonic()
     if out.exists():
@@ -76,60 +79,66 @@ def train_policy(
     tokenizer = load_tokenizer(policy)
     questions = _questions(tokenizer, prompts, rollout.max_prompt_tokens)
     texts = _ptx_texts(tokenizer, ptx, config, rollout)
-    sampler = make_sampler(policy, rollout)
-    learner = make_learner(policy, reference, reward_model, config, groups)
-    alarm, kept = CollapseAlarm(config.kl_stop), Kept(0, servable(learner.policy))
-    first, metrics, stopped = 0, {}, None
-    if found := load_checkpoint(work / "checkpoints"):
-        first, state = found
-        if not learner.load(state):
-            reporter.log("the reward model is a new one: score moments and critic start again")
-        alarm, kept = CollapseAlarm(config.kl_stop, *state["alarm"]), Kept(*state["kept"])
-        reporter.log(f"resumed after update {first}")
-    for update in range(first, config.updates):
-        started = time.monotonic()
-        if update > 0:
-            sampler.update(learner.policy)
-        drawn = _drawn(questions, update, config)
-        experience = _collect(sampler, learner, drawn, update, config, rollout)
-        space = action_space(experience)
-        reporter.log(_sample(tokenizer, drawn[0], experience, update + 1))
-        stopped = alarm.look(space)
-        for warning in alarm.warnings:
-            reporter.log(f"warning before update {update + 1}: {warning}")
+    with processes(scale, reporter) as ranks:
+        sampler = make_sampler(policy, rollout, ranks)
+        learner = make_learner(policy, reference, reward_model, config, groups, scale, ranks)
+        first, alarm, kept = _begun(learner, work / "checkpoints", config, reporter)
+        metrics, stopped = {}, None
+        for update in range(first, config.updates):
+            started = time.monotonic()
+            if update > 0:
+                sampler.update(learner.trained_policy.weights())
+            drawn = _drawn(questions, update, config)
+            experience = _collect(sampler, learner, drawn, update, config, rollout, reporter)
+            space = action_space(experience)
+            reporter.log(_sample(tokenizer, drawn[0], experience, update + 1))
+            stopped = ranks.told(alarm.look(space))
+            for warning in alarm.warnings:
+                reporter.log(f"warning before update {update + 1}: {warning}")
+            if stopped:
+                reporter.log(
+                    f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
+                )
+                break
+            if alarm.bad == 0:
+                kept = Kept(update, bf16_copy(learner.trained_policy, ranks))
+            metrics = space | {"alarm": alarm.level}
+            metrics |= learn(learner, experience, update, config, rollout.temperature, texts)
+            metrics["samples_per_second"] = len(experience) / (time.monotonic() - started)
+            reporter.metric(update + 1, config.updates, metrics)
+            if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
+                state = learner.state() | {"alarm": [alarm.start, alarm.bad], "kept": list(kept)}
+                save_checkpoint(work / "checkpoints", update + 1, state, learner.sharded(), ranks)
+        weights = kept.weights if stopped else bf16_copy(learner.trained_policy, ranks)
+        report: dict[str, Any] = metrics | {
+            "updates": kept.update if stopped else config.updates,
+            "seconds": time.monotonic() - began,
+        }
         if stopped:
-            reporter.log(
-                f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
-            )
-            learner.policy.load_state_dict(kept.weights)
-            break
-        if alarm.bad == 0:
-            kept = Kept(update, servable(learner.policy))
-        metrics = space | {"alarm": alarm.level}
-        metrics |= learn(learner, experience, update, config, rollout.temperature, texts)
-        metrics["samples_per_second"] = len(experience) / (time.monotonic() - started)
-        reporter.metric(update + 1, config.updates, metrics)
-        if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
-            state = learner.state() | {"alarm": [alarm.start, alarm.bad], "kept": list(kept)}
-            save_checkpoint(work / "checkpoints", update + 1, state)
-    save_policy(learner.policy, policy, out)
-    report: dict[str, Any] = metrics | {
-        "updates": kept.update if stopped else config.updates,
-        "seconds": time.monotonic() - began,
-    }
-    if stopped:
-        report["stopped_early"] = stopped
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            report["stopped_early"] = stopped
+        if ranks.first:
+            save_policy(learner.policy, policy, out, weights)
+            _save_report(work, report)
     return report
 
 
-def servable(policy: PreTrainedModel) -> dict[str, Tensor]:
-    """A copy of the weights in the precision in which they are published, on the CPU."""
-    return {
-        name: tensor.detach().to("cpu", torch.bfloat16 if tensor.is_floating_point() else None, copy=True)
-        for name, tensor in policy.state_dict().items()
-    }
+def _begun(
+    learner: Learner, checkpoints: Path, config: PPOConfig, reporter: Reporter
+) -> tuple[int, CollapseAlarm, Kept]:
+    """Updates done, the alarm and the last good weights: of the newest checkpoint, or of a start."""
+    found = load_checkpoint(checkpoints)
+    if found is None:
+        return 0, CollapseAlarm(config.kl_stop), Kept(0, bf16_copy(learner.trained_policy, learner.ranks))
+    if not learner.load(found.state, found.folder):
+        reporter.log("the reward model is a new one: score moments and critic start again")
+    reporter.log(f"resumed after update {found.update}")
+    alarm = CollapseAlarm(config.kl_stop, *found.state["alarm"])
+    return found.update, alarm, Kept(*found.state["kept"])
+
+
+def _save_report(work: Path, report: dict[str, Any]) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _questions(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], limit: int) -> list[Question]:
@@ -173,19 +182,26 @@ def _collect(
     update: int,
     config: PPOConfig,
     rollout: RolloutConfig,
+    reporter: Reporter,
 ) -> Experience:
-    """Answers of the policy as it is now, scored and read by teacher forcing."""
-    rollouts = sampler.sample([question.ids for question in questions], seed=config.seed * 1000 + update)
+    """Answers of the policy as it is now, scored and read by teacher forcing; each rank draws its share."""
+    mine = learner.ranks.mine(len(questions))
+    with reporter.interruptible():
+        rollouts = sampler.sample(
+            [questions[index].ids for index in mine], seed=config.seed * 1000 + update, first=mine.start
+        )
     check_rollouts(rollouts)
     return gather(
-        rollouts,
-        policy=learner.policy,
+        learner.ranks.joined(rollouts),
+        policy=learner.trained_policy,
         reference=learner.reference,
-        critic=learner.critic,
+        critic=learner.trained_critic,
         reward_model=learner.reward_model,
         temperature=rollout.temperature,
         max_tokens=config.micro_batch_tokens,
         device=learner.device,
+        precision=learner.precision,
+        ranks=learner.ranks,
     )
 
 

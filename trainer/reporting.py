@@ -7,7 +7,8 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TextIO
 
@@ -19,12 +20,18 @@ EXIT_DONE, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
 class Reporter:
     """Writes events; with no stream it writes nothing, which is how the library is used from Python.
 
-    Every training step reports a metric, so a cancel is noticed there at the latest.
+    Every training step reports a metric, so a cancel is noticed there at the latest. Of the processes of one
+    training only the `first` one writes, but any may have the last word.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, first: bool = True) -> None:
         self._stream = stream
+        self._first = first
         self.cancelled = False
+        self.cancels_at_once = True
+        """False while processes have to stop together: one that left would keep the others waiting."""
+        self.has_last_word: Callable[[], bool] = lambda: first
+        """Whether this process is the one that says how a training ended before its time."""
 
     def metric(self, step: int, of: int | None, values: Mapping[str, float]) -> None:
         """One step's numbers, and the place where a cancelled run stops.
@@ -50,15 +57,29 @@ class Reporter:
 
     def error(self, message: str) -> None:
         """The last line of a run that failed."""
-        self._write({"event": "error", "message": message})
+        self._write({"event": "error", "message": message}, last=True)
+
+    def stopped(self) -> None:
+        """The last line of a run that was cancelled."""
+        self._write({"event": "log", "text": "cancelled"}, last=True)
 
     def check_cancelled(self) -> None:
         """Raises Cancelled when SIGTERM came. Cheap: call it wherever a step is long."""
-        if self.cancelled:
+        if self.cancelled and self.cancels_at_once:
             raise Cancelled
 
-    def _write(self, event: Mapping[str, Any]) -> None:
-        if self._stream is None:
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """A long stretch in which no process waits for another: a SIGTERM ends it at once."""
+        before, self.cancels_at_once = self.cancels_at_once, True
+        try:
+            self.check_cancelled()
+            yield
+        finally:
+            self.cancels_at_once = before
+
+    def _write(self, event: Mapping[str, Any], *, last: bool = False) -> None:
+        if self._stream is None or not (self.has_last_word() if last else self._first):
             return
         self._stream.write(json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n")
         self._stream.flush()
@@ -86,6 +107,6 @@ def cancel_on_sigterm(reporter: Reporter) -> None:
     def cancel(number: int, frame: FrameType | None) -> None:
         if not reporter.cancelled:
             reporter.cancelled = True
-            raise Cancelled
+            reporter.check_cancelled()
 
     signal.signal(signal.SIGTERM, cancel)
