@@ -7,6 +7,7 @@ ZeRO 1 to 3. Whoever trains sees only `Trained`.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
@@ -260,6 +261,8 @@ def _deepspeed() -> Any:
             f"scale.zero_stage needs DeepSpeed, which cannot be imported ({error}). Install it, or set 0."
         ) from error
     vars(deepspeed.ops).setdefault("__compatible_ops__", {})
+    # One line for every collective of a training, about names that DeepSpeed has to change.
+    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
     return deepspeed
 
 

@@ -70,7 +70,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     # to this rank's own, the copy of the last good weights stays on the CPU.
     state = torch.load(
         found[-1] / STATE,
-        map_location=lambda storage, place: storage if place == "cpu" else storage.cuda(),
+        map_location=lambda storage, place: storage if place == "cpu" else storage.to("cuda"),
         weights_only=True,
     )
     return Checkpoint(int(found[-1].name), state, found[-1])

@@ -40,7 +40,7 @@ class Pupil(RewardModel):
 
     def __init__(self, model: RewardModel) -> None:
         super().__init__(model.classifier)
-        self.threshold = nn.Parameter(torch.zeros((), device=model.head.weight.device))
+        self.threshold = nn.Parameter(torch.zeros(1, device=model.head.weight.device))
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _read(
     rows = [place.row for place in packed.places]
     ends = [place.end - 1 for place in packed.places]
     # A thumb is a pair with the threshold, which stands after the last answer.
-    scores = torch.cat([pupil.value(hidden[rows, ends]), pupil.threshold[None]])
+    scores = torch.cat([pupil.value(hidden[rows, ends]), pupil.threshold])
     chosen, rejected = scores[packed.chosen], scores[packed.rejected]
     pairs = [pair for example in batch for pair in example.pairs]
     losses = ranking_loss(

@@ -15,6 +15,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import HashStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from trainer.config import ScaleConfig
 from trainer.data import micro_batches
@@ -113,7 +115,7 @@ def processes(scale: ScaleConfig, reporter: Reporter) -> Iterator[Ranks]:
     if ours:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        store: dist.Store = next(dist.rendezvous("env://"))[0] if size > 1 else dist.HashStore()
+        store: Store = next(rendezvous("env://"))[0] if size > 1 else HashStore()
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         reporter.has_last_word = lambda: _speaks_first(store, rank)
@@ -125,7 +127,7 @@ def processes(scale: ScaleConfig, reporter: Reporter) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def _speaks_first(store: dist.Store, rank: int) -> bool:
+def _speaks_first(store: Store, rank: int) -> bool:
     """Whether this is the first rank that has something to say about the end.
 
     The launcher ends the others, and what they say then would hide the reason.

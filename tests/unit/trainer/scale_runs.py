@@ -61,7 +61,7 @@ def ppo(
     """The rows of a training, or of the rest of one whose checkpoint is in `work`."""
     reporter = Heard(stop_after)
     work.mkdir(parents=True, exist_ok=True)
-    texts = work.parent / "texts.jsonl"
+    texts = work.parent / f"texts-{os.environ.get('RANK', 0)}.jsonl"
     texts.write_text("".join(f'{{"text": "{word} and more"}}\n' for word in ("one", "two", "three", "four")))
     try:
         train_policy(
