@@ -66,14 +66,18 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     found = sorted(folder.glob("[0-9]*"))
     if not found:
         return None
-    # Written by this trainer into its own work folder, and tensors and numbers only. What lay on a GPU comes
-    # to this rank's own, the copy of the last good weights stays on the CPU.
+    # Written by this trainer into its own work folder, and tensors and numbers only.
     state = torch.load(
         found[-1] / STATE,
-        map_location=lambda storage, place: storage if place == "cpu" else storage.to("cuda"),
+        map_location=_own_device,
         weights_only=True,
     )
     return Checkpoint(int(found[-1].name), state, found[-1])
+
+
+def _own_device(storage: Any, place: str) -> Any:
+    """What lay on a GPU goes to this rank's own; the copy of the last good weights stays on the CPU."""
+    return storage if place == "cpu" else storage.cuda()
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def balanced_thumbs(thumbs: Sequence[TokenPair], coef: float) -> list[TokenPair]
     return [replace(one, weight=one.weight * coef * balance[bool(one.chosen)]) for one in thumbs]
 
 
-def lm_loss(hidden: Tensor, packed: Packed, lm_head: Tensor, precision: Precision) -> Tensor:
+def lm_loss(hidden: Tensor, packed: Packed, lm_head: Tensor, precision: Precision = "bf16") -> Tensor:
     """Token mean cross-entropy of the preferred answers, each once, prompts masked. hidden (R, T, H)."""
     states, targets = [], []
     for index in sorted({int(index) for index in packed.chosen if index >= 0}):

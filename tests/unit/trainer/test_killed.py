@@ -43,6 +43,7 @@ class Case:
     def __init__(self, policy: Path, folder: Path) -> None:
         self.policy, self.folder = policy, folder
         self.reward_model, self.prompts = folder / "rm", folder / "prompts.jsonl"
+        self.reward_model.mkdir()
         save_reward_model(reward_model_from_policy(policy, seed=3, pad_token_id=0), self.reward_model)
         turns = [[{"role": "user", "content": f"Say {number}."}] for number in range(6)]
         lines = [json.dumps({"prompt": turn}) + "\n" for turn in turns]
@@ -110,7 +111,8 @@ def test_killed_at_a_random_step_then_a_full_disk_then_on_to_the_same_numbers(
     assert lines[-1]["event"] == "error"
     assert f"the checkpoint after update {done + 2} cannot be written" in lines[-1]["message"]
     assert f"File too large. The one after update {done} is whole" in lines[-1]["message"]
-    assert [path.name for path in (tmp_path / "work" / "checkpoints").iterdir()] == [f"{done:06d}"]
+    left = sorted(path.name for path in (tmp_path / "work" / "checkpoints").iterdir())
+    assert left[-1] == f"{done:06d}"  # the kill may have come before the older one was removed
 
     with case.start() as resumed:
         lines = events(resumed)
