@@ -91,10 +91,11 @@ def _told_clearly(folder: Path, update: int) -> Iterator[None]:
             reason = reason.__cause__ or reason.__context__
         kept = sorted(path.name for path in folder.glob("[0-9]*"))
         before = f"The one after update {int(kept[-1])} is whole" if kept else "There is none before it"
+        free = shutil.disk_usage(folder).free / 2**20 if folder.exists() else 0
         raise CheckpointError(
             f"the checkpoint after update {update} cannot be written to {folder}: "
-            f"{reason.strerror if isinstance(reason, OSError) else error}. {before}. Make room, then start "
-            "the training again: it goes on from there."
+            f"{reason.strerror if isinstance(reason, OSError) else error}. {before}. {free:.0f} MiB are free "
+            "there: make room, then start the training again; it goes on where it can."
         ) from error
 
 
