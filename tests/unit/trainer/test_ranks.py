@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-from typing import Any
+import time
+from typing import Any, NamedTuple, TextIO
 
 import pytest
 
-from trainer.ranks import ALONE, Ranks
+from trainer import cli
+from trainer.config import TrainerConfig
+from trainer.errors import DataError
+from trainer.ranks import ALONE, Ranks, processes
+from trainer.reporting import Reporter
 
 LENGTHS = [9, 2, 5, 1, 7, 3, 8]
 
@@ -43,66 +47,70 @@ def test_stretches_follow_each_other_without_a_gap() -> None:
     assert [len(Ranks(rank, 3).mine(2)) for rank in range(3)] == [0, 1, 1]
 
 
-TRAINING = """
-import sys, time
-from trainer import cli
-from trainer.config import ScaleConfig
-from trainer.errors import DataError
-from trainer.ranks import processes
+class Rank(NamedTuple):
+    """A process of this test, and what it writes to stdout."""
 
-def train(options, config, reporter):
-    with processes(ScaleConfig(), reporter) as ranks:
+    pid: int
+    stdout: TextIO
+
+    def end(self) -> tuple[int, list[dict[str, Any]]]:
+        """Its exit code, and the events it has not been asked for yet."""
+        with self.stdout:
+            lines = [json.loads(line) for line in self.stdout]
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), lines
+
+
+def two_ranks(fails: int = -1) -> list[Rank]:
+    """Two processes that step together as a launcher starts them, with no launcher that ends them.
+
+    They are forked, because what they need is imported already.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [_forked(rank, port, fails) for rank in range(2)]
+
+
+def _forked(rank: int, port: int, fails: int) -> Rank:
+    reader, writer = os.pipe()
+    if pid := os.fork():
+        os.close(writer)
+        return Rank(pid, os.fdopen(reader, encoding="utf-8"))
+    try:
+        os.dup2(writer, 1)
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        cli._reward = functools.partial(_train, fails)
+        os._exit(cli.main(["reward", *["--policy", "x", "--pairs", "x", "--held-out", "x", "--out", "x"]]))
+    finally:
+        os._exit(3)
+
+
+def _train(fails: int, options: object, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    with processes(config.scale, reporter) as ranks:
         for step in range(1, 3000):
-            if ranks.rank == FAILS and step == 3:
+            if ranks.rank == fails and step == 3:
                 raise DataError("the second rank's own trouble")
             assert ranks.sums({"ranks": 1.0}) == {"ranks": 2.0}
             reporter.metric(step, 3000, {"loss": 1.0})
             time.sleep(0.01)
     return {}
 
-cli._reward = train
-sys.exit(cli.main(["reward", *"--policy x --pairs x --held-out x --out x".split()]))
-"""
-
-
-def two_ranks(fails: int) -> list[subprocess.Popen[str]]:
-    """Two processes that step together, as a launcher starts them, without one that ends them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", TRAINING.replace("FAILS", str(fails))],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-
-
-def rest(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
-
 
 def test_a_cancel_of_one_rank_stops_all_within_a_step_and_is_told_once() -> None:
-    first, second = two_ranks(fails=-1)
-    assert first.stdout is not None
+    first, second = two_ranks()
     assert json.loads(first.stdout.readline())["event"] == "metric"
-    second.send_signal(signal.SIGTERM)
-    lines = [rest(first), rest(second)]
-    assert (first.returncode, second.returncode) == (130, 130)
-    assert [
-        line["event"] for line in lines[1] if line["event"] != "log"
-    ] == []  # the first rank alone reports
-    assert [line for one in lines for line in one if line["event"] != "metric"] == [
-        {"event": "log", "text": "cancelled"}
-    ]
+    os.kill(second.pid, signal.SIGTERM)
+    (code, lines), (other_code, others) = first.end(), second.end()
+    assert (code, other_code) == (130, 130)
+    cancelled = {"event": "log", "text": "cancelled"}
+    assert sorted([lines[-1:] == [cancelled], others == [cancelled]]) == [False, True]
+    assert {line["event"] for line in others} <= {"log"}  # the metrics are the first rank's alone
 
 
 def test_the_trouble_of_one_rank_is_the_one_error_of_all() -> None:
     first, second = two_ranks(fails=1)
-    lines = [rest(first), rest(second)]
-    assert (first.returncode, second.returncode) == (1, 1)
-    assert [line["event"] for line in lines[0]] == ["metric", "metric"]
-    assert lines[1] == [{"event": "error", "message": "the second rank's own trouble"}]
+    (code, lines), (other_code, others) = first.end(), second.end()
+    assert (code, other_code) == (1, 1)
+    assert [line["event"] for line in lines] == ["metric", "metric"]
+    assert others == [{"event": "error", "message": "the second rank's own trouble"}]
