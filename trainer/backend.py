@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trainer.config import ScaleConfig
 from trainer.errors import ConfigError
+from trainer.models import default_device
 from trainer.ranks import ALONE, Ranks
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -99,7 +100,7 @@ def make_trained(
     scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
     ranks: Ranks = ALONE,
 ) -> Trained[Model]:
-    """Puts a model, on its device, and its optimiser behind the backend of [scale].
+    """Puts a model, on its `loading_device`, and its optimiser behind the backend of [scale].
 
     Args:
         optimizer: over the parameters that learn.
@@ -108,6 +109,11 @@ def make_trained(
     if scale.zero_stage == 0:
         return Whole(model, optimizer, max_grad_norm=max_grad_norm, ranks=ranks)
     return Sharded(model, optimizer, max_grad_norm=max_grad_norm, scale=scale, ranks=ranks)
+
+
+def loading_device(scale: ScaleConfig) -> torch.device:
+    """Where a model for `make_trained` is loaded: under ZeRO-3 a GPU may have no room for all of it."""
+    return torch.device("cpu") if scale.zero_stage == 3 else default_device()
 
 
 class Whole(Generic[Model]):
@@ -176,8 +182,14 @@ class Sharded(Generic[Model]):
         self.layout = f"shards of zero_stage {scale.zero_stage} on {ranks.size} processes"
         self._ranks = ranks
         self._deepspeed = _deepspeed()
+        root, config = _Root(model), zero_config(scale, max_grad_norm)
+        if scale.zero_stage == 3:
+            # One weight after another, so that no GPU ever holds them all.
+            self._deepspeed.zero.Init(module=root, config_dict_or_path=config)
+            for buffer in root.buffers():
+                buffer.data = buffer.data.to(default_device())
         self._engine, self.optimizer, _, _ = self._deepspeed.initialize(
-            model=_Root(model), optimizer=optimizer, config=zero_config(scale, max_grad_norm)
+            model=root, optimizer=optimizer, config=config
         )
 
     def __call__(
@@ -253,6 +265,7 @@ def _deepspeed() -> Any:
     """The package, told not to look for compilers: none of its own operators is used here."""
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("LOCAL_RANK", "0")  # which it asks for, with no launcher too
     try:
         import deepspeed
         import deepspeed.ops

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from trainer.backend import Trained, make_trained
+from trainer.backend import Trained, loading_device, make_trained
 from trainer.config import GroupsConfig, PPOConfig, ScaleConfig
 from trainer.errors import CheckpointError
 from trainer.grouping import Grouping
@@ -129,7 +129,8 @@ def make_learner(
 ) -> Learner:
     """Loads the four models; the critic starts as the reward model."""
     device = default_device()
-    trained, critic = load_policy(policy, device), load_critic(reward_model, device)
+    place = loading_device(scale)
+    trained, critic = load_policy(policy, place), load_critic(reward_model, place)
     shared: dict[str, Any] = {"max_grad_norm": config.max_grad_norm, "scale": scale, "ranks": ranks}
     hidden_size = critic.head.in_features
     return Learner(

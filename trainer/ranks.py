@@ -123,7 +123,7 @@ def processes(scale: ScaleConfig, reporter: Reporter) -> Iterator[Ranks]:
     yield Ranks(rank, size, lambda: reporter.cancelled)
     # Not after an error: the launcher ends the other ranks, and who tells of it is asked of the store.
     reporter.cancels_at_once = True
-    if ours:
+    if ours and size > 1:  # alone, the engine in this process still uses it when it ends
         dist.destroy_process_group()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from store.records import PreferencePair
-from trainer.backend import bf16_copy
+from trainer.backend import bf16_copy, loading_device
 from trainer.cards import reward_model_card
 from trainer.config import RewardConfig, ScaleConfig
 from trainer.data import load_tokenizer, spare_token_id
@@ -101,7 +101,7 @@ def train_reward_model(
         DivergedError: the loss or a held-out score is not finite.
     """
     started = time.monotonic()
-    device, tokenizer = default_device(), load_tokenizer(policy)
+    tokenizer = load_tokenizer(policy)
     pad_token_id = spare_token_id(tokenizer)
     _check_apart(pairs, held_out)
     evidence = _fitting(pairs, tokenizer, config, "train pairs")
@@ -122,8 +122,10 @@ def train_reward_model(
             ranks=ranks,
         )
         prequential, before = _previous(previous, [*votes, *judged], judged, measured, reporter)
-        model = reward_model_from_policy(policy, seed=config.seed, pad_token_id=pad_token_id, device=device)
-        lm_head = read_lm_head(policy).to(device) if config.lm_coef > 0 else None
+        model = reward_model_from_policy(
+            policy, seed=config.seed, pad_token_id=pad_token_id, device=loading_device(scale)
+        )
+        lm_head = read_lm_head(policy).to(default_device()) if config.lm_coef > 0 else None
         taught = [*votes, *thumbs, *seeds]
         lesson = prepare(
             model, taught, pad_token_id=pad_token_id, lm_head=lm_head, config=config, ranks=ranks
