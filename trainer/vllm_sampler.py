@@ -63,7 +63,8 @@ class VllmSampler:
                 # After temperature: what the answer was really drawn with.
                 logprobs_mode="processed_logprobs",
                 seed=0,
-                worker_extension_cls=f"{__name__}.{Reseeding.__name__}" if ranks.size > 1 else "",
+                # A prompt in two chunks ends vLLM 0.32 on CPU where requests have seeds of their own.
+                **({"enable_chunked_prefill": False} if ranks.size > 1 else {}),
             )
 
     def update(self, weights: Weights) -> None:
@@ -93,19 +94,21 @@ class VllmSampler:
 
         if not prompts:
             return []
-        parameters = SamplingParams(
-            max_tokens=max_new_tokens or self._config.max_new_tokens,
-            temperature=0.0 if greedy else self._config.temperature,
-            logprobs=0,
-            detokenize=False,
-        )
-        # The engine draws from torch's generator, which is ours too. A seed per request would end vLLM 0.32
-        # on CPU ("CPU Generator does not use offset") as soon as a prompt is prefilled in two chunks.
-        seed = seed * 100_003 + first if first else seed
+        # In this process the engine draws from torch's generator, which is ours too. A child's engine begins
+        # before it has heard of all prompts, so there each has a generator of its own.
+        apart = self._ranks.size > 1
+        parameters = [
+            SamplingParams(
+                max_tokens=max_new_tokens or self._config.max_new_tokens,
+                temperature=0.0 if greedy else self._config.temperature,
+                seed=seed * 100_003 + index if apart else None,
+                logprobs=0,
+                detokenize=False,
+            )
+            for index in range(first, first + len(prompts))
+        ]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            if self._ranks.size > 1:
-                self._llm.collective_rpc("reseed", args=(seed,))
             outputs = self._llm.generate(
                 [{"prompt_token_ids": prompt} for prompt in prompts], parameters, use_tqdm=False
             )
@@ -128,14 +131,6 @@ class VllmSampler:
         finally:
             for _, folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-class Reseeding:
-    """What vLLM's worker can do besides: start the draws again from a seed."""
-
-    def reseed(self, seed: int) -> None:
-        """The generator that draws where no request has a seed of its own."""
-        torch.manual_seed(seed)
 
 
 @contextmanager
