@@ -83,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporter = make_reporter(options.command)
     cancel_on_signal(reporter)
     try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.run not in (_reward, _ppo):
+            raise UsageError("only reward and ppo run on several processes; start this one alone.")
         config = load_config(options.config, tuple(options.set))
         _prepare_environment()
         reporter.done(options.run(options, config, reporter))
@@ -97,7 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # The whole trace goes to stderr, which the worker keeps as the stage's log.
         traceback.print_exc()
-        reporter.error(f"{type(error).__name__}: {error}. The trace is on stderr, which is the stage's log.")
+        if reporter.cancelled and not reporter.cancels_at_once:
+            reporter.stopped()  # another process went first and left this one without its answer
+        else:
+            reporter.error(f"{type(error).__name__}: {error}. The trace is on stderr, the stage's log.")
     finally:
         reporter.close()
     return EXIT_CANCELLED if reporter.cancelled else EXIT_ERROR
@@ -110,7 +115,7 @@ def make_reporter(command: str) -> Reporter:
     """
     watched = sys.stderr.isatty(), sys.stdout.isatty()
     stdout = take_stdout()
-    reporter = Reporter()
+    reporter = Reporter(first=_launched_first())
     if not watched[1]:
         reporter.add(JsonLines(stdout))
     if any(watched):
@@ -121,6 +126,11 @@ def make_reporter(command: str) -> Reporter:
     return reporter
 
 
+def _launched_first() -> bool:
+    """Whether this is the only process, or the first of those that torchrun or `deepspeed` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = Parser(
@@ -129,6 +139,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=WORKFLOW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # The `deepspeed` launcher gives it to every process; the environment says the same.
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     base = _command(commands, "base", _base, "write the base policy's folder")

@@ -43,6 +43,13 @@ class ScaleConfig(Section):
     lora_alpha: float = Field(default=32.0, gt=0.0)
     """LoRA's scale: the adapter's product is multiplied by alpha / rank."""
 
+    @model_validator(mode="after")
+    def _stage_of_the_offload(self) -> ScaleConfig:
+        needed = {"none": 0, "optimizer": 1, "weights": 3}[self.offload]
+        if self.zero_stage < needed:
+            raise ValueError(f'offload = "{self.offload}" needs zero_stage {needed} or more')
+        return self
+
 
 class SFTConfig(Section):
     """How a policy learns to imitate texts before anything else (SFT)."""

@@ -133,7 +133,7 @@ def draw(
             gc.collect()  # an engine gives its memory back only when it is gone
             sampler, form = make_sampler(folder, config), _form(folder)
         else:
-            sampler.update(policy)
+            sampler.update(policy.state_dict().items())
         ids = [prompt_ids(tokenizer, question.prompt, config.max_prompt_tokens) for question in questions]
         answers, again = (
             [

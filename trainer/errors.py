@@ -23,5 +23,9 @@ class DivergedError(TrainerError):
     """A loss or a gradient became NaN or infinite."""
 
 
+class CheckpointError(TrainerError):
+    """A checkpoint cannot be written, or it is from a training that was laid out in another way."""
+
+
 class Cancelled(BaseException):
     """SIGTERM arrived. A BaseException, so that no `except Exception` on the way out keeps it."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainer.data import Batch, micro_batches, pad_right
-from trainer.models import RewardModel, autocast, last_token
+from trainer.backend import Trained, through
+from trainer.data import Batch, pad_right
+from trainer.models import Precision, RewardModel, autocast, last_token
+from trainer.ranks import ALONE, Ranks
 from trainer.rollout import Rollout
 from trainer.tensors import before_response, logprobs_and_entropy, response_mask, scatter
 
@@ -60,14 +63,21 @@ class Part:
     """(b, R)"""
     tokens: Tensor
     """(N,) the response tokens, in the mask's order."""
+    counts: bool = True
+    """False: only there because another rank has one more; its losses and sums are 0."""
 
 
 def parts(
-    rollouts: Sequence[Rollout], indices: Sequence[int], width: int, max_tokens: int, device: torch.device
+    rollouts: Sequence[Rollout],
+    indices: Sequence[int],
+    width: int,
+    max_tokens: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Part]:
-    """Cut answers into forward passes of similar lengths within `max_tokens` padded tokens."""
+    """Cut this rank's answers into forward passes of similar lengths within `max_tokens` padded tokens."""
     lengths = [len(one.prompt_ids) + len(one.response_ids) for one in rollouts]
-    for rows in micro_batches(indices, lengths, max_tokens):
+    for rows, counts in ranks.passes(indices, lengths, max_tokens):
         chosen = [rollouts[row] for row in rows]
         said = torch.tensor([len(one.response_ids) for one in chosen])
         yield Part(
@@ -76,27 +86,40 @@ def parts(
             prompt_lengths=torch.tensor([len(one.prompt_ids) for one in chosen], device=device),
             mask=response_mask(said, width).to(device),
             tokens=torch.tensor([token for one in chosen for token in one.response_ids], device=device),
+            counts=counts,
         )
 
 
 def read_policy(
-    policy: PreTrainedModel, part: Part, temperature: float, *, entropy_gradient: bool = False
+    policy: PreTrainedModel,
+    part: Part,
+    temperature: float,
+    precision: Precision,
+    *,
+    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities and entropies of the response tokens under a policy: (b, R) each, fp32."""
-    with autocast(part.tokens.device):
+    with autocast(part.tokens.device, precision):
         backbone = getattr(policy, policy.base_model_prefix)
         hidden = backbone(**part.batch.inputs(), use_cache=False).last_hidden_state
         picked = before_response(hidden, part.prompt_lengths, part.mask)
-        head: torch.nn.Module = policy.get_output_embeddings()
+        head = policy.get_output_embeddings()
+        assert isinstance(head, torch.nn.Linear)
+        # The weight is fetched once: calling the head for each chunk would make ZeRO-3 gather it as often,
+        # and the ranks have different numbers of chunks.
         logprobs, entropy = logprobs_and_entropy(
-            picked, head, part.tokens, temperature, entropy_gradient=entropy_gradient
+            picked,
+            partial(torch.nn.functional.linear, weight=head.weight, bias=head.bias),
+            part.tokens,
+            temperature,
+            entropy_gradient=entropy_gradient,
         )
     return scatter(logprobs, part.mask), scatter(entropy, part.mask)
 
 
-def read_critic(critic: RewardModel, part: Part) -> tuple[Tensor, Tensor]:
+def read_critic(critic: RewardModel, part: Part, precision: Precision) -> tuple[Tensor, Tensor]:
     """What the critic expects before each response token, (b, R), and its last hidden state, (b, H)."""
-    with autocast(part.tokens.device):
+    with autocast(part.tokens.device, precision):
         hidden = critic.hidden(**part.batch.inputs())
         values = critic.value(before_response(hidden, part.prompt_lengths, part.mask))
     rows = torch.arange(len(hidden), device=hidden.device)
@@ -107,17 +130,19 @@ def read_critic(critic: RewardModel, part: Part) -> tuple[Tensor, Tensor]:
 def gather(
     rollouts: list[Rollout],
     *,
-    policy: PreTrainedModel,
+    policy: PreTrainedModel | Trained[PreTrainedModel],
     reference: PreTrainedModel,
-    critic: RewardModel | None,
+    critic: RewardModel | Trained[RewardModel] | None,
     reward_model: RewardModel,
     temperature: float,
     max_tokens: int,
     device: torch.device,
+    precision: Precision = "bf16",
+    ranks: Ranks = ALONE,
 ) -> Experience:
     """Score the answers and read them with policy, reference and critic, without gradients.
 
-    With no critic the values stay 0: the gate needs none.
+    With no critic the values stay 0: the gate needs none. Every rank gives all answers and gets all tensors.
     """
     width = max(len(one.response_ids) for one in rollouts)
     size = (len(rollouts), width)
@@ -134,14 +159,27 @@ def gather(
             for name in ("old_logprobs", "ref_logprobs", "entropy", "values")
         },
         scores=torch.zeros(len(rollouts), device=device),
-        critic_last=torch.zeros(len(rollouts), critic.head.in_features if critic else 0, device=device),
+        critic_last=torch.zeros(len(rollouts), _hidden_size(critic), device=device),
     )
-    for part in parts(rollouts, range(len(rollouts)), width, max_tokens, device):
-        logprobs, entropy = read_policy(policy, part, temperature)
+    for part in parts(rollouts, range(len(rollouts)), width, max_tokens, device, ranks):
+        logprobs, entropy = through(policy, read_policy, part, temperature, precision)
+        values = through(critic, read_critic, part, precision) if critic is not None else None
+        if not part.counts:
+            continue
         experience.old_logprobs[part.rows], experience.entropy[part.rows] = logprobs, entropy
-        experience.ref_logprobs[part.rows], _ = read_policy(reference, part, temperature)
-        if critic is not None:
-            experience.values[part.rows], experience.critic_last[part.rows] = read_critic(critic, part)
-        with autocast(device):
+        experience.ref_logprobs[part.rows], _ = read_policy(reference, part, temperature, precision)
+        if values is not None:
+            experience.values[part.rows], experience.critic_last[part.rows] = values
+        with autocast(device, precision):
             experience.scores[part.rows] = reward_model.scores(**part.batch.inputs())
+    ranks.add(
+        experience.old_logprobs, experience.ref_logprobs, experience.entropy, experience.values,
+        experience.scores, experience.critic_last,
+    )  # fmt: skip
     return experience
+
+
+def _hidden_size(critic: RewardModel | Trained[RewardModel] | None) -> int:
+    if critic is None:
+        return 0
+    return (critic if isinstance(critic, RewardModel) else critic.model).head.in_features

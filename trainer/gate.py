@@ -62,7 +62,7 @@ def judge(
     answers: dict[str, Experience] = {}
     perplexity: dict[str, float] = {}
     for step, (name, model) in enumerate(models.items(), start=1):
-        sampler.update(model)
+        sampler.update(model.state_dict().items())
         answers[name] = _answer(sampler, model, ids, *judges, rollout)
         perplexity[name] = _perplexity(model, skill)
         metrics = action_space(answers[name]) | {"text_perplexity": perplexity[name]}
@@ -183,7 +183,7 @@ def _answer(
 def _perplexity(model: PreTrainedModel, ids: list[int]) -> float:
     """Of plain text, each token given those before it."""
     batch = pad_right([ids], 0, model.device)
-    with autocast(model.device):
+    with autocast(model.device, "bf16"):
         logits = model(**batch.inputs()).logits[0, :-1].float()
     loss = torch.nn.functional.cross_entropy(logits, batch.input_ids[0, 1:])
     return math.exp(min(20.0, float(loss)))

@@ -11,10 +11,19 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from trainer.backend import Trained, loading_device, make_trained
 from trainer.config import GroupsConfig, PPOConfig, ScaleConfig
+from trainer.errors import CheckpointError
 from trainer.grouping import Grouping
-from trainer.lora import load_trained, trained_weights
-from trainer.models import RewardModel, default_device, load_critic, load_policy, load_reward_model
+from trainer.models import (
+    Precision,
+    RewardModel,
+    default_device,
+    load_critic,
+    load_policy,
+    load_reward_model,
+)
+from trainer.ranks import ALONE, Ranks
 from trainer.tensors import RunningMoments
 from trainer.trainable import trainable
 
@@ -25,12 +34,10 @@ Model = TypeVar("Model", bound=nn.Module)
 class Learner:
     """What is trained and what it is measured against."""
 
-    policy: PreTrainedModel
+    trained_policy: Trained[PreTrainedModel]
     reference: PreTrainedModel
-    critic: RewardModel
+    trained_critic: Trained[RewardModel]
     reward_model: RewardModel
-    policy_optimizer: torch.optim.Optimizer
-    critic_optimizer: torch.optim.Optimizer
     moments: RunningMoments
     kl_coef: float
     penalty_coef: float
@@ -41,14 +48,39 @@ class Learner:
     grouping: Grouping | None = None
     critic_updates_left: int = 0
     """Updates in which only the critic learns, from here on; 0 once it explains a buffer it has not seen."""
+    precision: Precision = "bf16"
+    ranks: Ranks = ALONE
+
+    @property
+    def policy(self) -> PreTrainedModel:
+        """The module; under ZeRO-3 its weights are there only inside a reading by `trained_policy`."""
+        return self.trained_policy.model
+
+    @property
+    def critic(self) -> RewardModel:
+        """The module, as `policy`."""
+        return self.trained_critic.model
+
+    @property
+    def policy_optimizer(self) -> torch.optim.Optimizer:
+        """Of the policy."""
+        return self.trained_policy.optimizer
+
+    @property
+    def critic_optimizer(self) -> torch.optim.Optimizer:
+        """Of the critic."""
+        return self.trained_critic.optimizer
+
+    def sharded(self) -> dict[str, Trained[Any]]:
+        """What a checkpoint holds in a folder of its own beside `state`: name and model."""
+        return {"policy": self.trained_policy, "critic": self.trained_critic}
 
     def state(self) -> dict[str, Any]:
-        """Everything that a resume needs, as tensors and numbers."""
+        """Everything that a resume needs and all ranks have alike, as tensors and numbers."""
         return {
-            "policy": trained_weights(self.policy),
-            "critic": trained_weights(self.critic),
-            "policy_optimizer": self.policy_optimizer.state_dict(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "layout": self.trained_policy.layout,
+            "policy": self.trained_policy.state(),
+            "critic": self.trained_critic.state(),
             "moments": [self.moments.count, self.moments.mean, self.moments.m2],
             "reward_model": self.judge(),
             "kl_coef": self.kl_coef,
@@ -57,19 +89,26 @@ class Learner:
             "grouping": self.grouping.state() if self.grouping else None,
         }
 
-    def load(self, state: dict[str, Any]) -> bool:
+    def load(self, state: dict[str, Any], folder: Path | None = None) -> bool:
         """Goes on from what `state` gave; False when it is from a training with another reward model.
 
-        Then the moments and what the critic learned are left behind: they are on another scale.
+        Then the moments and what the critic learned are left behind: they are on another scale. `folder` is
+        the checkpoint's, for what is sharded.
+
+        Raises:
+            CheckpointError: the checkpoint is laid out for other processes or another ZeRO stage.
         """
-        load_trained(self.policy, state["policy"])
-        self.policy_optimizer.load_state_dict(state["policy_optimizer"])
+        if state["layout"] != self.trained_policy.layout:
+            raise CheckpointError(
+                f"the checkpoint holds {state['layout']}, this training needs {self.trained_policy.layout}. "
+                "Go on with as many processes and the zero_stage it began with, or give a new --work folder."
+            )
+        self.trained_policy.load(state["policy"], folder and folder / "policy")
         self.kl_coef = state["kl_coef"]
         self.penalty_coef = state["penalty_coef"]
         if state["reward_model"] != self.judge():
             return False
-        load_trained(self.critic, state["critic"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self.trained_critic.load(state["critic"], folder and folder / "critic")
         self.critic_updates_left = state["critic_updates_left"]
         self.moments = RunningMoments(*state["moments"])
         if self.grouping and state["grouping"]:
@@ -88,38 +127,43 @@ def make_learner(
     reward_model: Path,
     config: PPOConfig,
     groups: GroupsConfig = GroupsConfig(),  # noqa: B008 - immutable
-    *,
     scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
+    ranks: Ranks = ALONE,
 ) -> Learner:
     """Loads the four models; the critic starts as the reward model."""
     device = default_device()
-    trained = trainable(load_policy(policy, device), scale, config.seed)
-    critic = trainable(load_critic(reward_model, device), scale, config.seed)
+    place = loading_device(scale)
+    trained = trainable(load_policy(policy, place), scale, config.seed)
+    critic = trainable(load_critic(reward_model, place), scale, config.seed)
+    shared: dict[str, Any] = {"max_grad_norm": config.max_grad_norm, "scale": scale, "ranks": ranks}
+    hidden_size = critic.head.in_features
     return Learner(
-        policy=trained,
-        reference=frozen(load_policy(reference, device)),
-        critic=critic,
-        reward_model=frozen(load_reward_model(reward_model, device)),
-        policy_optimizer=_optimizer(trained, config.lr, config.adam_eps),
-        critic_optimizer=_optimizer(critic, config.critic_lr, config.critic_adam_eps),
+        trained_policy=make_trained(trained, adamw(trained, config.lr, config.adam_eps), **shared),
+        reference=frozen(load_policy(reference, device), scale.precision),
+        trained_critic=make_trained(
+            critic, adamw(critic, config.critic_lr, config.critic_adam_eps), **shared
+        ),
+        reward_model=frozen(load_reward_model(reward_model, device), scale.precision),
         moments=RunningMoments(),
         kl_coef=config.kl_coef,
         penalty_coef=config.penalty_coef,
         device=device,
         critic_updates_left=config.critic_pretrain_updates,
-        grouping=None
-        if groups.source == "off"
-        else Grouping(groups, critic.head.in_features, config.seed, device),
+        grouping=None if groups.source == "off" else Grouping(groups, hidden_size, config.seed, device),
+        precision=scale.precision,
+        ranks=ranks,
     )
 
 
-def frozen(model: Model) -> Model:
+def frozen(model: Model, precision: Precision = "bf16") -> Model:
     """The model without gradients, its matrices in bf16: half the memory and no cast in each forward pass.
 
     Autocast multiplies in bf16 anyway and published weights are bf16, so no number changes. Embeddings (and a
-    head that is tied to them), norms and the score head stay fp32.
+    head that is tied to them), norms and the score head stay fp32; with `fp32` everything does.
     """
     model.requires_grad_(False)
+    if precision == "fp32":
+        return model
     embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
     for part in model.modules():
         if isinstance(part, nn.Linear) and part.out_features > 1 and id(part.weight) not in embeddings:
@@ -127,7 +171,8 @@ def frozen(model: Model) -> Model:
     return model
 
 
-def _optimizer(model: nn.Module, lr: float, eps: float) -> torch.optim.Optimizer:
+def adamw(model: nn.Module, lr: float, eps: float) -> torch.optim.Optimizer:
+    """AdamW over what is trained."""
     # eps 1e-5 by default and no weight decay: "The N Implementation Details of RLHF with PPO".
-    learned = [weight for weight in model.parameters() if weight.requires_grad]
-    return torch.optim.AdamW(learned, lr=lr, betas=(0.9, 0.95), eps=eps, weight_decay=0.0, fused=True)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(learning, lr=lr, betas=(0.9, 0.95), eps=eps, weight_decay=0.0, fused=True)

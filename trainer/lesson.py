@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.config import RewardConfig
-from trainer.data import length_buckets, micro_batches
+from trainer.backend import Trained, make_trained
+from trainer.config import RewardConfig, ScaleConfig
+from trainer.data import length_buckets
 from trainer.errors import ConfigError, DivergedError
-from trainer.models import RewardModel, autocast
+from trainer.models import Precision, RewardModel, autocast
 from trainer.packing import Example, examples, pack
 from trainer.pairs import TokenPair
 from trainer.ranking import balanced_weights, lm_loss, ranking_loss
+from trainer.ranks import ALONE, Ranks
 from trainer.reporting import Reporter
 
 
@@ -33,11 +35,21 @@ class Lesson:
     """(V, H) fp32, frozen; None without a language-model loss."""
 
 
+class Pupil(RewardModel):
+    """What a lesson teaches: a reward model, and the score at which thumbs up and down are as likely."""
+
+    def __init__(self, model: RewardModel) -> None:
+        super().__init__(model.classifier)
+        self.threshold = nn.Parameter(torch.zeros(1, device=model.head.weight.device))
+
+
 @dataclass(frozen=True)
 class Learned:
     """How a training run went."""
 
     steps: list[dict[str, float]]
+    trained: Trained[RewardModel]
+    """A `Pupil`, whose weights are the reward model's and the threshold."""
     threshold: float
     """Score at which thumbs up and down are as likely; 0 without thumbs."""
 
@@ -49,6 +61,7 @@ def prepare(
     pad_token_id: int,
     lm_head: Tensor | None,
     config: RewardConfig,
+    ranks: Ranks = ALONE,
 ) -> Lesson:
     """The lesson of these pairs, with shared prompts where the model can take them."""
     batch = examples(pairs)
@@ -58,7 +71,9 @@ def prepare(
         examples=batch,
         weights=list(weights.split([len(example.pairs) for example in batch])),
         pad_token_id=pad_token_id,
-        share_prompts=shares_prompts(model, max(batch, key=lambda one: one.tokens(True)), pad_token_id),
+        share_prompts=ranks.told(
+            shares_prompts(model, max(batch, key=lambda one: one.tokens(True)), pad_token_id)
+        ),
         lm_head=lm_head,
     )
 
@@ -92,25 +107,22 @@ def learning_rate(step: int, steps: int, peak: float, warmup_share: float) -> fl
     return peak * (steps - step) / (steps - warmup)
 
 
-def learn(model: RewardModel, lesson: Lesson, config: RewardConfig, reporter: Reporter) -> Learned:
+def learn(
+    model: RewardModel,
+    lesson: Lesson,
+    config: RewardConfig,
+    reporter: Reporter,
+    scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
+    ranks: Ranks = ALONE,
+) -> Learned:
     """All optimiser steps; the model changes in place.
 
     Raises:
         DivergedError: a loss or gradient is not finite.
         Cancelled: SIGTERM came.
     """
-    backbone = _trainable(model, config.frozen_layers)
-    # The head starts at zero and learns faster than the rest: a random one begins with large wrong margins,
-    # which a few dozen steps at the transformer's rate do not undo. The threshold keeps pace with it.
-    nn.init.zeros_(model.head.weight)
-    threshold = nn.Parameter(torch.zeros((), device=model.head.weight.device))
-    head = [model.get_parameter("classifier.score.weight"), threshold]
-    optimizer = torch.optim.AdamW(
-        [{"params": head, "peak": config.head_lr}, {"params": backbone, "peak": config.lr}],
-        betas=(0.9, 0.95),
-        eps=1e-6,
-        weight_decay=config.weight_decay,
-        fused=True,
+    trained = make_trained(
+        *_pupil(model, config), max_grad_norm=config.max_grad_norm, scale=scale, ranks=ranks
     )
     lengths = [example.tokens(lesson.share_prompts) for example in lesson.examples]
     batches = [
@@ -121,39 +133,57 @@ def learn(model: RewardModel, lesson: Lesson, config: RewardConfig, reporter: Re
     steps = []
     for step, batch in enumerate(batches):
         started = time.monotonic()
-        for group in optimizer.param_groups:
+        for group in trained.optimizer.param_groups:
             group["lr"] = learning_rate(step, len(batches), group["peak"], config.warmup_share)
         sums = {"loss": 0.0, "decided": 0.0, "accuracy": 0.0, "margin": 0.0}
-        for part in micro_batches(batch, lengths, config.micro_batch_tokens):
+        for part, counts in ranks.passes(batch, lengths, config.micro_batch_tokens):
             reporter.check_cancelled()
-            for name, value in _backward(model, threshold, lesson, part, config).items():
-                sums[name] += value
-        norm = _clip_mean([*head, *backbone], len(batch), config.max_grad_norm)
-        values = _means(sums, len(batch))
-        if not (math.isfinite(values["loss"]) and math.isfinite(norm)):
+            total, said = trained(_read, lesson, part, config, scale.precision)
+            trained.backward(total / len(batch) * counts)
+            if counts:
+                for name, value in zip(sums, said.tolist(), strict=True):
+                    sums[name] += value
+        values = _means(ranks.sums(sums), len(batch))
+        norm = trained.step() if math.isfinite(values["loss"]) else math.nan
+        if not math.isfinite(norm):
             raise DivergedError(f"step {step + 1}: loss {values['loss']}, gradient {norm}. Lower reward.lr.")
-        optimizer.step()
-        optimizer.zero_grad()
-        values |= {"lr": optimizer.param_groups[1]["lr"], "grad_norm": norm}
+        values |= {"lr": trained.optimizer.param_groups[1]["lr"], "grad_norm": norm}
         pairs = sum(len(lesson.examples[index].pairs) for index in batch)
         steps.append({**values, "pairs_per_second": pairs / (time.monotonic() - started)})
         reporter.metric(step + 1, len(batches), steps[-1])
-    return Learned(steps, float(threshold.detach()))
+    (threshold,) = [float(value) for name, value in trained.weights() if name == "threshold"]
+    return Learned(steps, trained, threshold)
 
 
-def _backward(
-    model: RewardModel, threshold: Tensor, lesson: Lesson, part: Sequence[int], config: RewardConfig
-) -> dict[str, float]:
-    """One forward and backward pass over some examples: the gradient and what is returned are sums."""
-    device = model.head.weight.device
+def _pupil(model: RewardModel, config: RewardConfig) -> tuple[Pupil, torch.optim.Optimizer]:
+    # The head starts at zero and learns faster than the rest: a random one begins with large wrong margins,
+    # which a few dozen steps at the transformer's rate do not undo. The threshold keeps pace with it.
+    nn.init.zeros_(model.head.weight)
+    pupil = Pupil(model)
+    head = [model.get_parameter("classifier.score.weight"), pupil.threshold]
+    backbone = _trainable(model, config.frozen_layers)
+    return pupil, torch.optim.AdamW(
+        [{"params": head, "peak": config.head_lr}, {"params": backbone, "peak": config.lr}],
+        betas=(0.9, 0.95),
+        eps=1e-6,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def _read(
+    pupil: Pupil, lesson: Lesson, part: Sequence[int], config: RewardConfig, precision: Precision
+) -> tuple[Tensor, Tensor]:
+    """Sums over some examples: the loss to learn from, and (loss of the pairs, decided, accuracy, margin)."""
+    device = pupil.head.weight.device
     batch = [lesson.examples[index] for index in part]
     packed = pack(batch, lesson.pad_token_id, device, share_prompts=lesson.share_prompts)
-    with autocast(device):
-        hidden = model.hidden(**packed.inputs())
+    with autocast(device, precision):
+        hidden = pupil.hidden(**packed.inputs())
     rows = [place.row for place in packed.places]
     ends = [place.end - 1 for place in packed.places]
     # A thumb is a pair with the threshold, which stands after the last answer.
-    scores = torch.cat([model.value(hidden[rows, ends]), threshold[None]])
+    scores = torch.cat([pupil.value(hidden[rows, ends]), pupil.threshold])
     chosen, rejected = scores[packed.chosen], scores[packed.rejected]
     pairs = [pair for example in batch for pair in example.pairs]
     losses = ranking_loss(
@@ -166,15 +196,10 @@ def _backward(
     loss = (losses * torch.cat([lesson.weights[index] for index in part]).to(device)).sum()
     total = loss
     if lesson.lm_head is not None:
-        total = loss + config.lm_coef * len(batch) * lm_loss(hidden, packed, lesson.lm_head)
-    total.backward()
+        total = loss + config.lm_coef * len(batch) * lm_loss(hidden, packed, lesson.lm_head, precision)
     ahead = (chosen - rejected).detach()[torch.tensor([pair.decided for pair in pairs], device=device)]
-    return {
-        "loss": float(loss.detach()),
-        "decided": float(len(ahead)),
-        "accuracy": float((ahead > 0).sum()),
-        "margin": float(ahead.sum()),
-    }
+    decided = torch.tensor(float(len(ahead)), device=device)
+    return total, torch.stack([loss.detach(), decided, (ahead > 0).float().sum(), ahead.sum()])
 
 
 def _means(sums: dict[str, float], examples: int) -> dict[str, float]:
@@ -182,14 +207,6 @@ def _means(sums: dict[str, float], examples: int) -> dict[str, float]:
     decided = sums["decided"]
     measured = {name: sums[name] / decided for name in ("accuracy", "margin")} if decided else {}
     return {"loss": sums["loss"] / examples, **measured}
-
-
-def _clip_mean(parameters: Sequence[nn.Parameter], count: int, max_norm: float) -> float:
-    """Divides the summed gradients by `count`, however many passes made them; clips. Returns the norm."""
-    for parameter in parameters:
-        if parameter.grad is not None:
-            parameter.grad /= count
-    return float(nn.utils.clip_grad_norm_(parameters, max_norm or math.inf))
 
 
 def _trainable(model: RewardModel, frozen_layers: int) -> list[nn.Parameter]:

@@ -22,8 +22,9 @@ from trainer.config import RolloutConfig, ScaleConfig, TrainerConfig
 from trainer.learner import frozen
 from trainer.models import RewardModel, read_config
 from trainer.passes import activation_bytes, policy_pass, ranking_pass, without_data
-from trainer.rollout import GPU_SHARE, chosen_engine, cpu_cache_gib
+from trainer.rollout import chosen_engine
 from trainer.trainable import trainable
+from trainer.vllm_sampler import GPU_SHARE, cpu_cache_gib
 
 GIB = 2**30
 LIBRARIES = int(0.6 * GIB)

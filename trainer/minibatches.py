@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from trainer.backend import Trained
 from trainer.config import PPOConfig
 from trainer.errors import ModelError
 from trainer.experience import Experience, Part, parts, read_critic, read_policy
@@ -70,13 +72,13 @@ class Pass:
     @torch.no_grad()
     def kl_from_old(self) -> float:
         """KL(old || new) per token of the policy as it is now, on these answers."""
-        total = 0.0
+        learner, total = self.learner, 0.0
         for part in self._answers(list(range(len(self.experience)))):
-            logprobs, _ = read_policy(self.learner.policy, part, self.temperature)
+            logprobs, _ = learner.trained_policy(read_policy, part, self.temperature, learner.precision)
             old = self.experience.old_logprobs[part.rows]
             moved = policy_loss(logprobs, old, torch.zeros_like(old), part.mask, clip_range=0.0)
-            total += float(moved.approx_kl)
-        return total / float(self.experience.mask.sum())
+            total += float(moved.approx_kl) * part.counts
+        return learner.ranks.sums({"kl": total})["kl"] / float(self.experience.mask.sum())
 
     def _minibatch(self, rows: list[int], epoch: int, *, with_policy: bool, fresh: bool) -> dict[str, float]:
         """One optimiser step of the critic, then one of the policy: never the gradients of both at once."""
@@ -87,7 +89,7 @@ class Pass:
 
     def _parts(self, rollouts: Sequence[Rollout], rows: Sequence[int], width: int) -> Iterator[Part]:
         limit = self.config.micro_batch_tokens // GRADIENT_PART
-        return parts(rollouts, rows, width, limit, self.learner.device)
+        return parts(rollouts, rows, width, limit, self.learner.device, self.learner.ranks)
 
     def _answers(self, rows: list[int]) -> Iterator[Part]:
         return self._parts(self.experience.rollouts, rows, self.experience.mask.shape[1])
@@ -99,7 +101,7 @@ class Pass:
         sums = dict.fromkeys(("value_loss", "value_clip_share"), 0.0)
         values = torch.zeros_like(experience.values)
         for part in self._answers(rows):
-            new_values, _ = read_critic(learner.critic, part)
+            new_values, _ = learner.trained_critic(read_critic, part, learner.precision)
             loss, clipped = value_loss(
                 new_values,
                 experience.values[part.rows],
@@ -107,14 +109,14 @@ class Pass:
                 part.mask,
                 value_clip_range=clip,
             )
-            finite(loss / tokens, "the value loss").backward()
-            values[part.rows] = new_values.detach()
-            sums["value_loss"] += loss.item()
-            sums["value_clip_share"] += float(clipped)
-        means = {name: total / float(tokens) for name, total in sums.items()}
-        means["grad_norm_critic"] = _stepped(
-            learner.critic, learner.critic_optimizer, self.config.max_grad_norm
-        )
+            learner.trained_critic.backward(loss / tokens * part.counts)
+            if part.counts:
+                values[part.rows] = new_values.detach()
+                sums["value_loss"] += loss.item()
+                sums["value_clip_share"] += float(clipped)
+        learner.ranks.add(values)
+        means = self._means(sums, tokens, "value_loss")
+        means["grad_norm_critic"] = _stepped(learner.trained_critic)
         means["critic_explained_variance"] = explained_variance(
             values[rows], self.returns[rows], experience.mask[rows]
         )
@@ -128,21 +130,29 @@ class Pass:
         sums = dict.fromkeys(POLICY_SUMS, 0.0)
         for part in self._answers(rows):
             self._policy_part(part, tokens, old_entropy, sums)
-        means = {name: total / float(tokens) for name, total in sums.items()}
+        means = self._means(sums, tokens, "policy_loss")
         if fresh:
             _check_on_policy(means["on_policy_gap"])
         if self.config.ptx_coef > 0:
             means["ptx_loss"] = self._ptx(f"{self.config.seed}-{self.update}-{epoch}-{rows[0]}")
-        means["grad_norm_policy"] = _stepped(
-            learner.policy, learner.policy_optimizer, self.config.max_grad_norm
-        )
+        means["grad_norm_policy"] = _stepped(learner.trained_policy)
+        return means
+
+    def _means(self, sums: dict[str, float], tokens: Tensor, loss: str) -> dict[str, float]:
+        """Token means over the ranks. The gradient is not stepped on when the loss is not a number."""
+        means = {name: total / float(tokens) for name, total in self.learner.ranks.sums(sums).items()}
+        finite(torch.tensor(means[loss]), f"the {loss.replace('_', ' ')}")
         return means
 
     def _policy_part(self, part: Part, tokens: Tensor, old_entropy: Tensor, sums: dict[str, float]) -> None:
         """Gradient of the policy's loss over one forward pass."""
-        experience, config = self.experience, self.config
-        logprobs, entropy = read_policy(
-            self.learner.policy, part, self.temperature, entropy_gradient=config.entropy_coef > 0
+        experience, config, learner = self.experience, self.config, self.learner
+        logprobs, entropy = learner.trained_policy(
+            read_policy,
+            part,
+            self.temperature,
+            learner.precision,
+            entropy_gradient=config.entropy_coef > 0,
         )
         old = experience.old_logprobs[part.rows]
         weights = None
@@ -150,7 +160,8 @@ class Pass:
             weights = importance_weights(
                 old, experience.engine_logprobs[part.rows], part.mask, limit=config.importance_limit
             )
-            sums["importance_clip_share"] += float(((weights >= config.importance_limit) & part.mask).sum())
+            clipped = (weights >= config.importance_limit) & part.mask
+            sums["importance_clip_share"] += float(clipped.sum()) * part.counts
         surrogate = policy_loss(
             logprobs,
             old,
@@ -158,7 +169,7 @@ class Pass:
             part.mask,
             clip_range=config.clip_range,
             weights=weights,
-            penalty_coef=self.learner.penalty_coef,
+            penalty_coef=learner.penalty_coef,
             ref_logprobs=experience.ref_logprobs[part.rows] if config.ratio_against == "reference" else None,
         )
         loss = surrogate.loss
@@ -166,22 +177,25 @@ class Pass:
             loss = loss + config.entropy_coef * entropy_hinge(
                 entropy, old_entropy, part.mask, target=config.entropy_target
             )
-        finite(loss / tokens, "the policy loss").backward()
-        sums["policy_loss"] += loss.item()
-        sums["clip_share"] += float(surrogate.clipped)
-        sums["approx_kl"] += float(surrogate.approx_kl)
-        sums["on_policy_gap"] += float(surrogate.distance)
+        learner.trained_policy.backward(loss / tokens * part.counts)
+        if part.counts:
+            sums["policy_loss"] += loss.item()
+            sums["clip_share"] += float(surrogate.clipped)
+            sums["approx_kl"] += float(surrogate.approx_kl)
+            sums["on_policy_gap"] += float(surrogate.distance)
 
     def _ptx(self, key: str) -> float:
         """Adds the gradient of the language-model loss, a token mean over the texts, to the policy's."""
-        texts = drawn(self.texts, self.config.ptx_batch, key)
+        learner, texts = self.learner, drawn(self.texts, self.config.ptx_batch, key)
         width, total = max(len(text.response_ids) for text in texts), 0.0
         tokens = sum(len(text.response_ids) for text in texts)
         for part in self._parts(texts, range(len(texts)), width):
-            logprobs, _ = read_policy(self.learner.policy, part, 1.0)
-            loss = -logprobs.sum() / tokens
-            finite(self.config.ptx_coef * loss, "the pretraining loss").backward()
+            logprobs, _ = learner.trained_policy(read_policy, part, 1.0, learner.precision)
+            loss = -logprobs.sum() / tokens * part.counts
+            learner.trained_policy.backward(self.config.ptx_coef * loss)
             total += loss.item()
+        total = learner.ranks.sums({"ptx_loss": total})["ptx_loss"]
+        finite(torch.tensor(total), "the pretraining loss")
         return total
 
 
@@ -194,11 +208,8 @@ def _check_on_policy(gap: float) -> None:
         )
 
 
-def _stepped(model: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float) -> float:
+def _stepped(trained: Trained[Any]) -> float:
     """Clip the gradient, step, clear; the norm before the clip."""
-    limit = max_norm if max_norm > 0 else float("inf")
-    norm = nn.utils.clip_grad_norm_(model.parameters(), limit)
-    finite(norm, "a gradient")
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+    norm = trained.step()
+    finite(torch.tensor(norm), "a gradient")
+    return norm

@@ -7,10 +7,10 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
@@ -35,6 +35,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 SHARD_SIZE = "5GB"
+Precision = Literal["bf16", "fp32"]
 
 
 def default_device() -> torch.device:
@@ -42,9 +43,13 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def autocast(device: torch.device | str) -> torch.autocast:
-    """bf16 matrix products over fp32 weights: 1.7 times faster on the CPU, and small updates are not lost."""
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+def autocast(device: torch.device | str, precision: Precision) -> torch.autocast:
+    """bf16 matrix products over fp32 weights: 1.7 times faster on the CPU, and small updates are not lost.
+
+    With `fp32` everything inside is fp32. Never round an optimiser's step: autocast keeps the bf16 copies of
+    weights until the outermost context ends.
+    """
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def load_policy(folder: Path, device: torch.device | str = "cpu") -> PreTrainedModel:
@@ -90,9 +95,9 @@ class RewardModel(nn.Module):
 
     def value(self, hidden: Tensor) -> Tensor:
         """Head over hidden states (..., H) -> (...), fp32 whatever autocast says."""
-        with torch.autocast(hidden.device.type, enabled=False):
-            bias = None if self.head.bias is None else self.head.bias.float()
-            return nn.functional.linear(hidden, self.head.weight.float(), bias).squeeze(-1)
+        with autocast(hidden.device, "fp32"):
+            value: Tensor = self.head(hidden)
+            return value.squeeze(-1)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor) -> Tensor:
         """Values of every token, (B, T) fp32; what stands at padding means nothing."""
@@ -206,7 +211,8 @@ def save_policy(
     head = model.get_output_embeddings()
     if head is None:
         raise ModelError(f"{type(model).__name__} has no output embedding: it is not a policy.")
-    state["lm_head.weight"] = head.weight.detach()
+    names = {id(tensor): name for name, tensor in model.state_dict(keep_vars=True).items()}
+    state["lm_head.weight"] = state[names[id(head.weight)]]
     with written_aside(out) as folder:
         save_weights(model, state, folder)
         copy_tokenizer(tokenizer_from, folder)
@@ -219,9 +225,18 @@ def save_policy(
     return out
 
 
-def save_reward_model(model: RewardModel, folder: Path) -> None:
-    """Writes weights and config that AutoModelForSequenceClassification loads (bf16 safetensors)."""
-    save_weights(model.classifier, model.classifier.state_dict(), folder)
+def save_reward_model(model: RewardModel, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Writes weights and config that AutoModelForSequenceClassification loads (bf16 safetensors).
+
+    `weights` go in place of the model's own, under the names of its state.
+    """
+    prefix = "classifier."
+    state = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in (weights or model.state_dict()).items()
+        if name.startswith(prefix)
+    }
+    save_weights(model.classifier, state, folder)
 
 
 def save_weights(model: PreTrainedModel, state: dict[str, Tensor], folder: Path) -> None:
@@ -249,11 +264,11 @@ def save_weights(model: PreTrainedModel, state: dict[str, Tensor], folder: Path)
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def round_to_bf16(model: nn.Module) -> None:
-    """Gives the weights the values that the bf16 file will hold, so that what is judged is what is saved."""
+def round_to_bf16(weights: Iterable[Tensor]) -> None:
+    """Gives weights the values that the bf16 file will hold, so that what is judged is what is saved."""
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(_as_bf16(parameter))
+        for weight in weights:
+            weight.copy_(_as_bf16(weight))
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:

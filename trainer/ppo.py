@@ -9,21 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
+from trainer.backend import bf16_copy
 from trainer.checkpoint import load_checkpoint, save_checkpoint
 from trainer.config import GroupsConfig, PPOConfig, RolloutConfig, ScaleConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
 from trainer.errors import ConfigError, DataError, ModelError
 from trainer.experience import Experience, gather
 from trainer.learner import Learner, make_learner
-from trainer.lora import adapted_layers, load_trained, merged_weights, trained_weights
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
 from trainer.policy_card import curve_row, policy_card
 from trainer.ptx import read_texts
+from trainer.ranks import processes
 from trainer.reporting import SAMPLE, Reporter
 from trainer.rollout import Rollout, Sampler, check_rollouts, make_sampler
 from trainer.update import learn
@@ -44,7 +44,7 @@ class Kept(NamedTuple):
     update: int
     """Updates that made them."""
     weights: dict[str, Tensor]
-    """What `servable` gave."""
+    """bf16 on the CPU of the first rank, as they would be served."""
 
 
 def train_policy(
@@ -66,12 +66,13 @@ def train_policy(
 
     `ptx` is the file of texts for PPO-ptx. Resumes from the newest checkpoint in `work`. A training that
     collapses is stopped, and the candidate has the last weights before the collapse. Returns the report, also
-    in `work/report.json`.
+    in `work/report.json`. Of several processes each makes this call; the first one writes.
 
     Raises:
         DataError: no prompt or no text fits. ModelError: `out` exists, or the models do not go together.
         ConfigError: `ptx` is there without a weight, or the other way round.
-        DivergedError: a number became NaN. Cancelled: SIGTERM.
+        DivergedError: a number became NaN. Cancelled: SIGTERM. CheckpointError: one cannot be written, or
+        the newest is of a training on other processes.
     """
     began = time.monotonic()
     if out.exists():
@@ -79,54 +80,56 @@ def train_policy(
     tokenizer = load_tokenizer(policy)
     questions = _questions(tokenizer, prompts, rollout.max_prompt_tokens)
     texts = _ptx_texts(tokenizer, ptx, config, rollout)
-    sampler = make_sampler(policy, rollout)
-    learner = make_learner(policy, reference, reward_model, config, groups, scale=scale)
-    first, alarm, kept, curve = _begun(learner, work / "checkpoints", config, reporter)
-    metrics, stopped = {}, None
-    for update in range(first, config.updates):
-        started = time.monotonic()
-        if update > 0:
-            sampler.update(learner.policy)
-        drawn = _drawn(questions, update, config)
-        experience = _collect(sampler, learner, drawn, update, config, rollout)
-        space = action_space(experience)
-        reporter.log(_sample(tokenizer, drawn[0], experience, update + 1))
-        stopped = alarm.look(space)
-        for warning in alarm.warnings:
-            reporter.log(f"warning before update {update + 1}: {warning}")
+    with processes(scale, reporter) as ranks:
+        sampler = make_sampler(policy, rollout, ranks)
+        learner = make_learner(policy, reference, reward_model, config, groups, scale, ranks)
+        first, alarm, kept, curve = _begun(learner, work / "checkpoints", config, reporter)
+        metrics, stopped = {}, None
+        for update in range(first, config.updates):
+            started = time.monotonic()
+            if update > 0:
+                sampler.update(learner.trained_policy.weights())
+            drawn = _drawn(questions, update, config)
+            experience = _collect(sampler, learner, drawn, update, config, rollout, reporter)
+            space = action_space(experience)
+            reporter.log(_sample(tokenizer, drawn[0], experience, update + 1))
+            stopped = ranks.told(alarm.look(space))
+            for warning in alarm.warnings:
+                reporter.log(f"warning before update {update + 1}: {warning}")
+            if stopped:
+                reporter.log(
+                    f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
+                )
+                break
+            if alarm.bad == 0:
+                kept = Kept(update, bf16_copy(learner.trained_policy, ranks))
+            learner.brake = alarm.brake
+            metrics = space | {"alarm": alarm.level}
+            metrics |= learn(learner, experience, update, config, rollout.temperature, texts)
+            metrics["samples_per_second"] = len(experience) / (time.monotonic() - started)
+            curve.append(curve_row(update + 1, metrics))
+            reporter.metric(update + 1, config.updates, metrics)
+            if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
+                state = learner.state() | {"alarm": alarm.state(), "kept": list(kept), "curve": curve}
+                save_checkpoint(work / "checkpoints", update + 1, state, learner.sharded(), ranks)
+        weights = kept.weights if stopped else bf16_copy(learner.trained_policy, ranks)
+        report: dict[str, Any] = metrics | {
+            "updates": kept.update if stopped else config.updates,
+            "seconds": time.monotonic() - began,
+        }
         if stopped:
-            reporter.log(
-                f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
+            report["stopped_early"] = stopped
+        if ranks.first:
+            card = policy_card(
+                report,
+                curve,
+                started_from=policy,
+                reference=reference,
+                reward_model=reward_model,
+                settings={"scale": scale, "ppo": config, "rollout": rollout, "groups": groups},
             )
-            load_trained(learner.policy, kept.weights)
-            break
-        if alarm.bad == 0:
-            kept = Kept(update, servable(learner.policy))
-        learner.brake = alarm.brake
-        metrics = space | {"alarm": alarm.level}
-        metrics |= learn(learner, experience, update, config, rollout.temperature, texts)
-        metrics["samples_per_second"] = len(experience) / (time.monotonic() - started)
-        curve.append(curve_row(update + 1, metrics))
-        reporter.metric(update + 1, config.updates, metrics)
-        if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
-            state = learner.state() | {"alarm": alarm.state(), "kept": list(kept), "curve": curve}
-            save_checkpoint(work / "checkpoints", update + 1, state)
-    report: dict[str, Any] = metrics | {
-        "updates": kept.update if stopped else config.updates,
-        "seconds": time.monotonic() - began,
-    }
-    if stopped:
-        report["stopped_early"] = stopped
-    card = policy_card(
-        report,
-        curve,
-        started_from=policy,
-        reference=reference,
-        reward_model=reward_model,
-        settings={"scale": scale, "ppo": config, "rollout": rollout, "groups": groups},
-    )
-    save_policy(learner.policy, policy, out, dict(merged_weights(learner.policy)), card=card)
-    _save_report(work, report)
+            save_policy(learner.policy, policy, out, weights, card=card)
+            _save_report(work, report)
     return report
 
 
@@ -137,24 +140,17 @@ def _begun(
     found = load_checkpoint(checkpoints)
     if found is None:
         alarm = CollapseAlarm(config.kl_stop, notches=config.brake_notches)
-        return 0, alarm, Kept(0, servable(learner.policy)), []
-    first, state = found
-    if not learner.load(state):
+        return 0, alarm, Kept(0, bf16_copy(learner.trained_policy, learner.ranks)), []
+    if not learner.load(found.state, found.folder):
         reporter.log("the reward model is a new one: score moments and critic start again")
-    reporter.log(f"resumed after update {first}")
-    alarm = CollapseAlarm(config.kl_stop, *state["alarm"], notches=config.brake_notches)
-    return first, alarm, Kept(*state["kept"]), state["curve"]
+    reporter.log(f"resumed after update {found.update}")
+    alarm = CollapseAlarm(config.kl_stop, *found.state["alarm"], notches=config.brake_notches)
+    return found.update, alarm, Kept(*found.state["kept"]), found.state["curve"]
 
 
 def _save_report(work: Path, report: dict[str, Any]) -> None:
     work.mkdir(parents=True, exist_ok=True)
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-def servable(policy: PreTrainedModel) -> dict[str, Tensor]:
-    """A copy on the CPU of what is trained: weights in the published precision, adapters as they are."""
-    dtype = None if any(adapted_layers(policy)) else torch.bfloat16
-    return {name: weight.to("cpu", dtype, copy=True) for name, weight in trained_weights(policy).items()}
 
 
 def _questions(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], limit: int) -> list[Question]:
@@ -198,19 +194,26 @@ def _collect(
     update: int,
     config: PPOConfig,
     rollout: RolloutConfig,
+    reporter: Reporter,
 ) -> Experience:
-    """Answers of the policy as it is now, scored and read by teacher forcing."""
-    rollouts = sampler.sample([question.ids for question in questions], seed=config.seed * 1000 + update)
+    """Answers of the policy as it is now, scored and read by teacher forcing; each rank draws its share."""
+    mine = learner.ranks.mine(len(questions))
+    with reporter.interruptible():
+        rollouts = sampler.sample(
+            [questions[index].ids for index in mine], seed=config.seed * 1000 + update, first=mine.start
+        )
     check_rollouts(rollouts)
     return gather(
-        rollouts,
-        policy=learner.policy,
+        learner.ranks.joined(rollouts),
+        policy=learner.trained_policy,
         reference=learner.reference,
-        critic=learner.critic,
+        critic=learner.trained_critic,
         reward_model=learner.reward_model,
         temperature=rollout.temperature,
         max_tokens=config.micro_batch_tokens,
         device=learner.device,
+        precision=learner.precision,
+        ranks=learner.ranks,
     )
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trainer.data import micro_batches, pad_right
-from trainer.models import RewardModel, autocast
+from trainer.backend import Trained, through
+from trainer.data import Batch, pad_right
+from trainer.models import Precision, RewardModel, autocast
 from trainer.packing import Packed
 from trainer.pairs import TokenPair
+from trainer.ranks import ALONE, Ranks
 
 
 def ranking_loss(
@@ -57,7 +59,7 @@ def balanced_thumbs(thumbs: Sequence[TokenPair], coef: float) -> list[TokenPair]
     return [replace(one, weight=one.weight * coef * balance[bool(one.chosen)]) for one in thumbs]
 
 
-def lm_loss(hidden: Tensor, packed: Packed, lm_head: Tensor) -> Tensor:
+def lm_loss(hidden: Tensor, packed: Packed, lm_head: Tensor, precision: Precision = "bf16") -> Tensor:
     """Token mean cross-entropy of the preferred answers, each once, prompts masked. hidden (R, T, H)."""
     states, targets = [], []
     for index in sorted({int(index) for index in packed.chosen if index >= 0}):
@@ -66,22 +68,35 @@ def lm_loss(hidden: Tensor, packed: Packed, lm_head: Tensor) -> Tensor:
         targets.append(packed.input_ids[row, start:end])
     if not targets:
         return hidden.new_zeros(())
-    with autocast(hidden.device):
+    with autocast(hidden.device, precision):
         logits = nn.functional.linear(torch.cat(states), lm_head)
     return nn.functional.cross_entropy(logits.float(), torch.cat(targets))
 
 
+@torch.no_grad()
 def score_sequences(
-    model: RewardModel, sequences: Sequence[Sequence[int]], pad_token_id: int, micro_batch_tokens: int
+    model: RewardModel | Trained[RewardModel],
+    sequences: Sequence[Sequence[int]],
+    pad_token_id: int,
+    micro_batch_tokens: int,
+    precision: Precision = "bf16",
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Scores of prompt-and-answer token sequences, (N,) fp32 on the CPU, in the order given."""
     lengths = [len(sequence) for sequence in sequences]
-    scores = torch.empty(len(sequences))
-    device = model.head.weight.device
-    with torch.no_grad(), autocast(device):
-        for part in micro_batches(range(len(sequences)), lengths, micro_batch_tokens):
-            batch = pad_right([sequences[index] for index in part], pad_token_id, device)
-            scores[part] = model.scores(**batch.inputs()).cpu()
+    scores = torch.zeros(len(sequences))
+    device = (model if isinstance(model, RewardModel) else model.model).head.weight.device
+
+    def score(reward_model: RewardModel, batch: Batch) -> Tensor:
+        with autocast(device, precision):
+            return reward_model.scores(**batch.inputs())
+
+    for part, counts in ranks.passes(range(len(sequences)), lengths, micro_batch_tokens):
+        batch = pad_right([sequences[index] for index in part], pad_token_id, device)
+        found = through(model, score, batch)
+        if counts:
+            scores[part] = found.cpu()
+    ranks.add(scores)
     return scores
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean, harmonic_mean
 
@@ -14,12 +15,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from store.records import PreferencePair
+from trainer.backend import bf16_copy, loading_device
 from trainer.cards import reward_model_card
 from trainer.config import RewardConfig, ScaleConfig
 from trainer.data import load_tokenizer, spare_token_id
 from trainer.errors import DataError, DivergedError
 from trainer.lesson import Learned, learn, prepare
-from trainer.lora import merge
 from trainer.models import (
     RewardModel,
     copy_licence,
@@ -28,13 +29,13 @@ from trainer.models import (
     load_reward_model,
     read_lm_head,
     reward_model_from_policy,
-    round_to_bf16,
     save_reward_model,
     written_aside,
 )
-from trainer.pair_report import PairReport, Share, agreement, judge_pairs, pair_report
+from trainer.pair_report import PairReport, Share, agreement, pair_report
 from trainer.pairs import TIE, TokenPair, check_pair, token_pairs
 from trainer.ranking import answers, balanced_thumbs, score_sequences
+from trainer.ranks import processes
 from trainer.reporting import Reporter
 from trainer.trainable import trainable
 
@@ -94,6 +95,7 @@ def train_reward_model(
         out: new folder: weights and config for AutoModelForSequenceClassification, tokenizer, report.json,
             README.md.
         previous: the reward model before this one, whose prediction of the new votes is reported.
+        scale: of several processes each makes this call; the first one writes.
 
     Raises:
         DataError: no pairs, none that fit, or one conversation in `pairs` and `held_out`.
@@ -101,7 +103,7 @@ def train_reward_model(
         DivergedError: the loss or a held-out score is not finite.
     """
     started = time.monotonic()
-    device, tokenizer = default_device(), load_tokenizer(policy)
+    tokenizer = load_tokenizer(policy)
     pad_token_id = spare_token_id(tokenizer)
     _check_apart(pairs, held_out)
     evidence = _fitting(pairs, tokenizer, config, "train pairs")
@@ -113,38 +115,51 @@ def train_reward_model(
     if left_out:
         reporter.log(f"{left_out} pairs do not fit into reward.max_tokens = {config.max_tokens}: left out")
 
-    prequential, before = _previous(previous, [*votes, *judged], judged, pad_token_id, config, reporter)
-    model = reward_model_from_policy(policy, seed=config.seed, pad_token_id=pad_token_id, device=device)
-    lm_head = read_lm_head(policy).to(device) if config.lm_coef > 0 else None
-    taught = [*votes, *thumbs, *seeds]
-    lesson = prepare(model, taught, pad_token_id=pad_token_id, lm_head=lm_head, config=config)
-    learned = learn(trainable(model, scale, config.seed), lesson, config, reporter)
-    merge(model)
+    with processes(scale, reporter) as ranks:
+        measured = partial(
+            score_sequences,
+            pad_token_id=pad_token_id,
+            micro_batch_tokens=config.micro_batch_tokens,
+            precision=scale.precision,
+            ranks=ranks,
+        )
+        prequential, before = _previous(previous, [*votes, *judged], judged, measured, reporter)
+        model = reward_model_from_policy(
+            policy, seed=config.seed, pad_token_id=pad_token_id, device=loading_device(scale)
+        )
+        lm_head = read_lm_head(policy).to(default_device()) if config.lm_coef > 0 else None
+        taught = [*votes, *thumbs, *seeds]
+        lesson = prepare(
+            model, taught, pad_token_id=pad_token_id, lm_head=lm_head, config=config, ranks=ranks
+        )
+        learned = learn(trainable(model, scale, config.seed), lesson, config, reporter, scale, ranks)
 
-    round_to_bf16(model)
-    scores = score_sequences(model, answers(judged), pad_token_id, config.micro_batch_tokens)
-    if not bool(torch.isfinite(scores).all()):
-        raise DivergedError("a held-out score is NaN or infinite. Lower reward.lr.")
-    report = RewardReport(
-        vote_pairs=len(votes),
-        ties=sum(pair.preference == TIE for pair in votes),
-        seed_pairs=len(seeds),
-        thumbs=len(thumbs),
-        left_out_pairs=left_out,
-        steps=len(learned.steps),
-        train_loss=_tail_mean(learned, "loss"),
-        train_accuracy=_tail_mean(learned, "accuracy"),
-        held_out=pair_report(judged, scores),
-        prequential=prequential,
-        agreement=None if before is None else agreement(_ahead(scores), _ahead(before)),
-        score_mean=float(scores.mean()),
-        score_std=float(scores.std(correction=0)),
-        threshold=learned.threshold if thumbs else None,
-        shared_prompts=lesson.share_prompts,
-        pairs_per_second=harmonic_mean(step["pairs_per_second"] for step in learned.steps),
-        seconds=time.monotonic() - started,
-    )
-    _publish(model, tokenizer, policy, report, config, out)
+        learned.trained.round_to_bf16()
+        scores = measured(learned.trained, answers(judged))
+        if not bool(torch.isfinite(scores).all()):
+            raise DivergedError("a held-out score is NaN or infinite. Lower reward.lr.")
+        report = RewardReport(
+            vote_pairs=len(votes),
+            ties=sum(pair.preference == TIE for pair in votes),
+            seed_pairs=len(seeds),
+            thumbs=len(thumbs),
+            left_out_pairs=left_out,
+            steps=len(learned.steps),
+            train_loss=_tail_mean(learned, "loss"),
+            train_accuracy=_tail_mean(learned, "accuracy"),
+            held_out=pair_report(judged, scores),
+            prequential=prequential,
+            agreement=None if before is None else agreement(_ahead(scores), _ahead(before)),
+            score_mean=float(scores.mean()),
+            score_std=float(scores.std(correction=0)),
+            threshold=learned.threshold if thumbs else None,
+            shared_prompts=lesson.share_prompts,
+            pairs_per_second=harmonic_mean(step["pairs_per_second"] for step in learned.steps),
+            seconds=time.monotonic() - started,
+        )
+        weights = bf16_copy(learned.trained, ranks)
+        if ranks.first:
+            _publish(model, weights, tokenizer, policy, report, config, out)
     return report
 
 
@@ -205,19 +220,18 @@ def _previous(
     previous: Path | None,
     pairs: Sequence[TokenPair],
     judged: Sequence[TokenPair],
-    pad_token_id: int,
-    config: RewardConfig,
+    measured: Callable[[RewardModel, list[list[int]]], Tensor],
     reporter: Reporter,
 ) -> tuple[PairReport | None, Tensor | None]:
     """The previous reward model on votes that it has not seen, and its scores of the held-out answers."""
     if previous is None:
         return None, None
     model = load_reward_model(previous, default_device())
-    scores = score_sequences(model, answers(judged), pad_token_id, config.micro_batch_tokens)
+    scores = measured(model, answers(judged))
     new = [pair for pair in pairs if pair.new and pair.source == "vote" and pair.decided]
     if not new:
         return None, scores
-    report = judge_pairs(model, new, pad_token_id, config.micro_batch_tokens)
+    report = pair_report(new, measured(model, answers(new)))
     reporter.log(f"the previous reward model agrees with {report.accuracy:.0%} of {len(new)} new votes")
     return report, scores
 
@@ -237,6 +251,7 @@ def _tail_mean(learned: Learned, name: str) -> float:
 
 def _publish(
     model: RewardModel,
+    weights: dict[str, Tensor],
     tokenizer: PreTrainedTokenizerBase,
     policy: Path,
     report: RewardReport,
@@ -245,7 +260,7 @@ def _publish(
 ) -> None:
     """Writes the folder. Its tokenizer pads with the spare token, as the model's config says."""
     with written_aside(out) as folder:
-        save_reward_model(model, folder)
+        save_reward_model(model, folder, weights)
         copy_tokenizer(policy, folder)
         copy_licence(policy, folder)
         path = folder / "tokenizer_config.json"

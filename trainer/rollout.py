@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from trainer.config import RolloutConfig
 from trainer.data import load_tokenizer, pad_right
 from trainer.errors import ModelError
-from trainer.lora import merged_weights
+from trainer.ranks import ALONE, Ranks
 from trainer.tensors import logprobs_and_entropy
-
-GPU_SHARE = 0.3
-"""Of a GPU's memory, for a vLLM engine beside the training."""
 
 
 class Rollout(NamedTuple):
@@ -32,25 +28,33 @@ class Rollout(NamedTuple):
     ended: bool
 
 
+Weights = Iterable[tuple[str, torch.Tensor]]
+"""Names and tensors of a policy's state, its head among them even where it is tied."""
+
+
 class Sampler(Protocol):
     """Draws answers, and takes new weights between two draws."""
 
-    def update(self, policy: PreTrainedModel) -> None: ...
+    def update(self, weights: Weights) -> None: ...
 
     def sample(
         self,
         prompts: Sequence[list[int]],
         seed: int,
         *,
+        first: int = 0,
         greedy: bool = False,
         max_new_tokens: int | None = None,
     ) -> list[Rollout]: ...
 
 
-def make_sampler(policy: Path, config: RolloutConfig) -> Sampler:
+def make_sampler(policy: Path, config: RolloutConfig, ranks: Ranks = ALONE) -> Sampler:
     """vLLM where it is installed (or asked for), else transformers. The folder's weights are loaded."""
-    vllm = chosen_engine(config) == "vllm"
-    return VllmSampler(policy, config) if vllm else TransformersSampler(policy, config)
+    if chosen_engine(config) == "transformers":
+        return TransformersSampler(policy, config)
+    from trainer.vllm_sampler import VllmSampler
+
+    return VllmSampler(policy, config, ranks)
 
 
 def chosen_engine(config: RolloutConfig) -> Literal["vllm", "transformers"]:
@@ -58,80 +62,6 @@ def chosen_engine(config: RolloutConfig) -> Literal["vllm", "transformers"]:
     if config.engine == "auto":
         return "vllm" if importlib.util.find_spec("vllm") else "transformers"
     return config.engine
-
-
-def cpu_cache_gib() -> int:
-    """KV cache of a vLLM engine on the CPU."""
-    return int(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
-
-
-class VllmSampler:
-    """vLLM in this process: weights go over in memory, nothing is restarted or read from disk again."""
-
-    def __init__(self, policy: Path, config: RolloutConfig) -> None:
-        os.environ |= {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_NO_USAGE_STATS": "1",
-            "DO_NOT_TRACK": "1",
-            "HF_HUB_OFFLINE": "1",
-        }
-        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(cpu_cache_gib())
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        from vllm import LLM
-
-        self._config = config
-        self._llm = LLM(
-            str(policy),
-            dtype="bfloat16",
-            # Compiled kernels answer other tokens than eager ones on CPU, and take minutes to build.
-            enforce_eager=not torch.cuda.is_available(),
-            max_model_len=config.max_prompt_tokens + config.max_new_tokens,
-            gpu_memory_utilization=GPU_SHARE,
-            # After temperature: what the answer was really drawn with.
-            logprobs_mode="processed_logprobs",
-            seed=0,
-        )
-
-    def update(self, policy: PreTrainedModel) -> None:
-        """Give the engine the policy's weights and drop every cached prefix of the old ones."""
-        head = policy.get_output_embeddings()
-        assert head is not None
-        state: dict[str, torch.Tensor] = {**dict(merged_weights(policy)), "lm_head.weight": head.weight}
-        weights = ((name, tensor.detach().to(torch.bfloat16)) for name, tensor in state.items())
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
-        self._llm.reset_prefix_cache()
-
-    def sample(
-        self,
-        prompts: Sequence[list[int]],
-        seed: int,
-        *,
-        greedy: bool = False,
-        max_new_tokens: int | None = None,
-    ) -> list[Rollout]:
-        """One answer to each prompt. The same seed draws the same answers."""
-        from vllm import SamplingParams
-
-        parameters = SamplingParams(
-            max_tokens=max_new_tokens or self._config.max_new_tokens,
-            temperature=0.0 if greedy else self._config.temperature,
-            logprobs=0,
-            detokenize=False,
-        )
-        # The engine draws from torch's generator, which is ours too. A seed per request would end vLLM 0.32
-        # on CPU ("CPU Generator does not use offset") as soon as a prompt is prefilled in two chunks.
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            outputs = self._llm.generate(
-                [{"prompt_token_ids": prompt} for prompt in prompts], parameters, use_tqdm=False
-            )
-        return [_from_vllm(prompt, out.outputs[0]) for prompt, out in zip(prompts, outputs, strict=True)]
-
-
-def _from_vllm(prompt: list[int], output: Any) -> Rollout:
-    ids = [int(token) for token in output.token_ids]
-    logprobs = [float(row[token].logprob) for token, row in zip(ids, output.logprobs, strict=True)]
-    return Rollout(prompt, ids, logprobs, output.finish_reason == "stop")
 
 
 class TransformersSampler:
@@ -144,8 +74,12 @@ class TransformersSampler:
         self._tokenizer: PreTrainedTokenizerBase = load_tokenizer(policy)
         self._policy = load_policy(policy)
 
-    def update(self, policy: PreTrainedModel) -> None:
-        self._policy.load_state_dict(dict(merged_weights(policy)))
+    def update(self, weights: Weights) -> None:
+        """The policy's weights from here on."""
+        with torch.no_grad():
+            mine = self._policy.state_dict()
+            for name, tensor in weights:
+                mine[name].copy_(tensor)
 
     @torch.no_grad()
     def sample(
@@ -153,16 +87,20 @@ class TransformersSampler:
         prompts: Sequence[list[int]],
         seed: int,
         *,
+        first: int = 0,
         greedy: bool = False,
         max_new_tokens: int | None = None,
     ) -> list[Rollout]:
-        """One answer to each prompt, one at a time: no padding, so nothing depends on the neighbours."""
+        """One answer to each prompt, one at a time: no padding, so nothing depends on the neighbours.
+
+        The prompts are those from number `first` on of a longer list that several processes divide.
+        """
         eos = self._tokenizer.eos_token_id
         assert isinstance(eos, int)
         limit = max_new_tokens or self._config.max_new_tokens
         return [
             self._one(prompt, torch.Generator().manual_seed(seed * 100_003 + index), eos, limit, greedy)
-            for index, prompt in enumerate(prompts)
+            for index, prompt in enumerate(prompts, start=first)
         ]
 
     def _one(self, prompt: list[int], chance: torch.Generator, eos: int, limit: int, greedy: bool) -> Rollout:

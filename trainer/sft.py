@@ -19,7 +19,7 @@ from trainer.data import load_tokenizer, micro_batches
 from trainer.dialogues import Row, Text, drawn_apart, learned_tokens, part_of, read_dialogues
 from trainer.errors import DataError, DivergedError, ModelError
 from trainer.experience import read_policy
-from trainer.learner import _optimizer
+from trainer.learner import adamw
 from trainer.lesson import learning_rate
 from trainer.models import default_device, load_policy, round_to_bf16, save_policy, written_aside
 from trainer.reporting import Reporter
@@ -85,7 +85,7 @@ def train_sft(
     model = load_policy(policy, default_device())
     before = held_out_nll(model, judged, config.micro_batch_tokens)
     steps = _learn(model, taught, config, reporter, {"held_out_nll": before})
-    round_to_bf16(model)
+    round_to_bf16(model.parameters())
     after = held_out_nll(model, judged, config.micro_batch_tokens)
     reporter.metric(len(steps), len(steps), {"held_out_nll": after})
     if after >= before:
@@ -151,7 +151,7 @@ def _learn(
     start: dict[str, float],
 ) -> list[dict[str, float]]:
     """All optimiser steps, each on the token mean over its texts; the model changes in place."""
-    optimizer = _optimizer(model, config.lr, ADAM_EPS)
+    optimizer = adamw(model, config.lr, ADAM_EPS)
     batches = [batch for epoch in range(config.epochs) for batch in _batches(len(texts), config, epoch)]
     reporter.metric(0, len(batches), start)
     steps = []
@@ -187,7 +187,8 @@ def _batches(count: int, config: SFTConfig, epoch: int) -> list[list[int]]:
 def _losses(model: PreTrainedModel, rows: Sequence[Row], max_tokens: int) -> Iterator[Tensor]:
     """Sum of the learned tokens' NLL, one for each forward pass, with gradients unless they are off."""
     for part in micro_batches(range(len(rows)), [len(row.ids) for row in rows], max_tokens):
-        logprobs, _ = read_policy(model, part_of([rows[index] for index in part], model.device), 1.0)
+        one = part_of([rows[index] for index in part], model.device)
+        logprobs, _ = read_policy(model, one, 1.0, "bf16")
         yield -logprobs.sum()
 
 

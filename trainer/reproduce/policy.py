@@ -68,7 +68,7 @@ def source_nll(policy: LlamaForCausalLM, texts: Sequence[Rollout]) -> torch.Tens
     """Nats per token of the source's answers under a policy: its language skill."""
     width = max(len(text.response_ids) for text in texts)
     (part,) = parts(texts, range(len(texts)), width, WHOLE_BATCH, CPU)
-    logprobs, _ = read_policy(policy, part, 1.0)
+    logprobs, _ = read_policy(policy, part, 1.0, "bf16")
     return -logprobs.sum() / part.mask.sum()
 
 

@@ -59,7 +59,7 @@ def train_reward(
 
 def _step(model: RewardModel, pairs: list[Pair], optimizer: torch.optim.Optimizer) -> None:
     batch = pad_right([pair.chosen for pair in pairs] + [pair.rejected for pair in pairs], PAD, CPU)
-    with autocast(CPU):
+    with autocast(CPU, "bf16"):
         scores = model.scores(**batch.inputs())
     chosen, rejected = scores[: len(pairs)], scores[len(pairs) :]
     certain, no_margin = torch.ones(len(pairs)), torch.zeros(len(pairs))

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from transformers import LlamaForCausalLM
 
+from trainer.backend import Whole
 from trainer.config import GroupsConfig, PPOConfig
 from trainer.experience import Experience, gather
 from trainer.grouping import Grouping
@@ -98,7 +99,8 @@ def train(setting: Setting, seed: int, reporter: Reporter, updates: int | None =
     for update in range(config.updates):
         reporter.check_cancelled()
         prompts = setting.language.prompts(config.rollouts, f"{seed}-{update}")
-        experience = _read(learner, sample(_llama(learner), prompts, seed * 1000 + update), learner.critic)
+        policy = _llama(learner)
+        experience = _read(learner, sample(policy, prompts, seed * 1000 + update), policy, learner.critic)
         space = _numbers(experience)
         fired = float(alarm.look(space) is not None)
         curve.append(space | {"alarm": fired} | learn(learner, experience, update, config, 1.0, texts))
@@ -118,12 +120,14 @@ def _learner(setting: Setting, config: PPOConfig, seed: int) -> tuple[Learner, N
     critic = critic_of(taught, seed)
     groups = GroupsConfig(**setting.groups)
     return Learner(
-        policy=policy,
+        trained_policy=Whole(
+            policy, _optimizer(policy, config.lr, setting.optimizer), max_grad_norm=config.max_grad_norm
+        ),
         reference=frozen(copy.deepcopy(policy)),
-        critic=critic,
+        trained_critic=Whole(
+            critic, _optimizer(critic, config.critic_lr, "adamw"), max_grad_norm=config.max_grad_norm
+        ),
         reward_model=cast(RewardModel, reward),
-        policy_optimizer=_optimizer(policy, config.lr, setting.optimizer),
-        critic_optimizer=_optimizer(critic, config.critic_lr, "adamw"),
         moments=RunningMoments(),
         kl_coef=config.kl_coef,
         penalty_coef=config.penalty_coef,
@@ -155,10 +159,12 @@ def _llama(learner: Learner) -> LlamaForCausalLM:
     return learner.policy
 
 
-def _read(learner: Learner, rollouts: list[Rollout], critic: RewardModel | None) -> Experience:
+def _read(
+    learner: Learner, rollouts: list[Rollout], policy: LlamaForCausalLM, critic: RewardModel | None
+) -> Experience:
     return gather(
         rollouts,
-        policy=learner.policy,
+        policy=policy,
         reference=learner.reference,
         critic=critic,
         reward_model=learner.reward_model,
@@ -178,9 +184,7 @@ def _numbers(experience: Experience) -> Numbers:
 def _judged(learner: Learner, policy: LlamaForCausalLM, setting: Setting, seed: int) -> Numbers:
     """A policy on fresh prompts, by topic too, and how well it still speaks like the source."""
     rollouts = sample(policy, setting.language.prompts(JUDGED, f"judged-{seed}"), seed)
-    trained, learner.policy = learner.policy, policy
-    experience = _read(learner, rollouts, None)
-    learner.policy = trained
+    experience = _read(learner, rollouts, policy, None)
     hard = torch.tensor([topic(rollout.prompt_ids[0]) == HARD_TOPIC for rollout in rollouts])
     return _numbers(experience) | {
         "proxy_hard": float(experience.scores[hard].mean()),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from trainer.checkpoint import load_checkpoint, save_checkpoint
+from trainer.errors import CheckpointError
 
 
 def state(number: float) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def test_one_that_fails_half_way_leaves_the_last_one_as_it_was(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("torch.save", full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match=r"No space left on device\. The one after update 5 is whole"):
         save_checkpoint(tmp_path, 10, state(10.0))
     found = load_checkpoint(tmp_path)
     assert found is not None

@@ -69,7 +69,7 @@ def test_weights_given_between_two_draws_are_the_ones_that_answer(tiny_policy: P
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) * 0.1)
-    draw.update(policy)
+    draw.update(policy.state_dict().items())
     after = draw.sample(PROMPTS, seed=0, greedy=True)
     assert [one.response_ids for one in after] != before
     for one in after:
