@@ -27,9 +27,9 @@ from trainer.trainable import trainable
 from trainer.vllm_sampler import GPU_SHARE, cpu_cache_gib
 
 GIB = 2**30
-LIBRARIES = int(0.6 * GIB)
+LIBRARIES = int(0.5 * GIB)
 """Resident memory of Python, torch and transformers before a model is loaded."""
-VLLM_LIBRARIES = int(0.7 * GIB)
+VLLM_LIBRARIES = int(0.4 * GIB)
 """What vLLM adds to it."""
 ZERO_BUCKET = 500_000_000
 """Gradients that DeepSpeed collects before it sends them to their shards (`reduce_bucket_size`)."""
