@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from trainer.reporting import (
     cancel_on_sigterm,
     take_stdout,
 )
+
+GRACE_S = 5.0
 
 Command = Callable[[argparse.Namespace, TrainerConfig, Reporter], dict[str, Any]]
 
@@ -42,9 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = build_parser().parse_args(arguments)
     except UsageError as error:
-        Reporter(take_stdout(), first=_launched_first()).error(str(error))
+        _reporter().error(str(error))
         return EXIT_ERROR
-    reporter = Reporter(take_stdout(), first=_launched_first())
+    reporter = _reporter()
     cancel_on_sigterm(reporter)
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.run not in (_reward, _ppo):
@@ -70,9 +73,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_CANCELLED if reporter.cancelled else EXIT_ERROR
 
 
-def _launched_first() -> bool:
-    """Whether this is the only process, or the first of those that torchrun or `deepspeed` started."""
-    return os.environ.get("RANK", "0") == "0"
+def _reporter() -> Reporter:
+    """Of the processes that torchrun or `deepspeed` started, the first one reports."""
+    first = os.environ.get("RANK", "0") == "0"
+    reporter = Reporter(take_stdout(), first=first)
+    if not first:
+        reporter.has_last_word = _left_to_the_first
+    return reporter
+
+
+def _left_to_the_first() -> bool:
+    """Until the processes are joined, all have the same trouble. The launcher ends the rest when one leaves,
+    so the first must have told it by then."""
+    time.sleep(GRACE_S)
+    return False
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,7 +11,14 @@ from server.settings import ServerSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "docs/architecture.md", "docs/ppo.md", "docs/reproduction.md", "docs/reward_model.md"]
+PAGES = [
+    "README.md",
+    "docs/architecture.md",
+    "docs/ppo.md",
+    "docs/reproduction.md",
+    "docs/reward_model.md",
+    "docs/scale.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
