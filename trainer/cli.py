@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from trainer.errors import Cancelled, TrainerError
 from trainer.json_lines import JsonLines, take_stdout
 from trainer.reporting import EXIT_CANCELLED, EXIT_DONE, EXIT_ERROR, Reporter, cancel_on_signal
 from trainer.settings_help import settings_help
+
+GRACE_S = 5.0
 
 Command = Callable[[argparse.Namespace, TrainerConfig, Reporter], dict[str, Any]]
 
@@ -115,7 +118,7 @@ def make_reporter(command: str) -> Reporter:
     """
     watched = sys.stderr.isatty(), sys.stdout.isatty()
     stdout = take_stdout()
-    reporter = Reporter(first=_launched_first())
+    reporter = _reporter_of_this_process()
     if not watched[1]:
         reporter.add(JsonLines(stdout))
     if any(watched):
@@ -126,9 +129,20 @@ def make_reporter(command: str) -> Reporter:
     return reporter
 
 
-def _launched_first() -> bool:
-    """Whether this is the only process, or the first of those that torchrun or `deepspeed` started."""
-    return os.environ.get("RANK", "0") == "0"
+def _reporter_of_this_process() -> Reporter:
+    """Of the processes that torchrun or `deepspeed` started, the first one reports."""
+    first = os.environ.get("RANK", "0") == "0"
+    reporter = Reporter(first=first)
+    if not first:
+        reporter.has_last_word = _left_to_the_first
+    return reporter
+
+
+def _left_to_the_first() -> bool:
+    """Until the processes are joined, all have the same trouble. The launcher ends the rest when one leaves,
+    so the first must have told it by then."""
+    time.sleep(GRACE_S)
+    return False
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -90,7 +90,11 @@ def plan_ppo(policy: Path, config: TrainerConfig, processes: int, device: torch.
     with torch.device("meta"):
         actor = trainable(_empty_policy(policy), scale, seed=0)
         critic = trainable(_empty_reward_model(policy), scale, seed=0)
-        judges = [frozen(_empty_policy(policy)), frozen(_empty_reward_model(policy))]
+        judges = [
+            frozen(_empty_policy(policy), scale.precision),
+            frozen(_empty_reward_model(policy), scale.precision),
+        ]
+    published = sum(tensor.numel() for tensor in judges[0].state_dict().values())
     sizes = [_size(actor), _size(critic)]
     with FakeTensorMode():
         actor = without_data(actor, device)
@@ -99,8 +103,7 @@ def plan_ppo(policy: Path, config: TrainerConfig, processes: int, device: torch.
     parts = [
         *_learning(sizes, activations, scale, processes, device),
         Part("reference and reward model", sum(_size(judge).weights for judge in judges)),
-        # Full weights are kept in bf16, adapters as they are.
-        Part("last good weights", (4 if scale.lora_rank else 2) * sizes[0].learned, "host"),
+        Part("last good weights", 2 * published, "host"),
         _engine(sizes[0].numbers, config.rollout, device),
         Part("libraries", LIBRARIES + VLLM_LIBRARIES, "host"),
     ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer import headroom
+from trainer.backend import bf16_copy
 from trainer.config import PPOConfig, RewardConfig, RolloutConfig, ScaleConfig, TrainerConfig
 from trainer.headroom import announce
 from trainer.learner import make_learner
@@ -17,7 +18,7 @@ from trainer.live_bytes import LiveBytes, stored_bytes
 from trainer.memory import GIB, Plan, plan_ppo, plan_reward
 from trainer.models import load_policy, reward_model_from_policy, save_reward_model
 from trainer.passes import activation_bytes, critic_pass, policy_pass, ranking_pass
-from trainer.ppo import servable
+from trainer.ranks import ALONE
 from trainer.reporting import Reporter
 
 CPU = torch.device("cpu")
@@ -67,7 +68,7 @@ def test_the_plan_of_ppo_is_what_a_real_learner_takes(
 
     assert planned["weights"] == held(learner.policy, learner.critic)
     assert planned["reference and reward model"] == held(learner.reference, learner.reward_model)
-    assert planned["last good weights"] == stored_bytes(servable(learner.policy).values())
+    assert planned["last good weights"] == stored_bytes(bf16_copy(learner.trained_policy, ALONE).values())
 
     gradients, moments, heights = [], 0, []
     for model, optimizer, one_pass in (
