@@ -36,7 +36,7 @@ PPO = PPOConfig(
     updates=2, rollouts=5, minibatch=5, epochs=2, lr=1e-3, critic_lr=1e-3, critic_pretrain_updates=0,
     checkpoint_every=1, entropy_coef=0.01, entropy_target=9.0, ptx_coef=0.1, ptx_batch=3,
     # A quarter of it for a pass with gradients: two answers, so that ranks have different numbers of passes.
-    micro_batch_tokens=800,
+    micro_batch_tokens=400,
 )  # fmt: skip
 REWARD = RewardConfig(lr=1e-3, batch_pairs=5, micro_batch_tokens=150, seed_share=0.0)
 

@@ -7,13 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from tests.unit.trainer.scale_runs import RESUMED, SCALES, Rows, runs
+from tests.unit.trainer.scale_runs import PPO, RESUMED, SCALES, Rows, reward, runs
+from trainer.config import ScaleConfig
+from trainer.errors import CheckpointError
+from trainer.experience import gather
+from trainer.learner import make_learner
 from trainer.models import reward_model_from_policy, save_reward_model
+from trainer.rollout import Rollout
+from trainer.update import learn
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -83,3 +91,50 @@ def test_every_stage_exports_whole_safetensors(
     for key, tensor in wanted.items():
         # bf16 has eight bits; Adam turns a gradient near its epsilon into a step of up to the learning rate.
         torch.testing.assert_close(found[key], tensor, rtol=2**-7, atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fp32_has_no_autocast_in_any_layer_of_any_model(
+    tiny_policy: Path,
+    reward_folder: Path,
+    tmp_path: Path,
+    precision: Literal["fp32", "bf16"],
+) -> None:
+    seen: set[bool] = set()
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: (
+            seen.add(torch.is_autocast_enabled("cpu"))
+            if isinstance(module, torch.nn.Linear)
+            and module.out_features > 2  # score and group heads are fp32
+            else None
+        )
+    )
+    scale = ScaleConfig(precision=precision)
+    try:
+        learner = make_learner(tiny_policy, tiny_policy, reward_folder, PPO, scale=scale)
+        answer = Rollout([1, 2, 3], [40, 41], [0.0] * 2, True)
+        experience = gather(
+            [answer], policy=learner.trained_policy, reference=learner.reference,
+            critic=learner.trained_critic, reward_model=learner.reward_model, temperature=1.0,
+            max_tokens=100, device=learner.device, precision=precision,
+        )  # fmt: skip
+        learn(learner, experience, 0, PPO, 1.0, [answer] * 3)
+        reward(tiny_policy, tmp_path / "reward", scale)
+    finally:
+        hook.remove()
+    assert (True in seen) is (precision == "bf16")
+    frozen = {parameter.dtype for parameter in learner.reference.parameters()}
+    assert (torch.bfloat16 in frozen) is (precision == "bf16")
+
+
+def test_a_checkpoint_of_another_layout_is_refused(tiny_policy: Path, reward_folder: Path) -> None:
+    learner = make_learner(tiny_policy, tiny_policy, reward_folder, PPO)
+    other = learner.state() | {"layout": "shards of zero_stage 2 on 4 processes"}
+    with pytest.raises(CheckpointError, match=r"holds shards of zero_stage 2 on 4 .* whole weights"):
+        learner.load(other)
+
+
+@pytest.mark.parametrize(("stage", "offload"), [(0, "optimizer"), (2, "weights")])
+def test_an_offload_that_its_stage_cannot_do_is_refused(stage: int, offload: str) -> None:
+    with pytest.raises(ValidationError, match=f'"{offload}" needs zero_stage'):
+        ScaleConfig.model_validate({"zero_stage": stage, "offload": offload})
