@@ -82,7 +82,7 @@ def test_a_shared_row_gives_each_answer_the_log_probabilities_of_a_row_of_its_ow
     alone = [row for answer in answers for row in shared_rows([answer])]
     assert (len(together), len(alone)) == (2, 3)
     with torch.no_grad():
-        shared, mine = (read_policy(model, part_of(rows, CPU), 1.0)[0] for rows in (together, alone))
+        shared, mine = (read_policy(model, part_of(rows, CPU), 1.0, "bf16")[0] for rows in (together, alone))
     assert torch.allclose(shared[shared != 0], mine[mine != 0], atol=2e-2)
     assert torch.allclose(shared.sum(), mine.sum(), rtol=1e-3)
 
@@ -92,17 +92,16 @@ def test_only_learned_tokens_carry_gradient(
 ) -> None:
     model = load_policy(tiny_policy)
     part = part_of(text_of(tokenizer, written(tmp_path, TURNS)), CPU)
-    logits: list[torch.Tensor] = []
-    head = model.get_output_embeddings()
-    assert head is not None
-    head.register_forward_hook(lambda module, taken, given: logits.append(given))
-    logprobs, _ = read_policy(model, part, 1.0)
-    logits[0].retain_grad()
+    states: list[torch.Tensor] = []
+    model.get_submodule("model.norm").register_forward_hook(lambda module, taken, given: states.append(given))
+    logprobs, _ = read_policy(model, part, 1.0, "bf16")
+    states[0].retain_grad()
     logprobs.sum().backward()
-    # "Hey you" and "Nothing.", one token a byte, and an end token each: no other position meets the head.
-    assert logits[0].shape[0] == len("Hey you") + 1 + len("Nothing.") + 1 == int(part.mask.sum())
-    assert logits[0].grad is not None
-    assert bool((logits[0].grad.abs().sum(1) > 0).all())
+    assert states[0].grad is not None
+    # "Hey you" and "Nothing.", one token a byte, and an end token each, are read off the state before them.
+    reached = states[0].grad.abs().sum(-1) > 0
+    assert torch.equal(reached[:, :-1], part.mask[:, : reached.shape[1] - 1])
+    assert int(reached.sum()) == len("Hey you") + 1 + len("Nothing.") + 1
 
 
 def test_where_the_template_rewrites_earlier_answers_each_has_a_row_of_its_own(

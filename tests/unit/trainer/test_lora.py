@@ -65,10 +65,10 @@ def stirred(model: nn.Module) -> None:
 def test_before_its_first_step_it_is_the_base_to_the_bit(tiny_policy: Path, reward_folder: Path) -> None:
     part = one_part()
     policy, critic = load_policy(tiny_policy), load_critic(reward_folder)
-    before = *read_policy(policy, part, 1.0), *read_critic(critic, part)
+    before = *read_policy(policy, part, 1.0, "bf16"), *read_critic(critic, part, "bf16")
     after = (
-        *read_policy(trainable(policy, LORA, 0), part, 1.0),
-        *read_critic(trainable(critic, LORA, 0), part),
+        *read_policy(trainable(policy, LORA, 0), part, 1.0, "bf16"),
+        *read_critic(trainable(critic, LORA, 0), part, "bf16"),
     )
     assert (
         len(list(adapted_layers(policy))) == len(list(adapted_layers(critic))) == 14
@@ -95,7 +95,10 @@ def test_only_adapters_and_the_head_get_gradients_and_optimiser_state(
 ) -> None:
     learner = make_learner(tiny_policy, tiny_policy, reward_folder, PPOConfig(), scale=LORA)
     part = one_part()
-    (read_policy(learner.policy, part, 1.0)[0].sum() + read_critic(learner.critic, part)[0].sum()).backward()
+    (
+        read_policy(learner.policy, part, 1.0, "bf16")[0].sum()
+        + read_critic(learner.critic, part, "bf16")[0].sum()
+    ).backward()
     for model, optimizer, head in (
         (learner.policy, learner.policy_optimizer, set()),
         (learner.critic, learner.critic_optimizer, {"classifier.score.weight"}),
@@ -112,11 +115,11 @@ def test_only_adapters_and_the_head_get_gradients_and_optimiser_state(
 @torch.no_grad()
 def test_the_merged_folder_reads_as_the_adapted_model_does(tiny_policy: Path, tmp_path: Path) -> None:
     policy, part = trainable(load_policy(tiny_policy), LORA, 0), one_part()
-    start, _ = read_policy(policy, part, 1.0)
+    start, _ = read_policy(policy, part, 1.0, "bf16")
     stirred(policy)
     save_policy(policy, tiny_policy, tmp_path / "merged", dict(merged_weights(policy)))
-    adapted, _ = read_policy(policy, part, 1.0)
-    merged, _ = read_policy(load_policy(tmp_path / "merged"), part, 1.0)
+    adapted, _ = read_policy(policy, part, 1.0, "bf16")
+    merged, _ = read_policy(load_policy(tmp_path / "merged"), part, 1.0, "bf16")
     assert (adapted - start).abs().max() > 0.2
     torch.testing.assert_close(merged, adapted, atol=0.02, rtol=0.0)  # bf16 has 8 bits
 
@@ -207,8 +210,8 @@ def test_a_checkpoint_holds_adapters_only_and_resumes_to_the_same_weights(
         ppo(tiny_policy, reward_folder, tmp_path / "cut", Rows(stop_after=2))
     (state,) = (tmp_path / "cut" / "checkpoints").glob("*/state.pt")
     held = torch.load(state, weights_only=True)
-    assert all("lora_" in name for name in [*held["policy"], *held["kept"][1]])
-    assert {name for name in held["critic"] if "lora_" not in name} == {"classifier.score.weight"}
+    assert all("lora_" in name for name in held["policy"]["model"])
+    assert {name for name in held["critic"]["model"] if "lora_" not in name} == {"classifier.score.weight"}
     with pytest.raises(ModelError, match=r"Set scale\.lora_rank back"):
         ppo(tiny_policy, reward_folder, tmp_path / "cut", Rows(), ScaleConfig())
     cut = ppo(tiny_policy, reward_folder, tmp_path / "cut", Rows())

@@ -28,7 +28,7 @@ def backward(model: nn.Module) -> tuple[dict[str, Tensor], int]:
         return tensor
 
     batch = pad_right(ROWS, 0)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast("cpu"):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast("cpu", "bf16"):
         if isinstance(model, RewardModel):
             loss = model(**batch.inputs()).square().sum()
         else:
