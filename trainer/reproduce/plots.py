@@ -1,8 +1,8 @@
-"""Curves as SVG, written by hand: four small panels, for each run a thin line a seed and their mean."""
+"""Curves as SVG, written by hand: four small panels; a run is its seeds' mean, in a band from min to max."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -59,17 +59,19 @@ def _panel(left: float, label: str, runs: Sequence[Curves]) -> list[str]:
         f'<text x="{left + WIDTH}" y="{TOP + HEIGHT + 13}" text-anchor="end">{longest} updates</text>',
     ]
 
-    def line(curve: Sequence[float], style: str) -> str:
-        points = " ".join(
+    def points(curve: Iterable[float]) -> list[str]:
+        return [
             f"{left + WIDTH * at / max(1, longest - 1):.1f},{TOP + HEIGHT * (1 - (value - low) / span):.1f}"
             for at, value in enumerate(curve)
-        )
-        return f'<polyline points="{points}" fill="none" {style}/>'
+        ]
 
     for index, curves in enumerate(runs):
-        stroke = f'stroke="{_colour(index)}"'
+        by_update = list(zip(*curves, strict=True))
         if len(curves) > 1:
-            marks += [line(curve, f'{stroke} stroke-width="0.6" opacity="0.5"') for curve in curves]
-        means = [sum(values) / len(values) for values in zip(*curves, strict=True)]
-        marks.append(line(means, f'{stroke} stroke-width="1.8"'))
+            band = points(map(min, by_update)) + points(map(max, by_update))[::-1]
+            marks.append(f'<polygon points="{" ".join(band)}" fill="{_colour(index)}" opacity="0.18"/>')
+        mean = points(sum(values) / len(values) for values in by_update)
+        marks.append(
+            f'<polyline points="{" ".join(mean)}" fill="none" stroke="{_colour(index)}" stroke-width="1.6"/>'
+        )
     return marks

@@ -68,7 +68,7 @@ def _line(name: str, ends: Sequence[Mapping[str, float]]) -> str:
 
 
 def pictures(findings: Sequence[Finding], runs: RunsBySeed, folder: Path) -> None:
-    """One picture a finding: the curve of each run, seed by seed, and their mean."""
+    """One picture a finding: the curves of its runs."""
     for finding in findings:
         curves = {
             name: {key: [_curve(of_seed[name], key) for of_seed in runs.values()] for key, _ in PANELS}
