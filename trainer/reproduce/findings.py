@@ -135,6 +135,12 @@ FINDINGS: tuple[Finding, ...] = (
         group_checks.baselines,
     ),
     Finding(
+        "group-parts",
+        "Shaping and KL per answer do more together than apart (ibid., ablation); ours: the bound on it",
+        ("groups-learned", "groups-shaping", "groups-kl", "groups-published"),
+        group_checks.group_parts,
+    ),
+    Finding(
         "unseen",
         "On a topic that no training prompt asks about, learned groups do better than PPO-max (ibid.)",
         ("unseen-off", "unseen-learned"),

@@ -84,6 +84,9 @@ SETTINGS: dict[str, Setting] = {
         _uneven("groups-random", "random"),
         _uneven("groups-quantile", "quantile"),
         _uneven("groups-dro", "learned", objective="dro", kl_mode="off"),
+        _uneven("groups-shaping", "learned", kl_mode="off"),
+        _uneven("groups-kl", "learned", policy_coef=0.0),
+        _uneven("groups-published", "learned", kl_mode="published"),
         _unseen("unseen-off", "off"),
         _unseen("unseen-learned", "learned"),
     )

@@ -83,6 +83,13 @@ def test_learned_groups_must_beat_the_baselines() -> None:
     assert holds("group-baselines", {**runs, "groups-learned": of_topics(5, 5, 2.6)}) == [True, False, True]
 
 
+def test_both_parts_of_the_groups_must_add_and_the_bound_must_hold() -> None:
+    parts = {"groups-shaping": of_topics(5, 5, 3), "groups-kl": of_topics(5, 5, 4)}
+    parts |= {"groups-published": of_topics(5, 5, 4, ref_kl=9.0)}
+    assert holds("group-parts", {**parts, "groups-learned": of_topics(5, 5, 4.5, ref_kl=3.0)}) == [True] * 3
+    assert holds("group-parts", {**parts, "groups-learned": of_topics(5, 5, 2.5, ref_kl=9.5)}) == [False] * 3
+
+
 def test_an_unseen_topic_must_end_better_and_nearer() -> None:
     plain = of_topics(5, 3, 2, gold_2=3.0)
     for gold, proxy in ((3.5, 2.5), (2.5, 1.5)):
