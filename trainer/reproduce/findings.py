@@ -74,8 +74,14 @@ FINDINGS: tuple[Finding, ...] = (
     Finding(
         "ratio-reference",
         "The ratio against the reference trades reward for nearness (5.3.2)",
-        ("vanilla", "ratio-reference", "ratio-reference-kl"),
+        ("vanilla", "ratio-reference"),
         checks.ratio,
+    ),
+    Finding(
+        "ratio-reference-kl",
+        "With a KL penalty too it is steadier still, for less reward (5.3.2)",
+        ("ratio-reference", "ratio-reference-kl"),
+        checks.ratio_with_kl,
     ),
     Finding(
         "entropy",
