@@ -27,7 +27,10 @@ def judge(finding: Finding, runs: RunsBySeed) -> dict[str, list[Check]]:
     if finding.over_seeds is not None:
         return {ALL_SEEDS: finding.over_seeds(runs)}
     assert finding.check is not None
-    return {f"seed {seed}": finding.check(of_seed) for seed, of_seed in runs.items()}
+    return {
+        f"seed {seed}": finding.check({name: of_seed[name] for name in finding.settings})
+        for seed, of_seed in runs.items()
+    }
 
 
 def verdict(checks: Mapping[str, Sequence[Check]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from trainer.config import PPOConfig
 from trainer.errors import ConfigError
 from trainer.reporting import Reporter
 from trainer.reproduce import command
-from trainer.reproduce.checks import collapsed, stability
+from trainer.reproduce.checks import Check, collapsed, stability
 from trainer.reproduce.findings import FINDINGS
 from trainer.reproduce.report import judge, verdict
 from trainer.reproduce.run import SIZE, Run, Setting
@@ -97,6 +98,18 @@ def test_an_unseen_topic_must_end_better_and_nearer() -> None:
         learned = of_topics(5, 3, proxy, gold_2=gold)
         better = gold > 3
         assert holds("unseen", {"unseen-off": plain, "unseen-learned": learned}) == [better, better]
+
+
+def test_a_finding_sees_its_own_runs_only() -> None:
+    runs = {"vanilla": run(HACKED, alarm=1.0), "ppo-max": run(KEPT, alarm=0.0), "sgd": run(HACKED)}
+    seen: list[set[str]] = []
+
+    def check(of_seed: Mapping[str, Run]) -> list[Check]:
+        seen.append(set(of_seed))
+        return []
+
+    judge(FINDINGS[1]._replace(check=check), {0: runs})
+    assert seen == [{"vanilla", "ppo-max"}]
 
 
 def test_only_vanilla_may_grow_a_tail() -> None:
