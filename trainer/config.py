@@ -245,7 +245,8 @@ class GroupsConfig(Section):
     """Weight of the variance between groups in the policy's objective; 0 is off."""
     kl_mode: Literal["off", "published", "mean-preserving"] = "mean-preserving"
     """Per-answer KL coefficient: `published` multiplies it by the probability of the better group, which
-    about halves it; `mean-preserving` divides by that probability's mean."""
+    about halves it; `mean-preserving` moves up to half of the penalty from the worse group to the better, the
+    more the farther they are apart."""
     critic_coef: float = Field(default=1.0, ge=0.0)
     """Weight of the variance between groups in the head's objective, which looks for groups far apart."""
     entropy_coef: float = Field(default=1.0, ge=0.0)

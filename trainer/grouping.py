@@ -83,7 +83,8 @@ class Grouping:
         p = self.probabilities(experience, scores, seed)
         returns = group_returns(p, scores)
         high = self.high.update(returns)
-        kl_coefs = kl_coef * kl_factors(p[:, high], self.config.kl_mode)
+        gap = self.high.gap / max(1e-6, float(scores.std(correction=0)))
+        kl_coefs = kl_coef * kl_factors(p[:, high], self.config.kl_mode, gap=gap)
         shaped, factors = scores, None
         if self.config.objective == "dro":
             self.dro_weights = dro_step(self.dro_weights, returns, rate=self.config.dro_rate)
@@ -104,6 +105,7 @@ class Grouping:
             "group_kl_high": float(group_returns(p, kl)[high]),
             "group_kl_low": float(group_returns(p, kl)[low]),
             "group_kl_coef": float(kl_coefs.mean()),
+            "group_kl_coef_low": float(group_returns(p, kl_coefs)[low]),
         }
         return Grouped(shaped, kl_coefs, factors, metrics)
 

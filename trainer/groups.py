@@ -18,6 +18,8 @@ MIN_SHARE = 0.1
 """A group with less of the answers is an outlier, not a group: the head gets no reward for it."""
 SHAPING_LIMIT = 1.0
 """Deviations of the score that the shaping may move one answer."""
+MOVABLE_SHARE = 0.5
+"""How much of the KL penalty the groups may move between answers; the rest holds every answer."""
 WEIGHT_LIMIT = 2.0
 """Largest weight of an answer under `dro`."""
 
@@ -76,16 +78,21 @@ def head_loss(
 
 
 def kl_factors(
-    p_high: Float[Tensor, " B"], mode: Literal["off", "published", "mean-preserving"]
+    p_high: Float[Tensor, " B"], mode: Literal["off", "published", "mean-preserving"], *, gap: float
 ) -> Float[Tensor, " B"]:
     """What each answer's KL coefficient is multiplied by: easy answers are held tight, hard ones may explore.
 
-    `published` is p_high itself (Eq. 8); `mean-preserving` divides by its mean, so that the penalty is moved
-    between answers and not about halved.
+    `published` is p_high itself (Eq. 8). `mean-preserving` is 1 + s (p_high / mean p_high - 1): the penalty
+    is moved between answers and not about halved. s = MOVABLE_SHARE x min(1, gap), where `gap` is how far
+    the high group's return is above the other's, in deviations of the scores. So no answer escapes the
+    penalty by looking hard, and of two equal groups it does not matter which is called the high one.
     """
     if mode == "off":
         return torch.ones_like(p_high)
-    return p_high if mode == "published" else p_high / p_high.mean().clamp_min(1e-6)
+    if mode == "published":
+        return p_high
+    moved = MOVABLE_SHARE * min(1.0, max(0.0, gap))
+    return 1 + moved * (p_high / p_high.mean().clamp_min(1e-6) - 1)
 
 
 def quantile_groups(scores: Float[Tensor, " B"]) -> Float[Tensor, "B M"]:
@@ -145,6 +152,12 @@ class HighGroup:
         if self.against >= self.PATIENCE:
             self.index, self.against, self.flips = leader, 0, self.flips + 1
         return self.index
+
+    @property
+    def gap(self) -> float:
+        """How far the high group's average is above the other's; below 0 while the patience lasts."""
+        others = [value for index, value in enumerate(self.averages) if index != self.index]
+        return self.averages[self.index] - max(others) if self.averages else 0.0
 
     def state(self) -> list[object]:
         """What the constructor takes."""

@@ -1,13 +1,14 @@
-"""The orderings that decide a finding, for the runs of one seed; never absolute values."""
+"""The orderings that decide a finding about PPO, for the runs of one seed; never absolute values."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from trainer.reproduce.run import Numbers, Run
-from trainer.reproduce.settings import ADVANTAGE_CLIPS, CLIPS, FLIPPED, KL_SWEEP
+from trainer.reproduce.settings import ADVANTAGE_CLIPS, CLIPS, ENTROPY_COEFS, FLIPPED, KL_SWEEP
 
 
 class Check(NamedTuple):
@@ -18,17 +19,20 @@ class Check(NamedTuple):
     holds: bool
 
 
+STABILITY_SEEDS = 3
 Runs = Mapping[str, Run]
+"""By name, of one seed."""
+RunsBySeed = Mapping[int, Runs]
 
 
 def collapsed(run: Run) -> list[Check]:
     """The signature of pattern collapse (section 5.2): the reward alone looks fine."""
     start, end = run.start, run.end
     return [
-        _above("proxy", end["proxy"] / start["proxy"], 1.5, "x start"),
-        _below("gold", end["gold"] / start["gold"], 0.5, "x start"),
-        _above("truncated share", end["truncated_share"], 0.8),
-        _below("perplexity", end["perplexity"] / start["perplexity"], 0.6, "x start"),
+        above("proxy", end["proxy"] / start["proxy"], 1.5, "x start"),
+        below("gold", end["gold"] / start["gold"], 0.5, "x start"),
+        above("truncated share", end["truncated_share"], 0.8),
+        below("perplexity", end["perplexity"] / start["perplexity"], 0.6, "x start"),
     ]
 
 
@@ -36,8 +40,8 @@ def collapse(runs: Runs) -> list[Check]:
     vanilla, best = runs["vanilla"].end, runs["ppo-max"].end
     return [
         *collapsed(runs["vanilla"]),
-        _above("gold of PPO-max", best["gold"], 3 * vanilla["gold"], "against 3 x vanilla's"),
-        _below("KL of PPO-max", best["ref_kl"], 0.3 * vanilla["ref_kl"], "against 0.3 x vanilla's"),
+        above("gold of PPO-max", best["gold"], 3 * vanilla["gold"], "against 3 x vanilla's"),
+        below("KL of PPO-max", best["ref_kl"], 0.3 * vanilla["ref_kl"], "against 0.3 x vanilla's"),
     ]
 
 
@@ -75,7 +79,7 @@ def critic(runs: Runs) -> list[Check]:
     variance = taught[first]["explained_variance"]
     cold = plain[0]["explained_variance"]
     return [
-        _below("mean abs advantage, first 3 policy updates", after, before / 5, "against a fifth of cold"),
+        below("mean abs advantage, first 3 policy updates", after, before / 5, "against a fifth of cold"),
         Check(f"explained variance at the first: {cold:.2f} cold, {variance:.2f} pre-trained", variance > 0),
         Check(
             f"it still collapses: gold {runs['critic-pretrained'].end['gold']:.2f}",
@@ -89,35 +93,39 @@ def ptx(runs: Runs) -> list[Check]:
         runs[name].end["source_nll"] - runs[name].start["source_nll"]
         for name in ("normalised", "normalised-ptx")
     )
-    return [_below("rise of the source's NLL with ptx", kept, 0.2 * lost, "against a fifth of without")]
+    return [below("rise of the source's NLL with ptx", kept, 0.2 * lost, "against a fifth of without")]
 
 
 def ratio(runs: Runs) -> list[Check]:
     reference, vanilla = runs["ratio-reference"].end, runs["vanilla"].end
     return [
-        _below("KL against the reference", reference["ref_kl"], vanilla["ref_kl"], "of vanilla"),
-        _below("proxy", reference["proxy"], vanilla["proxy"], "of vanilla"),
+        below("KL against the reference", reference["ref_kl"], vanilla["ref_kl"], "of vanilla"),
+        below("proxy", reference["proxy"], vanilla["proxy"], "of vanilla"),
     ]
 
 
-def groups(runs: Runs) -> list[Check]:
-    gaps = {
-        name: runs[f"groups-{name}"].end["proxy_easy"] - runs[f"groups-{name}"].end["proxy_hard"]
-        for name in ("off", "learned", "random")
-    }
-    mean = {name: runs[f"groups-{name}"].end["proxy"] for name in ("off", "learned")}
+def ratio_with_kl(runs: Runs) -> list[Check]:
+    reference, both = runs["ratio-reference"].end, runs["ratio-reference-kl"].end
     return [
-        _below("gap between the topics", gaps["learned"], gaps["off"], "of PPO-max"),
-        _below("gap between the topics", gaps["learned"], gaps["random"], "of random groups"),
-        _above("mean proxy", mean["learned"], 0.95 * mean["off"], "against 0.95 x PPO-max's"),
+        below("KL against the reference", both["ref_kl"], reference["ref_kl"], "of without"),
+        below("proxy", both["proxy"], reference["proxy"], "of without"),
+    ]
+
+
+def entropy(runs: Runs) -> list[Check]:
+    names = ("vanilla", *(f"entropy-{coef}" for coef in ENTROPY_COEFS))
+    best, strongest = runs["ppo-max"].end, runs[names[-1]].end
+    return [
+        _falling("KL of no, weak, strong hinge", [runs[name].end for name in names], "ref_kl"),
+        below("gold of the strong hinge", strongest["gold"], best["gold"], "of PPO-max"),
     ]
 
 
 def untaught(runs: Runs) -> list[Check]:
     run = runs["ppo-max-untaught"]
     return [
-        _below("gold after", run.end["gold"], run.start["gold"], "against the taught policy untrained"),
-        _above("perplexity after", run.end["perplexity"], run.start["perplexity"], "against the same"),
+        below("gold after", run.end["gold"], run.start["gold"], "against the taught policy untrained"),
+        above("perplexity after", run.end["perplexity"], run.start["perplexity"], "against the same"),
     ]
 
 
@@ -125,8 +133,8 @@ def missing_eos(runs: Runs) -> list[Check]:
     penalty, without = runs["ppo-max"].end, runs["ppo-max-no-eos-penalty"].end
     text = "against half of without"
     return [
-        _below("truncated share", penalty["truncated_share"], 0.5 * without["truncated_share"], text),
-        _above("gold", penalty["gold"], without["gold"], "against without"),
+        below("truncated share", penalty["truncated_share"], 0.5 * without["truncated_share"], text),
+        above("gold", penalty["gold"], without["gold"], "against without"),
     ]
 
 
@@ -135,7 +143,7 @@ def gae(runs: Runs) -> list[Check]:
     spread = [_mean(run.curve, "advantage_abs_mean") for run in (low, middle, high)]
     numbers = ", ".join(f"{value:.2f}" for value in spread)
     return [
-        _below("proxy with lambda 0", low.end["proxy"], middle.end["proxy"], "against 0.95"),
+        below("proxy with lambda 0", low.end["proxy"], middle.end["proxy"], "against 0.95"),
         Check(f"mean abs advantage rises with lambda: {numbers}", spread == sorted(spread)),
     ]
 
@@ -150,7 +158,7 @@ def grad_clip(runs: Runs) -> list[Check]:
 
 def epochs(runs: Runs) -> list[Check]:
     return [
-        _above("KL of four passes", runs["epochs-4"].end["ref_kl"], runs["vanilla"].end["ref_kl"], "of one")
+        above("KL of four passes", runs["epochs-4"].end["ref_kl"], runs["vanilla"].end["ref_kl"], "of one")
     ]
 
 
@@ -159,11 +167,41 @@ def reward_model(runs: Runs) -> list[Check]:
     return [_falling("accuracy", ends, "accuracy"), _falling("gold", ends, "gold")]
 
 
-def _above(name: str, value: float, limit: float, unit: str = "") -> Check:
+def reward_tail(runs: Runs) -> list[Check]:
+    """In units of the taught policy's spread, which falls out of the ratio."""
+    grown = {name: _tail(run.end) / _tail(run.start) for name, run in runs.items()}
+    return [
+        above("95th percentile above the median: vanilla", grown["vanilla-learned-proxy"], 2.0, "x start"),
+        below("PPO-max", grown["flipped-0.0"], 2.0, "x start"),
+    ]
+
+
+def stability(runs: RunsBySeed) -> list[Check]:
+    """Over the seeds."""
+    if len(runs) < STABILITY_SEEDS:
+        return [Check(f"a deviation over seeds needs {STABILITY_SEEDS} of them", False)]
+    spread = {
+        name: statistics.stdev(of_seed[name].end["gold"] for of_seed in runs.values())
+        for name in ("vanilla", "ppo-max", "groups-off", "groups-learned")
+    }
+    text = "deviation of the final gold over the seeds: "
+    return [
+        below(f"{text}PPO-max", spread["ppo-max"], spread["vanilla"], "of vanilla"),
+        below(f"{text}learned groups", spread["groups-learned"], spread["groups-off"], "of PPO-max"),
+    ]
+
+
+def _tail(numbers: Numbers) -> float:
+    return numbers["reward_p95"] - numbers["reward_p50"]
+
+
+def above(name: str, value: float, limit: float, unit: str = "") -> Check:
+    """The value is at least the limit."""
     return Check(f"{name} {value:.2f} >= {limit:.2f} {unit}".rstrip(), value >= limit)
 
 
-def _below(name: str, value: float, limit: float, unit: str = "") -> Check:
+def below(name: str, value: float, limit: float, unit: str = "") -> Check:
+    """The value is at most the limit."""
     return Check(f"{name} {value:.2f} <= {limit:.2f} {unit}".rstrip(), value <= limit)
 
 

@@ -71,7 +71,8 @@ def _run(setting: Setting, seed: int, out: Path, reporter: Reporter) -> Run:
 
 def _key(setting: Setting, seed: int) -> str:
     """Everything that decides a run's numbers, but for the code."""
-    rest = (setting.optimizer, setting.taught, setting.flipped, setting.language.loyalty, setting.groups)
+    language = (setting.language.loyalty, setting.topics)
+    rest = (setting.optimizer, setting.taught, setting.flipped, language, setting.groups)
     return f"{setting.name} {seed} {rest} {setting.config(seed).model_dump_json()}"
 
 

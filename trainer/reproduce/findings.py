@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from trainer.reproduce import checks
-from trainer.reproduce.checks import Check, Runs
-from trainer.reproduce.settings import ADVANTAGE_CLIPS, CLIPS, FLIPPED, KL_SWEEP
+from trainer.reproduce import checks, group_checks
+from trainer.reproduce.checks import Check, Runs, RunsBySeed
+from trainer.reproduce.settings import ADVANTAGE_CLIPS, CLIPS, ENTROPY_COEFS, FLIPPED, KL_SWEEP
 
 
 class Finding(NamedTuple):
@@ -19,7 +19,10 @@ class Finding(NamedTuple):
     name: str
     claim: str
     settings: tuple[str, ...]
-    check: Callable[[Runs], list[Check]]
+    check: Callable[[Runs], list[Check]] | None
+    """Of one seed."""
+    over_seeds: Callable[[RunsBySeed], list[Check]] | None = None
+    """Of all seeds together, in place of `check`."""
 
 
 FINDINGS: tuple[Finding, ...] = (
@@ -75,6 +78,18 @@ FINDINGS: tuple[Finding, ...] = (
         checks.ratio,
     ),
     Finding(
+        "ratio-reference-kl",
+        "With a KL penalty too it is steadier still, for less reward (5.3.2)",
+        ("ratio-reference", "ratio-reference-kl"),
+        checks.ratio_with_kl,
+    ),
+    Finding(
+        "entropy",
+        "An entropy hinge holds the policy back too, but not as well (5.3.2, B.3)",
+        ("vanilla", *(f"entropy-{coef}" for coef in ENTROPY_COEFS), "ppo-max"),
+        checks.entropy,
+    ),
+    Finding(
         "no-sft", "Without supervised fine-tuning PPO fails (5.3.3)", ("ppo-max-untaught",), checks.untaught
     ),
     Finding(
@@ -117,6 +132,43 @@ FINDINGS: tuple[Finding, ...] = (
         "groups",
         "Group-invariant learning narrows the gap between an easy and a hard topic (arXiv 2310.11971)",
         ("groups-off", "groups-learned", "groups-random"),
-        checks.groups,
+        group_checks.groups,
+    ),
+    Finding(
+        "group-baselines",
+        "Learned groups narrow it more than halves by score and group DRO (ibid., baselines)",
+        ("groups-learned", "groups-quantile", "groups-dro"),
+        group_checks.baselines,
+    ),
+    Finding(
+        "group-dro",
+        "Group DRO on the learned groups narrows it too (arXiv 1911.08731)",
+        ("groups-off", "groups-dro"),
+        group_checks.dro,
+    ),
+    Finding(
+        "group-parts",
+        "Shaping and KL per answer do more together than apart (ibid., ablation); ours: the bound on it",
+        ("groups-learned", "groups-shaping", "groups-kl", "groups-published"),
+        group_checks.group_parts,
+    ),
+    Finding(
+        "unseen",
+        "On a topic that no training prompt asks about, learned groups do better than PPO-max (ibid.)",
+        ("unseen-off", "unseen-learned"),
+        group_checks.unseen,
+    ),
+    Finding(
+        "reward-tail",
+        "Against a learned proxy, vanilla's rewards grow a long right tail (appendix A)",
+        ("flipped-0.0", "vanilla-learned-proxy"),
+        checks.reward_tail,
+    ),
+    Finding(
+        "stability",
+        "The final quality depends less on the seed (5.4: PPO-max; arXiv 2310.11971: groups)",
+        ("vanilla", "ppo-max", "groups-off", "groups-learned"),
+        None,
+        checks.stability,
     ),
 )

@@ -7,7 +7,7 @@ with the same small chance after every word.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from trainer.rollout import Rollout
@@ -32,10 +32,13 @@ class Language:
     loyalty: tuple[float, float, float] = (0.45, 0.45, 0.45)
     """Chance, per topic, that a word is drawn from the prompt's topic; else it is any word."""
 
-    def prompts(self, count: int, seed: int | str) -> list[list[int]]:
-        """Prompts of three tokens: a word of the topic, any word, ASK."""
+    def prompts(
+        self, count: int, seed: int | str, topics: Collection[int] = range(TOPICS)
+    ) -> list[list[int]]:
+        """Prompts of three tokens: a word of one of the topics, any word, ASK."""
         chance = random.Random(f"prompts-{seed}")
-        return [[chance.choice(WORDS), chance.choice(WORDS), ASK] for _ in range(count)]
+        first = [word for word in WORDS if topic(word) in topics]
+        return [[chance.choice(first), chance.choice(WORDS), ASK] for _ in range(count)]
 
     def texts(self, count: int, seed: int | str) -> list[Rollout]:
         """Prompts with the source's answers, as rollouts of which nobody knows the log-probabilities."""

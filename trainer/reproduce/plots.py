@@ -1,8 +1,8 @@
-"""Curves as SVG, written by hand: four small panels, one line a run."""
+"""Curves as SVG, written by hand: four small panels; a run is its seeds' mean, in a band from min to max."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -16,17 +16,18 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by everybody."""
 WIDTH, HEIGHT, GAP, LEFT, TOP = 220, 150, 46, 40, 44
 
-Curve = Sequence[float]
+Curves = Sequence[Sequence[float]]
+"""Of one run and one number: a curve a seed, by update."""
 
 
-def draw(path: Path, title: str, runs: Mapping[str, Mapping[str, Curve]]) -> None:
-    """Writes a picture of each run's curves, by update; keys of the inner mapping as in PANELS."""
+def draw(path: Path, title: str, runs: Mapping[str, Mapping[str, Curves]]) -> None:
+    """Writes a picture of each run's curves; keys of the inner mapping as in PANELS."""
     width = LEFT + len(PANELS) * (WIDTH + GAP)
     height = TOP + HEIGHT + 26 + 16 * len(runs)
     body = [f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>']
     for index, (key, label) in enumerate(PANELS):
-        curves = [curves[key] for curves in runs.values()]
-        body += _panel(LEFT + index * (WIDTH + GAP), label, curves)
+        of_key = [curves[key] for curves in runs.values()]
+        body += _panel(LEFT + index * (WIDTH + GAP), label, of_key)
     for index, name in enumerate(runs):
         y = TOP + HEIGHT + 34 + 16 * index
         body.append(f'<path d="M{LEFT} {y - 4}h24" stroke="{_colour(index)}" stroke-width="2"/>')
@@ -45,11 +46,11 @@ def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
 
 
-def _panel(left: float, label: str, curves: Sequence[Curve]) -> list[str]:
-    values = [value for curve in curves for value in curve]
+def _panel(left: float, label: str, runs: Sequence[Curves]) -> list[str]:
+    values = [value for curves in runs for curve in curves for value in curve]
     low, high = min(0.0, *values), max(values)
     span = (high - low) or 1.0
-    longest = max(len(curve) for curve in curves)
+    longest = max(len(curve) for curves in runs for curve in curves)
     marks = [
         f'<text x="{left}" y="{TOP - 8}">{escape(label)}</text>',
         f'<rect x="{left}" y="{TOP}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#ccc"/>',
@@ -57,11 +58,20 @@ def _panel(left: float, label: str, curves: Sequence[Curve]) -> list[str]:
         f'<text x="{left - 4}" y="{TOP + HEIGHT}" text-anchor="end">{low:.3g}</text>',
         f'<text x="{left + WIDTH}" y="{TOP + HEIGHT + 13}" text-anchor="end">{longest} updates</text>',
     ]
-    for index, curve in enumerate(curves):
-        points = " ".join(
+
+    def points(curve: Iterable[float]) -> list[str]:
+        return [
             f"{left + WIDTH * at / max(1, longest - 1):.1f},{TOP + HEIGHT * (1 - (value - low) / span):.1f}"
             for at, value in enumerate(curve)
+        ]
+
+    for index, curves in enumerate(runs):
+        by_update = list(zip(*curves, strict=True))
+        if len(curves) > 1:
+            band = points(map(min, by_update)) + points(map(max, by_update))[::-1]
+            marks.append(f'<polygon points="{" ".join(band)}" fill="{_colour(index)}" opacity="0.18"/>')
+        mean = points(sum(values) / len(values) for values in by_update)
+        marks.append(
+            f'<polyline points="{" ".join(mean)}" fill="none" stroke="{_colour(index)}" stroke-width="1.6"/>'
         )
-        line = f'<polyline points="{points}" fill="none" stroke="{_colour(index)}" stroke-width="1.6"/>'
-        marks.append(line)
     return marks

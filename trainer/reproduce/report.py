@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trainer.reproduce.checks import Check
+from trainer.reproduce.checks import Check, RunsBySeed
 from trainer.reproduce.findings import Finding
 from trainer.reproduce.plots import PANELS, draw
 from trainer.reproduce.run import Run
 
+ALL_SEEDS = "all seeds"
 COLUMNS = (
     ("proxy", "proxy"),
     ("gold", "gold"),
@@ -20,32 +21,37 @@ COLUMNS = (
     ("source NLL", "source_nll"),
 )
 
-RunsBySeed = Mapping[int, Mapping[str, Run]]
-"""Seed, then the run's name."""
+
+def judge(finding: Finding, runs: RunsBySeed) -> dict[str, list[Check]]:
+    """The finding's checks, seed by seed or over all seeds."""
+    if finding.over_seeds is not None:
+        return {ALL_SEEDS: finding.over_seeds(runs)}
+    assert finding.check is not None
+    return {
+        f"seed {seed}": finding.check({name: of_seed[name] for name in finding.settings})
+        for seed, of_seed in runs.items()
+    }
 
 
-def judge(finding: Finding, runs: RunsBySeed) -> dict[int, list[Check]]:
-    """The finding's checks, seed by seed."""
-    return {seed: finding.check(of_seed) for seed, of_seed in runs.items()}
-
-
-def verdict(checks: Mapping[int, Sequence[Check]]) -> str:
+def verdict(checks: Mapping[str, Sequence[Check]]) -> str:
     """`reproduced` when every ordering holds on every seed, else how many seeds show them all."""
     held = sum(all(check.holds for check in of_seed) for of_seed in checks.values())
-    return "reproduced" if held == len(checks) else f"not reproduced ({held} of {len(checks)} seeds)"
+    if held == len(checks):
+        return "reproduced"
+    return "not reproduced" if ALL_SEEDS in checks else f"not reproduced ({held} of {len(checks)} seeds)"
 
 
 def markdown(findings: Sequence[Finding], runs: RunsBySeed) -> str:
     """Verdicts, then the checks of each seed, then the table of runs (means over the seeds)."""
-    verdicts = ["| finding | | verdict |", "| --- | --- | --- |"]
+    verdicts = ["| finding | | seeds | verdict |", "| --- | --- | ---: | --- |"]
     details = []
     for finding in findings:
         checks = judge(finding, runs)
-        verdicts.append(f"| {finding.name} | {finding.claim} | {verdict(checks)} |")
+        verdicts.append(f"| {finding.name} | {finding.claim} | {len(runs)} | {verdict(checks)} |")
         details.append(f"\n**{finding.name}**: {verdict(checks)}\n")
-        for seed, of_seed in checks.items():
+        for whose, of_seed in checks.items():
             said = "; ".join(f"{check.text} ({'yes' if check.holds else '**no**'})" for check in of_seed)
-            details.append(f"- seed {seed}: {said}")
+            details.append(f"- {whose}: {said}")
     return "\n".join([*verdicts, *details, "", *_table(runs), ""])
 
 
@@ -65,15 +71,14 @@ def _line(name: str, ends: Sequence[Mapping[str, float]]) -> str:
 
 
 def pictures(findings: Sequence[Finding], runs: RunsBySeed, folder: Path) -> None:
-    """One picture a finding: its runs' curves, each the mean over the seeds."""
+    """One picture a finding: the curves of its runs."""
     for finding in findings:
         curves = {
-            name: {key: _mean_curve([of_seed[name] for of_seed in runs.values()], key) for key, _ in PANELS}
+            name: {key: [_curve(of_seed[name], key) for of_seed in runs.values()] for key, _ in PANELS}
             for name in finding.settings
         }
         draw(folder / f"{finding.name}.svg", finding.claim, curves)
 
 
-def _mean_curve(runs: Sequence[Run], key: str) -> list[float]:
-    series = zip(*([numbers[key] for numbers in run.curve] for run in runs), strict=True)
-    return [sum(values) / len(values) for values in series]
+def _curve(run: Run, key: str) -> list[float]:
+    return [numbers[key] for numbers in run.curve]

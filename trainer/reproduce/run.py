@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
+from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from trainer.backend import Whole
@@ -17,10 +18,10 @@ from trainer.experience import Experience, gather
 from trainer.grouping import Grouping
 from trainer.learner import Learner, frozen
 from trainer.models import RewardModel
-from trainer.monitor import CollapseAlarm, action_space
+from trainer.monitor import CollapseAlarm, action_space, reward_distribution
 from trainer.reporting import Reporter
 from trainer.reproduce.judges import ProxyReward, gold_score
-from trainer.reproduce.language import Language, topic
+from trainer.reproduce.language import TOPICS, Language, topic
 from trainer.reproduce.policy import (
     CPU,
     WHOLE_BATCH,
@@ -38,7 +39,8 @@ from trainer.update import learn
 PLAIN = Language()
 UNEVEN = Language(loyalty=(0.75, 0.75, 0.0))
 """On the third topic the source does not know what to say: the hard group."""
-HARD_TOPIC = 2
+UNSEEN = Language(loyalty=(0.75, 0.0, 0.45))
+"""An easy and a hard topic to train on, and a third that only the judges ask about."""
 JUDGED = 384
 """Answers that judge a policy at the start and at the end of a run."""
 SIZE: dict[str, Any] = {
@@ -72,6 +74,8 @@ class Setting:
     flipped: float | None = None
     """Share of wrong votes behind a learned proxy; None: the scripted proxy."""
     language: Language = PLAIN
+    topics: tuple[int, ...] = tuple(range(TOPICS))
+    """What the training's prompts ask about; the judges ask about all."""
 
     def config(self, seed: int, updates: int | None = None) -> PPOConfig:
         """The trainer's configuration of this run."""
@@ -98,7 +102,7 @@ def train(setting: Setting, seed: int, reporter: Reporter, updates: int | None =
     curve = []
     for update in range(config.updates):
         reporter.check_cancelled()
-        prompts = setting.language.prompts(config.rollouts, f"{seed}-{update}")
+        prompts = setting.language.prompts(config.rollouts, f"{seed}-{update}", setting.topics)
         policy = _llama(learner)
         experience = _read(learner, sample(policy, prompts, seed * 1000 + update), policy, learner.critic)
         space = _numbers(experience)
@@ -176,8 +180,13 @@ def _read(
 
 def _numbers(experience: Experience) -> Numbers:
     """What the monitor sees, and the judges."""
-    gold = torch.tensor([gold_score(rollout) for rollout in experience.rollouts])
-    return action_space(experience) | {"proxy": float(experience.scores.mean()), "gold": float(gold.mean())}
+    numbers = action_space(experience) | reward_distribution(experience)
+    return numbers | {"proxy": float(experience.scores.mean()), "gold": float(_gold(experience).mean())}
+
+
+def _gold(experience: Experience) -> Tensor:
+    """(B,)"""
+    return torch.tensor([gold_score(rollout) for rollout in experience.rollouts])
 
 
 @torch.no_grad()
@@ -185,9 +194,11 @@ def _judged(learner: Learner, policy: LlamaForCausalLM, setting: Setting, seed: 
     """A policy on fresh prompts, by topic too, and how well it still speaks like the source."""
     rollouts = sample(policy, setting.language.prompts(JUDGED, f"judged-{seed}"), seed)
     experience = _read(learner, rollouts, policy, None)
-    hard = torch.tensor([topic(rollout.prompt_ids[0]) == HARD_TOPIC for rollout in rollouts])
-    return _numbers(experience) | {
-        "proxy_hard": float(experience.scores[hard].mean()),
-        "proxy_easy": float(experience.scores[~hard].mean()),
-        "source_nll": float(source_nll(policy, setting.language.texts(JUDGED, f"held-out-{seed}"))),
+    subjects, gold = torch.tensor([topic(rollout.prompt_ids[0]) for rollout in rollouts]), _gold(experience)
+    by_topic = {
+        f"{name}_{subject}": float(values[subjects == subject].mean())
+        for name, values in (("proxy", experience.scores), ("gold", gold))
+        for subject in range(TOPICS)
     }
+    skill = float(source_nll(policy, setting.language.texts(JUDGED, f"held-out-{seed}")))
+    return _numbers(experience) | by_topic | {"source_nll": skill}

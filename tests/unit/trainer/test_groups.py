@@ -79,11 +79,27 @@ def test_groups_of_equal_returns_are_left_alone() -> None:
 
 def test_half_and_half_halves_the_published_coefficient_and_preserves_the_mean_otherwise() -> None:
     half = torch.full((4,), 0.5)
-    assert (0.05 * kl_factors(half, "published")).tolist() == pytest.approx([0.025] * 4)
-    assert kl_factors(half, "mean-preserving").tolist() == [1.0] * 4
-    assert kl_factors(half, "off").tolist() == [1.0] * 4
-    assert float(kl_factors(soft(8)[0][:, 0], "mean-preserving").mean()) == pytest.approx(1.0)
-    assert kl_factors(torch.ones(3), "published").tolist() == [1.0] * 3  # p = 1 everywhere is PPO-max
+    assert (0.05 * kl_factors(half, "published", gap=1.0)).tolist() == pytest.approx([0.025] * 4)
+    assert kl_factors(half, "mean-preserving", gap=1.0).tolist() == [1.0] * 4
+    assert kl_factors(half, "off", gap=1.0).tolist() == [1.0] * 4
+    assert float(kl_factors(soft(8)[0][:, 0], "mean-preserving", gap=0.7).mean()) == pytest.approx(1.0)
+    assert kl_factors(torch.ones(3), "published", gap=1.0).tolist() == [1.0] * 3  # p = 1: PPO-max
+
+
+def test_half_of_the_penalty_moves_and_no_answer_escapes_it() -> None:
+    # Mean 0.5: 1 + s (p / 0.5 - 1) with s = 0.5, and with s = 0.2 for a gap of 0.4 deviations.
+    p_high = torch.tensor([1.0, 0.0, 0.75, 0.25])
+    assert kl_factors(p_high, "mean-preserving", gap=1.0).tolist() == pytest.approx([1.5, 0.5, 1.25, 0.75])
+    assert kl_factors(p_high, "mean-preserving", gap=9.0).tolist() == pytest.approx([1.5, 0.5, 1.25, 0.75])
+    assert kl_factors(p_high, "mean-preserving", gap=0.4).tolist() == pytest.approx([1.2, 0.8, 1.1, 0.9])
+
+
+def test_groups_that_change_places_change_nothing_at_once() -> None:
+    # At a gap of 0, either group may be called the high one. While the patience lasts the gap is below 0.
+    p_high = torch.tensor([1.0, 0.0, 0.75, 0.25])
+    for column in (p_high, 1 - p_high):
+        assert kl_factors(column, "mean-preserving", gap=0.0).tolist() == [1.0] * 4
+        assert kl_factors(column, "mean-preserving", gap=-0.5).tolist() == [1.0] * 4
 
 
 def test_the_variance_between_groups_is_what_hard_groups_explain() -> None:
@@ -167,7 +183,10 @@ def test_the_high_group_changes_only_after_three_batches_that_agree() -> None:
     high = HighGroup()
     assert high.update(torch.tensor([1.0, 0.0])) == 0
     # The average leads over in the first batch already: 0.9 + 0 against 0.1 x 20.
-    assert [high.update(torch.tensor([0.0, 20.0])) for _ in range(3)] == [0, 0, 1]
+    assert high.update(torch.tensor([0.0, 20.0])) == 0
+    assert high.gap == pytest.approx(0.9 - 2.0)
+    assert [high.update(torch.tensor([0.0, 20.0])) for _ in range(2)] == [0, 1]
+    assert high.gap > 0
     assert high.flips == 1
 
 
@@ -176,4 +195,5 @@ def test_one_noisy_batch_moves_the_average_and_not_the_group() -> None:
     high.update(torch.tensor([1.0, 0.0]))
     assert high.update(torch.tensor([0.0, 5.0])) == 0  # average 0.9 and 0.5
     assert high.averages == pytest.approx((0.9, 0.5))
+    assert high.gap == pytest.approx(0.4)
     assert HighGroup(*high.state()).averages == high.averages

@@ -59,5 +59,11 @@ def test_the_source_keeps_to_the_topic_and_ends() -> None:
     assert sum(not text.ended for text in texts) / len(texts) == pytest.approx(0.054, abs=0.015)
 
 
+def test_prompts_ask_about_the_topics_they_are_given() -> None:
+    asked = [topic(prompt[0]) for prompt in Language().prompts(200, 0, topics=(0, 2))]
+    assert set(asked) == {0, 2}
+    assert {topic(prompt[0]) for prompt in Language().prompts(200, 0)} == {0, 1, 2}
+
+
 def test_a_seed_draws_the_same_prompts_again() -> None:
     assert Language().prompts(5, 1) == Language().prompts(5, 1) != Language().prompts(5, 2)
