@@ -50,11 +50,18 @@ class Release(_Section):
     """Time in which every server must serve the new version; else the pointer goes back."""
 
 
+LAUNCHED = ("reward", "ppo")
+"""The stages that train, which several processes can share."""
+
+
 class Environment(StoreSettings):
-    """What the environment says: `HEED_DATA`, `HEED_REDIS_URL`, `HEED_CONFIG` and the two below."""
+    """What the environment says: `HEED_DATA`, `HEED_REDIS_URL`, `HEED_CONFIG` and the three below."""
 
     trainer_command: tuple[str, ...] = (sys.executable, "-m", "trainer")
-    """How the trainer is started, as a JSON list; `["deepspeed", "--module", "trainer"]` for many GPUs."""
+    """How a stage of the trainer is started, as a JSON list."""
+    trainer_launcher: tuple[str, ...] = ()
+    """How `reward` and `ppo` are started where they run in several processes, such as
+    `["torchrun", "--nproc-per-node", "8", "-m", "trainer"]`; empty is as every other stage."""
     prompts: Path = BUNDLED_PROMPTS
     """JSON lines `{"prompt": [{"role", "content"}, ...]}` that fill up the platform's own prompts."""
 
@@ -67,9 +74,16 @@ class WorkerSettings:
     redis_url: str
     config: Path
     trainer_command: tuple[str, ...] = (sys.executable, "-m", "trainer")
+    trainer_launcher: tuple[str, ...] = ()
     prompts: Path = BUNDLED_PROMPTS
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
+
+
+    def start_of(self, stage: str) -> tuple[str, ...]:
+        """The words that start a stage of the trainer."""
+        launched = self.trainer_launcher if stage in LAUNCHED else ()
+        return (*(launched or self.trainer_command), stage)
 
 
 def load_settings() -> WorkerSettings:
@@ -81,6 +95,7 @@ def load_settings() -> WorkerSettings:
         redis_url=where.redis,
         config=where.config,
         trainer_command=where.trainer_command,
+        trainer_launcher=where.trainer_launcher,
         prompts=where.prompts,
         schedule=_section(Schedule, where.config, "schedule", sections),
         release=_section(Release, where.config, "release", sections),

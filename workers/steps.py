@@ -107,7 +107,7 @@ async def _train(work: Work, stage: Stage, arguments: tuple[object, ...]) -> dic
     async def forward(step: int, of: int | None, values: dict[str, float]) -> None:
         await work.runs.metric(work.claim, stage, step, of, values)
 
-    command = [*work.settings.trainer_command, stage, "--config", str(work.config), *map(str, arguments)]
+    command = [*work.settings.start_of(stage), "--config", str(work.config), *map(str, arguments)]
     return await run_trainer(command, work.attempt / f"{stage}.log", work.lease, forward)
 
 
@@ -133,7 +133,7 @@ async def _seed_pairs(work: Work) -> Path:
     if not target.exists():
         aside = work.attempt / f"seed_pairs-{secrets.token_hex(6)}.jsonl"
         arguments = ("--policy", await _policy(work, 1), "--out", aside)
-        command = [*work.settings.trainer_command, "seeds", "--config", work.config, *arguments]
+        command = [*work.settings.start_of("seeds"), "--config", work.config, *arguments]
         await run_trainer([str(word) for word in command], work.attempt / "seeds.log", work.lease)
         os.replace(aside, target)
     return target

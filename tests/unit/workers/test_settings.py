@@ -46,8 +46,18 @@ def test_the_environment_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     configure(monkeypatch, tmp_path, "")
     monkeypatch.setenv("HEED_DATA", str(tmp_path))
     monkeypatch.delenv("HEED_REDIS_URL", raising=False)
-    monkeypatch.setenv("HEED_TRAINER_COMMAND", '["deepspeed", "--module", "trainer"]')
+    monkeypatch.setenv("HEED_TRAINER_COMMAND", '["python", "-m", "trainer"]')
+    monkeypatch.setenv("HEED_TRAINER_LAUNCHER", '["torchrun", "--nproc-per-node", "8", "-m", "trainer"]')
     settings = load_settings()
     assert settings.data == tmp_path
     assert settings.redis_url == f"unix://{tmp_path}/run/redis.sock?db=0"
-    assert settings.trainer_command == ("deepspeed", "--module", "trainer")
+    assert settings.start_of("ppo") == ("torchrun", "--nproc-per-node", "8", "-m", "trainer", "ppo")
+    assert settings.start_of("gate") == ("python", "-m", "trainer", "gate")
+
+
+def test_without_a_launcher_every_stage_is_one_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    configure(monkeypatch, tmp_path, "")
+    monkeypatch.setenv("HEED_TRAINER_COMMAND", '["python", "-m", "trainer"]')
+    assert load_settings().start_of("reward") == ("python", "-m", "trainer", "reward")
