@@ -79,7 +79,6 @@ class WorkerSettings:
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
 
-
     def start_of(self, stage: str) -> tuple[str, ...]:
         """The words that start a stage of the trainer."""
         launched = self.trainer_launcher if stage in LAUNCHED else ()
