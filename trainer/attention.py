@@ -81,10 +81,11 @@ def attention(
     """transformers' interface of an attention: (B, heads, T, D) -> (B, T, heads, D).
 
     `attention_mask` is (B, 1, T, T) bool, True = seen, or None for a causal one. What is not on the CPU,
-    continues a cache, has dropout or is too large goes to PyTorch's kernel.
+    continues a cache, has dropout, is too large or sees all with no mask goes to PyTorch's kernel.
     """
     batch, heads, length, size = query.shape
     plain = query.device.type == "cpu" and key.shape[2] == length and value.shape[3] == size and dropout == 0
+    plain = plain and (attention_mask is not None or _causal(module, options.get("is_causal")))
     if not plain or batch * heads * length * length > LARGEST or "position_bias" in options:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
@@ -98,6 +99,11 @@ def attention(
     scale = size**-0.5 if scaling is None else scaling
     out: Tensor = ProductAttention.apply(query, key, value, bias, scale)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _causal(module: nn.Module, asked: bool | None) -> bool:
+    """Whether no mask means a causal one, as transformers decides it: the call says so, else the layer."""
+    return bool(getattr(module, "is_causal", True) if asked is None else asked)
 
 
 AttentionInterface.register(NAME, attention)

@@ -13,11 +13,12 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from trainer.config import TrainerConfig, load_config
+from trainer import stages
+from trainer.config import load_config
 from trainer.errors import Cancelled, TrainerError
 from trainer.json_lines import JsonLines, take_stdout
 from trainer.reporting import EXIT_CANCELLED, EXIT_DONE, EXIT_ERROR, Reporter, cancel_on_signal
@@ -25,7 +26,8 @@ from trainer.settings_help import settings_help
 
 GRACE_S = 5.0
 
-Command = Callable[[argparse.Namespace, TrainerConfig, Reporter], dict[str, Any]]
+SEVERAL_PROCESSES = ("reward", "ppo")
+"""What a launcher may start in several processes."""
 
 
 class UsageError(TrainerError):
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reporter = make_reporter(options.command)
     cancel_on_signal(reporter)
     try:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.run not in (_reward, _ppo):
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and options.command not in SEVERAL_PROCESSES:
             raise UsageError("only reward and ppo run on several processes; start this one alone.")
         config = load_config(options.config, tuple(options.set))
         _prepare_environment()
@@ -157,19 +159,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    base = _command(commands, "base", _base, "write the base policy's folder")
+    base = _command(commands, "base", stages.base, "write the base policy's folder")
     base.add_argument("--model", help="Hugging Face id or folder; default: the bundled SmolLM2-135M-Instruct")
     _folders(base, "--out")
 
-    sft = _command(commands, "sft", _sft, "teach a policy to imitate conversations")
+    sft = _command(commands, "sft", stages.sft, "teach a policy to imitate conversations")
     _folders(sft, "--policy", "--texts", "--out")
     sft.add_argument("--held-out", type=Path, help="texts to judge by; default: a share of --texts")
 
-    seeds = _command(commands, "seeds", _seeds, "write contrast pairs from the bundled prompts")
+    seeds = _command(commands, "seeds", stages.seeds, "write contrast pairs from the bundled prompts")
     _folders(seeds, "--policy")
     seeds.add_argument("--out", type=Path, required=True, help="file for the pairs, JSON lines")
 
-    reward = _command(commands, "reward", _reward, "train a reward model from preference pairs")
+    reward = _command(commands, "reward", stages.reward, "train a reward model from preference pairs")
     _folders(reward, "--policy", "--pairs", "--held-out", "--out")
     reward.add_argument("--seed-pairs", type=Path, help="contrast pairs to mix in, as `seeds` writes them")
     reward.add_argument(
@@ -177,7 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     reward.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="folder for TensorBoard files")
 
-    ppo = _command(commands, "ppo", _ppo, "train a candidate policy with PPO-max")
+    ppo = _command(commands, "ppo", stages.ppo, "train a candidate policy with PPO-max")
     _folders(ppo, "--policy", "--reference", "--reward-model", "--prompts", "--work", "--out")
     ppo.add_argument(
         "--ptx",
@@ -191,15 +193,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder for TensorBoard files; default: tensorboard in the folder of --work",
     )
 
-    plan = _command(commands, "plan", _plan, "say how much memory `reward` and `ppo` would take")
+    plan = _command(commands, "plan", stages.plan, "say how much memory `reward` and `ppo` would take")
     _folders(plan, "--policy")
     plan.add_argument("--processes", type=int, default=1, help="of the training; default: 1")
 
-    gate = _command(commands, "gate", _gate, "judge a candidate policy against the active one")
+    gate = _command(commands, "gate", stages.gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")
     gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
 
-    evaluate = _command(commands, "evaluate", _evaluate, "compare policies: win, tie, lose, and lost skill")
+    evaluate = _command(
+        commands, "evaluate", stages.evaluate, "compare policies: win, tie, lose, and lost skill"
+    )
     evaluate.add_argument(
         "--policy", type=_named, action="append", required=True, metavar="NAME=FOLDER",
         help="once for each policy; the first is the baseline",
@@ -224,14 +228,16 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--greedy", action="store_true", help="the likeliest answers; default: drawn ones")
     evaluate.add_argument("--seed", type=int, default=0, help="of the draws and the intervals; default: 0")
 
-    reproduce = _command(commands, "reproduce", _reproduce, "show the paper's findings on a toy language")
+    reproduce = _command(
+        commands, "reproduce", stages.reproduce, "show the paper's findings on a toy language"
+    )
     _folders(reproduce, "--out")
     reproduce.add_argument("--rows", default="", help="findings, separated by commas; default: all")
     reproduce.add_argument("--seeds", type=int, default=3, help="runs of each setting; default: 3")
     return parser
 
 
-def _command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, run: stages.Stage, summary: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
     command.add_argument("--config", type=Path, help="TOML file; default: the values in trainer/config.py")
     command.add_argument(
@@ -261,147 +267,3 @@ def _prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-def _show_curves(folder: Path, reporter: Reporter) -> None:
-    from trainer.tensorboard import TensorBoard
-
-    reporter.add(TensorBoard(folder))
-
-
-def _base(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.base import make_base
-
-    return {"folder": str(make_base(options.out, options.model, reporter))}
-
-
-def _sft(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.sft import train_sft
-
-    report = train_sft(
-        policy=options.policy,
-        texts=options.texts,
-        held_out=options.held_out,
-        out=options.out,
-        config=config.sft,
-        reporter=reporter,
-    )
-    return report.model_dump(mode="json")
-
-
-def _seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.seeds import make_seed_pairs
-
-    return make_seed_pairs(
-        policy=options.policy,
-        out=options.out,
-        rollout=config.rollout,
-        count=config.reward.max_seed_pairs,
-        answer_tokens=config.reward.seed_answer_tokens,
-        seed=config.reward.seed,
-        reporter=reporter,
-    )
-
-
-def _reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.headroom import announce
-    from trainer.pairs import read_pairs
-    from trainer.reward import train_reward_model
-
-    if options.tensorboard:
-        _show_curves(options.tensorboard, reporter)
-    announce("reward", options.policy, config, reporter)
-    report = train_reward_model(
-        policy=options.policy,
-        pairs=read_pairs(options.pairs),
-        held_out=read_pairs(options.held_out),
-        seed_pairs=read_pairs(options.seed_pairs) if options.seed_pairs else [],
-        out=options.out,
-        config=config.reward,
-        reporter=reporter,
-        previous=options.previous,
-        scale=config.scale,
-    )
-    return report.model_dump(mode="json")
-
-
-def _ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.data import read_prompts
-    from trainer.headroom import announce
-    from trainer.ppo import train_policy
-
-    _show_curves(options.tensorboard or options.work / "tensorboard", reporter)
-    announce("ppo", options.policy, config, reporter)
-    return train_policy(
-        policy=options.policy,
-        reference=options.reference,
-        reward_model=options.reward_model,
-        prompts=read_prompts(options.prompts),
-        work=options.work,
-        out=options.out,
-        config=config.ppo,
-        rollout=config.rollout,
-        reporter=reporter,
-        groups=config.groups,
-        ptx=options.ptx,
-        scale=config.scale,
-    )
-
-
-def _plan(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.headroom import announce
-    from trainer.memory import PLANNERS
-
-    plans = {
-        stage: announce(stage, options.policy, config, reporter, options.processes) for stage in PLANNERS
-    }
-    return {stage: {part.name: part.size for part in plan.parts} for stage, plan in plans.items() if plan}
-
-
-def _gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.data import read_prompts
-    from trainer.gate import judge
-
-    report = judge(
-        candidate=options.candidate,
-        active=options.active,
-        reference=options.reference,
-        reward_model=options.reward_model,
-        prompts=read_prompts(options.prompts),
-        out=options.out,
-        config=config.gate,
-        rollout=config.rollout,
-        reporter=reporter,
-    )
-    return report.model_dump(mode="json")
-
-
-def _evaluate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.contenders import read_questions
-    from trainer.evaluation import evaluate, open_judge
-    from trainer.pairs import read_pairs
-
-    judge, reward_model = open_judge(
-        options.judge, options.judge_model, options.reward_model, config.reward, options.tie_margin
-    )
-    report = evaluate(
-        policies=options.policy,
-        answers=options.answers,
-        questions=read_questions(options.prompts),
-        judge=judge,
-        reward_model=reward_model,
-        human=read_pairs(options.human) if options.human else [],
-        out=options.out,
-        rollout=config.rollout,
-        reporter=reporter,
-        greedy=options.greedy,
-        seed=options.seed,
-    )
-    return report.model_dump(mode="json")
-
-
-def _reproduce(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.reproduce.command import reproduce
-
-    rows = [row.strip() for row in options.rows.split(",") if row.strip()]
-    return reproduce(options.out, rows, options.seeds, reporter)

@@ -1,4 +1,4 @@
-"""Model cards of policies: the base, and what PPO-max made of one."""
+"""Model cards of policies: the base, and what SFT or PPO-max made of one."""
 
 from __future__ import annotations
 
@@ -73,6 +73,43 @@ def policy_card(
     )
 
 
+def sft_card(report: Mapping[str, Any], *, started_from: Path, settings: Mapping[str, Section]) -> str:
+    """The card of a policy that learned to imitate; `report` is its report.json."""
+    learned = (
+        ("started from", f"`{started_from.name}`"),
+        ("texts", f"{report['texts']}, with {report['tokens']:,} tokens to learn"),
+        ("left out, too long", str(report["left_out_texts"])),
+        ("optimiser steps", str(report["steps"])),
+        ("seconds", f"{report['seconds']:.4g}"),
+    )
+    numbers = [
+        (f"held-out {what}", f"{report[f'held_out_{name}_before']:.4g}", f"{report[f'held_out_{name}']:.4g}")
+        for name, what in (("nll", "NLL, nats per token"), ("perplexity", "perplexity"))
+    ]
+    return model_card(
+        title="Policy",
+        task="text-generation",
+        tags=("sft", "heed"),
+        comes_from=origin(started_from),
+        summary=(
+            f"A chat model that learned to imitate texts, from `{started_from.name}` on: supervised"
+            " fine-tuning, before anybody's votes."
+        ),
+        parts=(
+            ("Training", table(("what", "which"), learned)),
+            (
+                "Numbers",
+                f"On {report['held_out_texts']} texts ({report['held_out_tokens']:,} tokens) that it never"
+                " learned from. They say how likely those are to it, not how good its own answers are.\n\n"
+                + table(("measure", "before", "after"), numbers),
+            ),
+            ("Limits", _SFT_LIMITS),
+            ("How to load and serve it", _LOAD),
+        ),
+        settings=settings,
+    )
+
+
 def base_card(name: str, parameters: int, comes_from: Origin, *, gguf: str | None = None) -> str:
     """The card of a base policy: the model `name`, read from the file `gguf` if any, as it is served here."""
     return model_card(
@@ -135,6 +172,10 @@ _LIMITS = """
   the truth, and a high one with a high `ref_kl` may be a hack of the reward model.
 - It can be wrong, and say so with confidence; what its base should not be used for, this should not either.
 - Nothing was trained for safety beyond what the base and the votes hold.
+"""
+_SFT_LIMITS = """
+- It says what its texts say, their mistakes too, and says it as surely where they are silent.
+- What its base should not be used for, this should not either. Nobody's votes are in it.
 """
 _LOAD = """
 ```python

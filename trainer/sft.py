@@ -22,6 +22,7 @@ from trainer.experience import read_policy
 from trainer.learner import adamw
 from trainer.lesson import learning_rate
 from trainer.models import default_device, load_policy, round_to_bf16, save_policy, written_aside
+from trainer.policy_card import sft_card
 from trainer.reporting import Reporter
 
 ADAM_EPS = 1e-8
@@ -63,7 +64,7 @@ def train_sft(
     reporter: Reporter,
     held_out: Path | None = None,
 ) -> SFTReport:
-    """Trains `policy` on the texts and writes it to `out`: a policy's folder, and report.json.
+    """Trains `policy` on the texts and writes it to `out`: a policy's folder, report.json and README.md.
 
     Args:
         policy: folder of the policy.
@@ -107,9 +108,10 @@ def train_sft(
         seconds=time.monotonic() - began,
     )
     with written_aside(out) as folder:
-        save_policy(model, policy, folder)
-        facts = json.dumps(report.model_dump(mode="json"), indent=2)
-        (folder / "report.json").write_text(facts + "\n", encoding="utf-8")
+        facts = report.model_dump(mode="json")
+        card = sft_card(facts, started_from=policy, settings={"sft": config})
+        save_policy(model, policy, folder, card=card)
+        (folder / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return report
 
 

@@ -65,7 +65,9 @@ def test_a_row_that_sees_nothing_is_finite() -> None:
     assert bool(torch.isfinite(out).all())
 
 
-@pytest.mark.parametrize("case", ["cache", "large", "dropout"])
+@pytest.mark.parametrize(
+    "case", ["cache", "large", "dropout", "sees all by the call", "sees all by the layer"]
+)
 def test_other_cases_go_to_the_kernel(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
     monkeypatch.setattr(
@@ -76,8 +78,22 @@ def test_other_cases_go_to_the_kernel(case: str, monkeypatch: pytest.MonkeyPatch
     q, k, v = heads()
     if case == "cache":
         q = q[:, :, -1:]
-    products.attention(nn.Module(), q, k, v, None, dropout=0.1 if case == "dropout" else 0.0)
+    layer, options = nn.Module(), {"is_causal": False} if case == "sees all by the call" else {}
+    if case == "sees all by the layer":
+        vars(layer)["is_causal"] = False
+    products.attention(layer, q, k, v, None, dropout=0.1 if case == "dropout" else 0.0, **options)
     assert len(given) == 1
+
+
+def test_a_call_that_says_causal_wins_over_its_layer() -> None:
+    q, k, v = heads()
+    layer = nn.Module()
+    vars(layer)["is_causal"] = False
+    out, _ = products.attention(layer, q, k, v, None, is_causal=True)
+    torch.testing.assert_close(out, products.attention(nn.Module(), q, k, v, None)[0], rtol=0, atol=0)
+    everything = torch.ones(3, 1, 7, 7, dtype=torch.bool)
+    alike = products.attention(layer, q, k, v, None)[0], products.attention(layer, q, k, v, everything)[0]
+    torch.testing.assert_close(*alike)
 
 
 def test_a_loaded_model_uses_it_and_reads_the_same(tiny_policy: Path) -> None:

@@ -15,11 +15,12 @@ from store.artifacts import seal
 from store.records import ChatTurn, PreferencePair
 from trainer.base import make_base
 from trainer.cards import Origin, model_card, origin, settings_toml
-from trainer.config import PPOConfig, RewardConfig, RolloutConfig, load_config
+from trainer.config import PPOConfig, RewardConfig, RolloutConfig, SFTConfig, load_config
 from trainer.policy_card import base_card, policy_card
 from trainer.ppo import train_policy
 from trainer.reporting import Reporter
 from trainer.reward import train_reward_model
+from trainer.sft import train_sft
 
 ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=6)
 PPO = PPOConfig(updates=2, rollouts=4, minibatch=4, checkpoint_every=0)
@@ -52,7 +53,7 @@ def cells(card: str, first: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folders(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`base`, made of a licensed model, `reward` and `candidate`, each trained from the one before."""
+    """`base`, made of a licensed model, and what was trained from it: `sft`, `reward` and `candidate`."""
     home = tmp_path_factory.mktemp("cards")
     source = home / "source"
     source.mkdir()
@@ -61,6 +62,16 @@ def folders(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     (source / "README.md").write_text("---\nlicense: apache-2.0\nbase_model: maker/parent\n---\nHello.\n")
     (source / "LICENSE").write_text("You may.\n")
     make_base(home / "base", str(source), Reporter())
+    (home / "texts.jsonl").write_text(
+        "".join(f'{{"text": "{word} and on"}}\n' for word in ("up", "in", "by"))
+    )
+    train_sft(
+        policy=home / "base",
+        texts=home / "texts.jsonl",
+        out=home / "sft",
+        config=SFTConfig(epochs=3),
+        reporter=Reporter(),
+    )
     train_reward_model(
         policy=home / "base",
         pairs=pairs("a"),
@@ -90,7 +101,12 @@ def card(folder: Path) -> str:
 
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("base", "text-generation"), ("reward", "text-classification"), ("candidate", "text-generation")],
+    [
+        ("base", "text-generation"),
+        ("sft", "text-generation"),
+        ("reward", "text-classification"),
+        ("candidate", "text-generation"),
+    ],
 )
 def test_every_artefact_says_what_it_is_where_it_comes_from_and_its_licence(
     folders: Path, name: str, task: str
@@ -111,6 +127,17 @@ def test_the_reward_models_card_gives_data_and_numbers(folders: Path) -> None:
     assert cells(said, "pairs from votes") == ["4, of which ties: 0"]
     interval = f"{share['share']:.3f} ({share['low']:.3f} to {share['high']:.3f}, n = 4)"
     assert cells(said, "accuracy, helpful") == [interval]
+
+
+def test_the_card_of_an_sft_gives_its_texts_numbers_and_settings(folders: Path) -> None:
+    said = card(folders / "sft")
+    report = json.loads((folders / "sft" / "report.json").read_text(encoding="utf-8"))
+
+    assert cells(said, "started from") == ["`base`"]
+    assert cells(said, "texts") == [f"2, with {report['tokens']} tokens to learn"]
+    before, after = map(float, cells(said, "held-out NLL, nats per token"))
+    assert (before, after) == pytest.approx((report["held_out_nll_before"], report["held_out_nll"]), rel=1e-3)
+    assert said.endswith("```toml\n[sft]\nepochs = 3\n```\n")
 
 
 def test_the_policys_card_gives_the_numbers_of_its_report(folders: Path) -> None:
@@ -171,7 +198,7 @@ def test_the_recipe_on_the_reward_models_card_gives_a_score(
     assert 'runner="pooling"' in vllm
 
 
-@pytest.mark.parametrize("name", ["base", "candidate"])
+@pytest.mark.parametrize("name", ["base", "sft", "candidate"])
 def test_the_recipe_on_a_policys_card_gives_an_answer(
     folders: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -119,14 +119,14 @@ def test_the_plan_says_what_each_stage_would_take_and_trains_nothing(tiny_policy
 def test_what_libraries_print_goes_to_stderr() -> None:
     noisy = """
 import os, subprocess, sys
-from trainer import cli
+from trainer import cli, stages
 def base(options, config, reporter):
     print("noise from print")
     os.write(1, b"noise from C\\n")
     subprocess.run(["echo", "noise from a child"], check=True)
     reporter.metric(1, 1, {"loss": 0.5, "entropy": float("nan")})
     return {"ok": True}
-cli._base = base
+stages.base = base
 sys.exit(cli.main())
 """
     result = run("base", "--out", "x", code=noisy)
@@ -164,7 +164,7 @@ def test_sigterm_cancels_within_a_step_and_leaves_nothing(
 def test_sigterm_is_not_lost_where_exceptions_are_swallowed() -> None:
     swallowing = """
 import os, signal, sys
-from trainer import cli
+from trainer import cli, stages
 class Swallows:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -173,7 +173,7 @@ def base(options, config, reporter):
     Swallows()
     reporter.metric(1, 2, {})
     raise AssertionError("went on")
-cli._base = base
+stages.base = base
 sys.exit(cli.main())
 """
     result = run("base", "--out", "x", code=swallowing)
@@ -213,8 +213,8 @@ def test_bad_data_is_named_and_an_unforeseen_error_keeps_its_trace_for_the_log(
         "base",
         "--out",
         "x",
-        code="import sys; from trainer import cli\n"
-        "cli._base = lambda options, config, reporter: 1 / 0\n"
+        code="import sys; from trainer import cli, stages\n"
+        "stages.base = lambda options, config, reporter: 1 / 0\n"
         "sys.exit(cli.main())",
     )
 

@@ -12,17 +12,10 @@ from store.records import ChatTurn, GateCheck, GateReport
 from trainer.config import GateConfig, RolloutConfig
 from trainer.gate import _least, _most, judge
 from trainer.intervals import wilson
-from trainer.models import load_policy, reward_model_from_policy, save_policy, save_reward_model
+from trainer.models import load_policy, save_policy
 from trainer.reporting import Reporter
 
 ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=8, max_prompt_tokens=256)
-
-
-@pytest.fixture(scope="module")
-def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reward")
-    save_reward_model(reward_model_from_policy(tiny_policy, seed=3, pad_token_id=0), folder)
-    return folder
 
 
 def ask(candidate: Path, tiny_policy: Path, reward_folder: Path, out: Path, **changes: object) -> GateReport:

@@ -25,7 +25,6 @@ from trainer.models import (
     load_reward_model,
     reward_model_from_policy,
     save_policy,
-    save_reward_model,
 )
 from trainer.pairs import token_pairs
 from trainer.ppo import train_policy
@@ -36,13 +35,6 @@ from trainer.trainable import trainable
 
 LORA = ScaleConfig(lora_rank=4, lora_alpha=8.0)
 PROMPTS: list[Prompt] = [(ChatTurn(role="user", content=f"Say {number}."),) for number in range(6)]
-
-
-@pytest.fixture(scope="module")
-def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reward")
-    save_reward_model(reward_model_from_policy(tiny_policy, seed=3, pad_token_id=0), folder)
-    return folder
 
 
 def one_part() -> Part:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TextIO
 
 import pytest
 
-from trainer import cli
+from trainer import cli, stages
 from trainer.config import TrainerConfig
 from trainer.errors import DataError
 from trainer.ranks import ALONE, Ranks, processes
@@ -80,7 +80,7 @@ def _forked(rank: int, port: int, fails: int) -> Rank:
         os.dup2(writer, 1)
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        cli._reward = functools.partial(_train, fails)
+        stages.reward = functools.partial(_train, fails)
         os._exit(cli.main(["reward", *["--policy", "x", "--pairs", "x", "--held-out", "x", "--out", "x"]]))
     finally:
         os._exit(3)

@@ -19,19 +19,11 @@ from trainer.config import ScaleConfig
 from trainer.errors import CheckpointError
 from trainer.experience import gather
 from trainer.learner import make_learner
-from trainer.models import reward_model_from_policy, save_reward_model
 from trainer.rollout import Rollout
 from trainer.update import learn
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-@pytest.fixture(scope="module")
-def reward_folder(tiny_policy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reward")
-    save_reward_model(reward_model_from_policy(tiny_policy, seed=3, pad_token_id=0), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from trainer.terminal import SHOWN, Terminal, bar_text, sample_text, summary_tex
 
 STAGE = """
 import os, sys
-from trainer import cli
+from trainer import cli, stages
 def gate(options, config, reporter):
     reporter.log("loading")
     for step in range(1, 4):
@@ -32,7 +32,7 @@ def gate(options, config, reporter):
     if os.environ.get("FAIL"):
         raise cli.TrainerError("out of luck")
     return {"passed": True, "checks": [{"name": "win_share", "value": 0.625}]}
-cli._gate = gate
+stages.gate = gate
 sys.exit(cli.main(["gate"] + [word for name in
     ("candidate", "active", "reference", "reward-model", "prompts", "out") for word in ("--" + name, "x")]))
 """
