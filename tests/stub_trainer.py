@@ -47,30 +47,36 @@ def steps(stage: str, plan: dict[str, Any], begin: int = 0) -> Any:
         yield step
 
 
+def resumable(stage: str, work: Path, plan: dict[str, Any]) -> int:
+    """All steps from the newest checkpoint on, a checkpoint after each; the step that it began with."""
+    checkpoints = work / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    begin = max((int(path.name) + 1 for path in checkpoints.glob("[0-9]*")), default=0)
+    for step in steps(stage, plan, begin):
+        aside = checkpoints / f".tmp-{os.getpid()}"
+        aside.mkdir()
+        (aside / "state.json").write_text(str(step))
+        aside.rename(checkpoints / f"{step:06d}")
+    return begin
+
+
 def seeds(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     given["out"].write_text("{}\n")
     return {"pairs": 1}
 
 
 def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
-    for _ in steps("reward", plan):
-        pass
+    begin = resumable("reward", given["work"], plan)
     assert given["seed-pairs"].exists()
     write_weights(given["out"], [1.0], "score.weight")
     pairs = len(given["pairs"].read_text().splitlines())
     (given["out"] / "report.json").write_text(json.dumps({"pairs": pairs}))
-    return {"pairs": pairs, "held_out": {"accuracy": 0.75, "margin": 0.1}, "prequential": None}
+    report = {"pairs": pairs, "held_out": {"accuracy": 0.75, "margin": 0.1}, "prequential": None}
+    return report | ({"resumed_from": begin} if begin else {})
 
 
 def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
-    checkpoints = given["work"] / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    begin = max((int(path.name) + 1 for path in checkpoints.glob("[0-9]*")), default=0)
-    for step in steps("ppo", plan, begin):
-        aside = checkpoints / f".tmp-{os.getpid()}"
-        aside.mkdir()
-        (aside / "state.json").write_text(str(step))
-        aside.rename(checkpoints / f"{step:06d}")
+    begin = resumable("ppo", given["work"], plan)
     write_weights(given["out"], [float("nan") if plan.get("nan") else 0.75, *LM_HEAD[1:]])
     return {"resumed_from": begin, "reward_mean": 1.5}
 

@@ -47,8 +47,8 @@ a loop by hand:
 
 COMMAND --help has the settings that the command reads. At a terminal a command
 shows its progress; for a program that reads its stdout it prints one JSON
-object a line. Ctrl-C stops it and leaves nothing half done; ppo goes on from
-its newest checkpoint when it is called again.
+object a line. Ctrl-C stops it and leaves nothing half done; sft, reward and
+ppo go on from the newest checkpoint in --work when they are called again.
 """
 FOLDERS = {
     "--policy": "folder of the policy to start from",
@@ -64,6 +64,7 @@ FOLDERS = {
     "--out": "new folder for what is made; nothing is overwritten",
 }
 """What stands in each option that every command spells alike."""
+CHECKPOINTS = "folder for checkpoints; the same call goes on from there; default: none are written"
 
 
 class Parser(argparse.ArgumentParser):
@@ -166,6 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
     sft = _command(commands, "sft", stages.sft, "teach a policy to imitate conversations")
     _folders(sft, "--policy", "--texts", "--out")
     sft.add_argument("--held-out", type=Path, help="texts to judge by; default: a share of --texts")
+    sft.add_argument("--work", type=Path, help=CHECKPOINTS)
 
     seeds = _command(commands, "seeds", stages.seeds, "write contrast pairs from the bundled prompts")
     _folders(seeds, "--policy")
@@ -177,6 +179,7 @@ def build_parser() -> argparse.ArgumentParser:
     reward.add_argument(
         "--previous", type=Path, help="the reward model before this one, judged on the new votes"
     )
+    reward.add_argument("--work", type=Path, help=CHECKPOINTS)
     reward.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="folder for TensorBoard files")
 
     ppo = _command(commands, "ppo", stages.ppo, "train a candidate policy with PPO-max")

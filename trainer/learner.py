@@ -12,8 +12,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trainer.backend import Trained, loading_device, make_trained
+from trainer.checkpoint import check_layout
 from trainer.config import GroupsConfig, PPOConfig, ScaleConfig
-from trainer.errors import CheckpointError
 from trainer.grouping import Grouping
 from trainer.models import (
     Precision,
@@ -98,11 +98,7 @@ class Learner:
         Raises:
             CheckpointError: the checkpoint is laid out for other processes or another ZeRO stage.
         """
-        if state["layout"] != self.trained_policy.layout:
-            raise CheckpointError(
-                f"the checkpoint holds {state['layout']}, this training needs {self.trained_policy.layout}. "
-                "Go on with as many processes and the zero_stage it began with, or give a new --work folder."
-            )
+        check_layout(state["layout"], self.trained_policy)
         self.trained_policy.load(state["policy"], folder and folder / "policy")
         self.kl_coef = state["kl_coef"]
         self.penalty_coef = state["penalty_coef"]

@@ -6,11 +6,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from trainer.backend import Trained, make_trained
+from trainer.checkpoint import StepCheckpoints, fingerprint
 from trainer.config import RewardConfig, ScaleConfig
 from trainer.data import length_buckets
 from trainer.errors import ConfigError, DivergedError
@@ -114,12 +116,14 @@ def learn(
     reporter: Reporter,
     scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
     ranks: Ranks = ALONE,
+    work: Path | None = None,
 ) -> Learned:
-    """All optimiser steps; the model changes in place.
+    """All optimiser steps, or the rest after the newest checkpoint in `work`; the model changes in place.
 
     Raises:
         DivergedError: a loss or gradient is not finite.
         Cancelled: SIGTERM came.
+        CheckpointError: one cannot be written, or the newest is of another training.
     """
     trained = make_trained(
         *_pupil(model, config), max_grad_norm=config.max_grad_norm, scale=scale, ranks=ranks
@@ -130,8 +134,10 @@ def learn(
         for epoch in range(config.epochs)
         for batch in length_buckets(lengths, config.batch_pairs, config.seed + epoch)
     ]
-    steps = []
-    for step, batch in enumerate(batches):
+    taught = fingerprint([config, *lesson.examples])
+    checkpoints = StepCheckpoints(work, config.checkpoint_every, taught, ranks)
+    steps = checkpoints.resume(trained, reporter)
+    for step, batch in list(enumerate(batches))[len(steps) :]:
         started = time.monotonic()
         for group in trained.optimizer.param_groups:
             group["lr"] = learning_rate(step, len(batches), group["peak"], config.warmup_share)
@@ -151,6 +157,7 @@ def learn(
         pairs = sum(len(lesson.examples[index].pairs) for index in batch)
         steps.append({**values, "pairs_per_second": pairs / (time.monotonic() - started)})
         reporter.metric(step + 1, len(batches), steps[-1])
+        checkpoints.save(trained, steps)
     (threshold,) = [float(value) for name, value in trained.weights() if name == "threshold"]
     return Learned(steps, trained, threshold)
 

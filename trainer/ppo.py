@@ -143,9 +143,9 @@ def _begun(
         return 0, alarm, Kept(0, bf16_copy(learner.trained_policy, learner.ranks)), []
     if not learner.load(found.state, found.folder):
         reporter.log("the reward model is a new one: score moments and critic start again")
-    reporter.log(f"resumed after update {found.update}")
+    reporter.log(f"resumed after update {found.done}")
     alarm = CollapseAlarm(config.kl_stop, *found.state["alarm"], notches=config.brake_notches)
-    return found.update, alarm, Kept(*found.state["kept"]), found.state["curve"]
+    return found.done, alarm, Kept(*found.state["kept"]), found.state["curve"]
 
 
 def _save_report(work: Path, report: dict[str, Any]) -> None:

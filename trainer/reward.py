@@ -19,7 +19,7 @@ from trainer.backend import bf16_copy, loading_device
 from trainer.cards import reward_model_card
 from trainer.config import RewardConfig, ScaleConfig
 from trainer.data import load_tokenizer, spare_token_id
-from trainer.errors import DataError, DivergedError
+from trainer.errors import DataError, DivergedError, ModelError
 from trainer.lesson import Learned, learn, prepare
 from trainer.models import (
     RewardModel,
@@ -84,8 +84,11 @@ def train_reward_model(
     reporter: Reporter,
     previous: Path | None = None,
     scale: ScaleConfig = ScaleConfig(),  # noqa: B008 - immutable
+    work: Path | None = None,
 ) -> RewardReport:
     """Trains a reward model that starts as the policy with a new head, and writes it to `out`.
+
+    The same call goes on from the newest checkpoint in `work`, to the same numbers.
 
     Args:
         policy: folder of the policy.
@@ -96,13 +99,17 @@ def train_reward_model(
             README.md.
         previous: the reward model before this one, whose prediction of the new votes is reported.
         scale: of several processes each makes this call; the first one writes.
+        work: folder for checkpoints; None writes none.
 
     Raises:
         DataError: no pairs, none that fit, or one conversation in `pairs` and `held_out`.
-        ModelError: the policy's weights are not finite.
+        ModelError: `out` exists, or the policy's weights are not finite.
         DivergedError: the loss or a held-out score is not finite.
+        CheckpointError: one cannot be written, or the newest is of another training.
     """
     started = time.monotonic()
+    if out.exists():
+        raise ModelError(f"{out} exists already. Give a new folder; nothing is overwritten.")
     tokenizer = load_tokenizer(policy)
     pad_token_id = spare_token_id(tokenizer)
     _check_apart(pairs, held_out)
@@ -132,7 +139,7 @@ def train_reward_model(
         lesson = prepare(
             model, taught, pad_token_id=pad_token_id, lm_head=lm_head, config=config, ranks=ranks
         )
-        learned = learn(trainable(model, scale, config.seed), lesson, config, reporter, scale, ranks)
+        learned = learn(trainable(model, scale, config.seed), lesson, config, reporter, scale, ranks, work)
 
         learned.trained.round_to_bf16()
         scores = measured(learned.trained, answers(judged))

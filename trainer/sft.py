@@ -11,9 +11,11 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from trainer.backend import make_trained
+from trainer.checkpoint import StepCheckpoints, fingerprint
 from trainer.config import SFTConfig
 from trainer.data import load_tokenizer, micro_batches
 from trainer.dialogues import Row, Text, drawn_apart, learned_tokens, part_of, read_dialogues
@@ -63,20 +65,25 @@ def train_sft(
     config: SFTConfig,
     reporter: Reporter,
     held_out: Path | None = None,
+    work: Path | None = None,
 ) -> SFTReport:
     """Trains `policy` on the texts and writes it to `out`: a policy's folder, report.json and README.md.
+
+    The same call goes on from the newest checkpoint in `work`, to the same numbers.
 
     Args:
         policy: folder of the policy.
         texts: JSON lines; the forms are in `trainer.ptx`.
         out: new folder.
         held_out: texts to judge by; None judges by `held_out_share` of `texts`.
+        work: folder for checkpoints; None writes none.
 
     Raises:
         DataError: no texts, none that fit, or none to learn from beside those that judge.
         ModelError: `out` exists, or the policy cannot be loaded.
         DivergedError: an NLL or a gradient is not finite.
         Cancelled: SIGTERM came.
+        CheckpointError: one cannot be written, or the newest is of another training.
     """
     began = time.monotonic()
     if out.exists():
@@ -85,7 +92,7 @@ def train_sft(
     reporter.log(f"{len(taught)} texts to learn, {len(judged)} held out, {left_out} too long")
     model = load_policy(policy, default_device())
     before = held_out_nll(model, judged, config.micro_batch_tokens)
-    steps = _learn(model, taught, config, reporter, {"held_out_nll": before})
+    steps = _learn(model, taught, config, reporter, {"held_out_nll": before}, work)
     round_to_bf16(model.parameters())
     after = held_out_nll(model, judged, config.micro_batch_tokens)
     reporter.metric(len(steps), len(steps), {"held_out_nll": after})
@@ -151,30 +158,33 @@ def _learn(
     config: SFTConfig,
     reporter: Reporter,
     start: dict[str, float],
+    work: Path | None,
 ) -> list[dict[str, float]]:
-    """All optimiser steps, each on the token mean over its texts; the model changes in place."""
-    optimizer = adamw(model, config.lr, ADAM_EPS)
+    """All optimiser steps, each on the token mean over its texts, or the rest after the newest checkpoint;
+    the model changes in place."""
+    trained = make_trained(model, adamw(model, config.lr, ADAM_EPS), max_grad_norm=config.max_grad_norm)
     batches = [batch for epoch in range(config.epochs) for batch in _batches(len(texts), config, epoch)]
-    reporter.metric(0, len(batches), start)
-    steps = []
-    for step, batch in enumerate(batches):
+    checkpoints = StepCheckpoints(work, config.checkpoint_every, fingerprint([config, *texts]))
+    steps = checkpoints.resume(trained, reporter)
+    if not steps:
+        reporter.metric(0, len(batches), start)
+    for step, batch in list(enumerate(batches))[len(steps) :]:
         started = time.monotonic()
-        for group in optimizer.param_groups:
+        for group in trained.optimizer.param_groups:
             group["lr"] = learning_rate(step, len(batches), config.lr, config.warmup_share)
         rows = [row for index in batch for row in texts[index]]
         tokens, loss = learned_tokens(rows), 0.0
         for part in _losses(model, rows, config.micro_batch_tokens):
             reporter.check_cancelled()
-            (part / tokens).backward()
+            trained.backward(part / tokens)
             loss += part.item() / tokens
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm or math.inf))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        norm = trained.step() if math.isfinite(loss) else math.nan
+        if not math.isfinite(norm):
             raise DivergedError(f"step {step + 1}: loss {loss}, gradient {norm}. Lower sft.lr.")
-        optimizer.step()
-        optimizer.zero_grad()
-        values = {"loss": loss, "lr": optimizer.param_groups[0]["lr"], "grad_norm": norm}
+        values = {"loss": loss, "lr": trained.optimizer.param_groups[0]["lr"], "grad_norm": norm}
         steps.append(values | {"tokens": tokens, "seconds": time.monotonic() - started})
         reporter.metric(step + 1, len(batches), steps[-1])
+        checkpoints.save(trained, steps)
     return steps
 
 

@@ -32,6 +32,7 @@ def sft(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) 
         out=options.out,
         config=config.sft,
         reporter=reporter,
+        work=options.work,
     )
     return report.model_dump(mode="json")
 
@@ -68,6 +69,7 @@ def reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
         reporter=reporter,
         previous=options.previous,
         scale=config.scale,
+        work=options.work,
     )
     return report.model_dump(mode="json")
 

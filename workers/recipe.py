@@ -109,7 +109,7 @@ async def _finish(
     await patiently(finish)
     logger.info("%s %s", work.claim.run_id, state)
     for folder in work.attempts():
-        for bulky in ("reward", "ppo/checkpoints", "candidate"):
+        for bulky in ("lesson", "reward", "ppo/checkpoints", "candidate"):
             # What counts is sealed; reports and logs stay.
             await asyncio.to_thread(shutil.rmtree, folder / bulky, ignore_errors=True)
 

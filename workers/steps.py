@@ -55,10 +55,12 @@ async def reward(work: Work, frozen: Frozen) -> Trained:
     data = work.folder / "snapshot"
 
     async def step() -> dict[str, Any]:
+        await asyncio.to_thread(_hand_over_checkpoints, work, "lesson")
         arguments = (
             *("--policy", await _policy(work, frozen.parent), "--pairs", data / "train.jsonl"),
             *("--held-out", data / "held_out.jsonl", "--seed-pairs", await _seed_pairs(work)),
-            *("--out", work.attempt / "reward", *await _previous_reward_model(work)),
+            *("--work", work.attempt / "lesson", "--out", work.attempt / "reward"),
+            *await _previous_reward_model(work),
             *("--tensorboard", work.attempt / "tensorboard" / "reward"),
         )
         return await _train(work, "reward", arguments)
@@ -71,7 +73,7 @@ async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
     """7. PPO-max from the parent towards the reward model, held near version 1; a candidate comes out."""
 
     async def step() -> dict[str, Any]:
-        await asyncio.to_thread(_hand_over_checkpoints, work)
+        await asyncio.to_thread(_hand_over_checkpoints, work, "ppo")
         arguments = (
             *("--policy", await _policy(work, frozen.parent), "--reference", await _policy(work, 1)),
             *("--reward-model", reward_model.folder, "--prompts", work.folder / "snapshot" / "prompts.jsonl"),
@@ -139,18 +141,20 @@ async def _seed_pairs(work: Work) -> Path:
     return target
 
 
-def _hand_over_checkpoints(work: Work) -> None:
+def _hand_over_checkpoints(work: Work, name: str) -> None:
     """Give this attempt the newest checkpoint of the newest earlier one that has any, as links.
+
+    `name` is the stage's work folder in each attempt.
 
     Links into a folder of its own, not the same folder: the trainer of a frozen worker may still write into
     its own, and removes old checkpoints while we look. It never writes into one that is complete.
     """
-    target = work.attempt / "ppo" / "checkpoints"
+    target = work.attempt / name / "checkpoints"
     for attempt in work.attempts():
         if attempt == work.attempt:
             continue
         for _ in range(HAND_OVER_TRIES):
-            found = [path for path in (attempt / "ppo" / "checkpoints").glob("*") if path.name[0] != "."]
+            found = [path for path in (attempt / name / "checkpoints").glob("*") if path.name[0] != "."]
             newest_first = sorted(found, key=lambda path: path.name, reverse=True)
             if any(_linked(checkpoint, target / checkpoint.name) for checkpoint in newest_first):
                 return

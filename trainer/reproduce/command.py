@@ -70,10 +70,10 @@ def _run(setting: Setting, seed: int, out: Path, reporter: Reporter) -> Run:
 
 
 def _key(setting: Setting, seed: int) -> str:
-    """Everything that decides a run's numbers, but for the code."""
+    """Everything that decides a run's numbers, but for the code; and what is kept of it."""
     language = (setting.language.loyalty, setting.topics)
     rest = (setting.optimizer, setting.taught, setting.flipped, language, setting.groups)
-    return f"{setting.name} {seed} {rest} {setting.config(seed).model_dump_json()}"
+    return f"{setting.name} {seed} by topic {rest} {setting.config(seed).model_dump_json()}"
 
 
 def _read(path: Path) -> dict[str, Run]:

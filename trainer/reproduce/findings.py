@@ -5,11 +5,12 @@ Section numbers are those of arXiv 2307.04964.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trainer.reproduce import checks, group_checks
 from trainer.reproduce.checks import Check, Runs, RunsBySeed
+from trainer.reproduce.panels import COMMON, WITH_GAP, Panel
 from trainer.reproduce.settings import ADVANTAGE_CLIPS, CLIPS, ENTROPY_COEFS, FLIPPED, KL_SWEEP
 
 
@@ -23,6 +24,8 @@ class Finding(NamedTuple):
     """Of one seed."""
     over_seeds: Callable[[RunsBySeed], list[Check]] | None = None
     """Of all seeds together, in place of `check`."""
+    panels: Mapping[str, Panel] = COMMON
+    """What its picture shows."""
 
 
 FINDINGS: tuple[Finding, ...] = (
@@ -133,24 +136,28 @@ FINDINGS: tuple[Finding, ...] = (
         "Group-invariant learning narrows the gap between an easy and a hard topic (arXiv 2310.11971)",
         ("groups-off", "groups-learned", "groups-random"),
         group_checks.groups,
+        panels=WITH_GAP,
     ),
     Finding(
         "group-baselines",
         "Learned groups narrow it more than halves by score and group DRO (ibid., baselines)",
         ("groups-learned", "groups-quantile", "groups-dro"),
         group_checks.baselines,
+        panels=WITH_GAP,
     ),
     Finding(
         "group-dro",
         "Group DRO on the learned groups narrows it too (arXiv 1911.08731)",
         ("groups-off", "groups-dro"),
         group_checks.dro,
+        panels=WITH_GAP,
     ),
     Finding(
         "group-parts",
         "Shaping and KL per answer do more together than apart (ibid., ablation); ours: the bound on it",
         ("groups-learned", "groups-shaping", "groups-kl", "groups-published"),
         group_checks.group_parts,
+        panels=WITH_GAP,
     ),
     Finding(
         "unseen",

@@ -1,4 +1,4 @@
-"""Curves as SVG, written by hand: four small panels; a run is its seeds' mean, in a band from min to max."""
+"""Curves as SVG, written by hand: small panels side by side; a run is its seeds' mean, in a band from min to max."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-PANELS = (
-    ("proxy", "proxy reward"),
-    ("gold", "gold judge"),
-    ("response_length_mean", "length (tokens)"),
-    ("ref_kl", "KL (nats per answer)"),
-)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's palette: told apart by everybody."""
 WIDTH, HEIGHT, GAP, LEFT, TOP = 220, 150, 46, 40, 44
@@ -21,13 +15,14 @@ Curves = Sequence[Sequence[float]]
 
 
 def draw(path: Path, title: str, runs: Mapping[str, Mapping[str, Curves]]) -> None:
-    """Writes a picture of each run's curves; keys of the inner mapping as in PANELS."""
-    width = LEFT + len(PANELS) * (WIDTH + GAP)
+    """Writes a picture of each run's curves: a panel for each key that the inner mappings have alike."""
+    panels = list(next(iter(runs.values())))
+    width = LEFT + len(panels) * (WIDTH + GAP)
     height = TOP + HEIGHT + 26 + 16 * len(runs)
     body = [f'<text x="{LEFT}" y="16" font-size="13" font-weight="bold">{escape(title)}</text>']
-    for index, (key, label) in enumerate(PANELS):
-        of_key = [curves[key] for curves in runs.values()]
-        body += _panel(LEFT + index * (WIDTH + GAP), label, of_key)
+    for index, label in enumerate(panels):
+        of_panel = [curves[label] for curves in runs.values()]
+        body += _panel(LEFT + index * (WIDTH + GAP), label, of_panel)
     for index, name in enumerate(runs):
         y = TOP + HEIGHT + 34 + 16 * index
         body.append(f'<path d="M{LEFT} {y - 4}h24" stroke="{_colour(index)}" stroke-width="2"/>')

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from trainer.reproduce.checks import Check, RunsBySeed
 from trainer.reproduce.findings import Finding
-from trainer.reproduce.plots import PANELS, draw
-from trainer.reproduce.run import Run
+from trainer.reproduce.plots import draw
 
 ALL_SEEDS = "all seeds"
 COLUMNS = (
@@ -74,11 +73,10 @@ def pictures(findings: Sequence[Finding], runs: RunsBySeed, folder: Path) -> Non
     """One picture a finding: the curves of its runs."""
     for finding in findings:
         curves = {
-            name: {key: [_curve(of_seed[name], key) for of_seed in runs.values()] for key, _ in PANELS}
+            name: {
+                label: [panel(of_seed[name]) for of_seed in runs.values()]
+                for label, panel in finding.panels.items()
+            }
             for name in finding.settings
         }
         draw(folder / f"{finding.name}.svg", finding.claim, curves)
-
-
-def _curve(run: Run, key: str) -> list[float]:
-    return [numbers[key] for numbers in run.curve]

@@ -87,7 +87,7 @@ class Run(NamedTuple):
     """What a run showed."""
 
     curve: list[Numbers]
-    """One entry an update."""
+    """One entry an update, its proxy by topic too."""
     start: Numbers
     """The taught policy, whatever this run started from."""
     end: Numbers
@@ -105,7 +105,7 @@ def train(setting: Setting, seed: int, reporter: Reporter, updates: int | None =
         prompts = setting.language.prompts(config.rollouts, f"{seed}-{update}", setting.topics)
         policy = _llama(learner)
         experience = _read(learner, sample(policy, prompts, seed * 1000 + update), policy, learner.critic)
-        space = _numbers(experience)
+        space = _numbers(experience) | _by_topic(experience, "proxy", experience.scores)
         fired = float(alarm.look(space) is not None)
         curve.append(space | {"alarm": fired} | learn(learner, experience, update, config, 1.0, texts))
     taught = _taught(setting.language, seed)
@@ -184,6 +184,16 @@ def _numbers(experience: Experience) -> Numbers:
     return numbers | {"proxy": float(experience.scores.mean()), "gold": float(_gold(experience).mean())}
 
 
+def _by_topic(experience: Experience, name: str, values: Tensor) -> Numbers:
+    """Mean of some (B,) for each topic that was asked about."""
+    subjects = torch.tensor([topic(rollout.prompt_ids[0]) for rollout in experience.rollouts])
+    return {
+        f"{name}_{subject}": float(values[subjects == subject].mean())
+        for subject in range(TOPICS)
+        if bool((subjects == subject).any())
+    }
+
+
 def _gold(experience: Experience) -> Tensor:
     """(B,)"""
     return torch.tensor([gold_score(rollout) for rollout in experience.rollouts])
@@ -194,11 +204,7 @@ def _judged(learner: Learner, policy: LlamaForCausalLM, setting: Setting, seed: 
     """A policy on fresh prompts, by topic too, and how well it still speaks like the source."""
     rollouts = sample(policy, setting.language.prompts(JUDGED, f"judged-{seed}"), seed)
     experience = _read(learner, rollouts, policy, None)
-    subjects, gold = torch.tensor([topic(rollout.prompt_ids[0]) for rollout in rollouts]), _gold(experience)
-    by_topic = {
-        f"{name}_{subject}": float(values[subjects == subject].mean())
-        for name, values in (("proxy", experience.scores), ("gold", gold))
-        for subject in range(TOPICS)
-    }
+    by_topic = _by_topic(experience, "proxy", experience.scores)
+    by_topic |= _by_topic(experience, "gold", _gold(experience))
     skill = float(source_nll(policy, setting.language.texts(JUDGED, f"held-out-{seed}")))
     return _numbers(experience) | by_topic | {"source_nll": skill}

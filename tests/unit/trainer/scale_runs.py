@@ -27,9 +27,12 @@ SCALES = {
     "zero 2": ScaleConfig(precision="fp32", zero_stage=2),
     "zero 3": ScaleConfig(precision="fp32", zero_stage=3),
     "zero 3, offload": ScaleConfig(precision="fp32", zero_stage=3, offload="weights"),
+    "lora, zero 0": ScaleConfig(precision="fp32", lora_rank=4),
+    "lora, zero 2": ScaleConfig(precision="fp32", zero_stage=2, lora_rank=4),
+    "lora, zero 3": ScaleConfig(precision="fp32", zero_stage=3, lora_rank=4),
 }
-RESUMED = ("zero 2", "zero 3")
-"""Also cut after the first update and gone on with."""
+RESUMED = ("zero 2", "zero 3", "lora, zero 3")
+"""Also cut after the first checkpoint and gone on with."""
 Rows = list[dict[str, float]]
 PROMPTS: list[Prompt] = [(ChatTurn(role="user", content=f"Say {'so ' * n}{n}."),) for n in range(7)]
 PPO = PPOConfig(
@@ -38,7 +41,7 @@ PPO = PPOConfig(
     # A quarter of it for a pass with gradients: two answers, so that ranks have different numbers of passes.
     micro_batch_tokens=400,
 )  # fmt: skip
-REWARD = RewardConfig(lr=1e-3, batch_pairs=5, micro_batch_tokens=150, seed_share=0.0)
+REWARD = RewardConfig(lr=1e-3, batch_pairs=5, micro_batch_tokens=150, seed_share=0.0, checkpoint_every=2)
 
 
 class Heard(Reporter):
@@ -74,14 +77,19 @@ def ppo(
     return reporter.rows
 
 
-def reward(policy: Path, out: Path, scale: ScaleConfig) -> Rows:
-    """The rows of a reward model's training, with thumbs, and its report as the last of them."""
-    reporter = Heard()
+def reward(policy: Path, out: Path, scale: ScaleConfig, stop_after: int | None = None) -> Rows:
+    """The rows of a reward model's training, with thumbs, and its report as the last of them; or of the rest
+    of one whose checkpoint is beside `out`."""
+    reporter = Heard(stop_after)
     thumbs = [thumbed(pair, up=index % 2 == 0) for index, pair in enumerate(toy_pairs(4, 5))]
-    report = train_reward_model(
-        policy=policy, pairs=toy_pairs(12, 1) + thumbs, held_out=toy_pairs(5, 2), seed_pairs=[], out=out,
-        config=REWARD, reporter=reporter, previous=None, scale=scale,
-    )  # fmt: skip
+    try:
+        report = train_reward_model(
+            policy=policy, pairs=toy_pairs(12, 1) + thumbs, held_out=toy_pairs(5, 2), seed_pairs=[], out=out,
+            config=REWARD, reporter=reporter, previous=None, scale=scale, work=out.with_suffix(".work"),
+        )  # fmt: skip
+    except Cancelled:
+        assert stop_after
+        return reporter.rows
     assert report.threshold is not None
     last = {"accuracy": report.held_out.accuracy, "mean": report.score_mean, "threshold": report.threshold}
     return [*reporter.rows, last]
@@ -96,7 +104,9 @@ def runs(policy: Path, reward_model: Path, work: Path, names: tuple[str, ...]) -
         rows[f"reward, {name}"] = reward(policy, folder / "reward", SCALES[name])
         if name in RESUMED:
             ppo(policy, reward_model, folder / "cut", SCALES[name], stop_after=2)
-            rows[f"resumed, {name}"] = ppo(policy, reward_model, folder / "cut", SCALES[name])
+            rows[f"resumed ppo, {name}"] = ppo(policy, reward_model, folder / "cut", SCALES[name])
+            reward(policy, folder / "cut-reward", SCALES[name], stop_after=3)
+            rows[f"resumed reward, {name}"] = reward(policy, folder / "cut-reward", SCALES[name])
     return rows
 
 

@@ -119,20 +119,26 @@ async def test_the_trainer_is_given_the_right_folders(heed: Platform) -> None:
 
 
 @pytest.mark.usefixtures("serving")
-async def test_a_new_attempt_skips_what_is_done_and_resumes_ppo(heed: Platform) -> None:
-    heed.plan(ppo={"steps": 4, "step_s": 0.2})
+@pytest.mark.parametrize(
+    ("stage", "folder", "starts"), [("reward", "lesson", [1, 2, 1, 1]), ("ppo", "ppo", [1, 1, 2, 1])]
+)
+async def test_a_new_attempt_skips_what_is_done_and_resumes_the_rest(
+    heed: Platform, stage: str, folder: str, starts: list[int]
+) -> None:
+    heed.plan(**{stage: {"steps": 4, "step_s": 0.2}})
     run = await queued(heed)
     dying = asyncio.create_task(recipe.retrain(run.id, heed.settings))
-    await until(lambda: _has(heed, run, "ppo/checkpoints/000001"))
+    await until(lambda: _has(heed, run, f"{folder}/checkpoints/000001"))
     while not dying.done():  # the worker's death, as far as this process can play it
         dying.cancel()
         await asyncio.sleep(0.5)
     run = await attempt(heed, run)
     assert (run.state, run.attempt, run.version) == ("succeeded", 2, 2)
-    assert [len(heed.calls(stage)) for stage in ("seeds", "reward", "ppo", "gate")] == [1, 1, 2, 1]
-    assert summary(run, "ppo")["resumed_from"] >= 2
-    one, two = (call["work"] for call in heed.calls("ppo"))
+    assert [len(heed.calls(stage)) for stage in ("seeds", "reward", "ppo", "gate")] == starts
+    assert summary(run, stage)["resumed_from"] >= 2
+    one, two = (call["work"] for call in heed.calls(stage))
     assert one != two
+    assert not await _has(heed, run, f"{folder}/checkpoints")
 
 
 @pytest.mark.usefixtures("serving")

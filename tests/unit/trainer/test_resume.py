@@ -1,0 +1,170 @@
+"""SFT and reward model that were stopped or killed go on from their checkpoint to the same numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.unit.trainer.reward_toys import thumbed, toy_pairs
+from trainer.config import RewardConfig, ScaleConfig, SFTConfig
+from trainer.errors import Cancelled, CheckpointError, ModelError
+from trainer.reporting import Reporter
+from trainer.reward import train_reward_model
+from trainer.sft import train_sft
+
+FP32 = ScaleConfig(precision="fp32")
+LORA = ScaleConfig(precision="fp32", lora_rank=4)
+STEPS = 12
+CLOCKED = ("seconds", "pairs_per_second")
+
+
+class Told(Reporter):
+    """Keeps what does not depend on the clock; may stop like SIGTERM, or tell another process."""
+
+    def __init__(self, stop_after: int | None = None, out: TextIO | None = None) -> None:
+        super().__init__()
+        self.rows: list[dict[str, float]] = []
+        self.said: list[str] = []
+        self._stop_after, self._out = stop_after, out
+
+    def metric(self, step: int, of: int | None, values: Any) -> None:
+        self.rows.append({name: value for name, value in values.items() if name not in CLOCKED})
+        if self._out:
+            self._out.write(json.dumps(self.rows[-1]) + "\n")
+            self._out.flush()
+        if step == self._stop_after:
+            raise Cancelled
+
+    def log(self, text: str) -> None:
+        self.said.append(text)
+
+
+Training = Callable[[Path, Reporter], object]
+"""A whole training into `out` of a folder, with its checkpoints in `work` beside it."""
+
+
+def reward(
+    policy: Path, folder: Path, reporter: Reporter, scale: ScaleConfig = FP32, lr: float = 1e-3
+) -> None:
+    thumbs = [thumbed(pair, up=index % 2 == 0) for index, pair in enumerate(toy_pairs(4, 5))]
+    train_reward_model(
+        policy=policy, pairs=toy_pairs(12, 1) + thumbs, held_out=toy_pairs(5, 2), seed_pairs=[],
+        out=folder / "out", reporter=reporter, scale=scale, work=folder / "work",
+        config=RewardConfig(lr=lr, batch_pairs=4, epochs=3, seed_share=0.0, checkpoint_every=2),
+    )  # fmt: skip
+
+
+def sft(policy: Path, folder: Path, reporter: Reporter, lr: float = 1e-3) -> None:
+    texts = folder.parent / "texts.jsonl"
+    texts.write_text("".join(f'{{"text": "{number} and {number + 1}"}}\n' for number in range(20)))
+    train_sft(
+        policy=policy, texts=texts, out=folder / "out", reporter=reporter, work=folder / "work",
+        config=SFTConfig(lr=lr, batch_texts=6, epochs=4, checkpoint_every=2),
+    )  # fmt: skip
+
+
+@pytest.fixture(params=["reward", "reward with LoRA", "sft"])
+def training(request: pytest.FixtureRequest, tiny_policy: Path) -> Training:
+    scale = LORA if "LoRA" in request.param else FP32
+    if request.param == "sft":
+        return lambda folder, reporter: sft(tiny_policy, folder, reporter)
+    return lambda folder, reporter: reward(tiny_policy, folder, reporter, scale)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "out" / "model.safetensors")
+
+
+def test_stopped_and_called_again_it_goes_on_to_the_same_numbers_weights_and_report(
+    training: Training, tmp_path: Path
+) -> None:
+    whole, cut, resumed = Told(), Told(stop_after=7), Told()
+    training(tmp_path / "whole", whole)
+    with pytest.raises(Cancelled):  # what came after the last checkpoint is lost
+        training(tmp_path / "cut", cut)
+    assert not (tmp_path / "cut" / "out").exists()
+    assert [path.name for path in (tmp_path / "cut" / "work" / "checkpoints").iterdir()] == ["000006"]
+
+    training(tmp_path / "cut", resumed)
+
+    assert "resumed after step 6" in resumed.said
+    assert resumed.rows == whole.rows[-len(resumed.rows) :]
+    assert 6 <= len(resumed.rows) < len(whole.rows)
+    wanted, found = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    reports = [json.loads((tmp_path / name / "out" / "report.json").read_text()) for name in ("whole", "cut")]
+    for report in reports:
+        for clocked in ("seconds", "pairs_per_second", "tokens_per_second"):
+            report.pop(clocked, None)
+    assert reports[0] == reports[1]
+    assert reports[0]["steps"] >= STEPS
+
+
+def started(training: Training, folder: Path) -> tuple[int, TextIO]:
+    """The training in a process of its own: its id, and its rows, a line each."""
+    reader, writer = os.pipe()
+    if pid := os.fork():
+        os.close(writer)
+        return pid, os.fdopen(reader, encoding="utf-8")
+    try:
+        with os.fdopen(writer, "w", encoding="utf-8") as out:
+            training(folder, Told(out=out))
+        os._exit(0)
+    finally:
+        os._exit(3)
+
+
+def test_killed_at_a_random_step_and_started_again_it_goes_on_bit_for_bit(
+    training: Training, tmp_path: Path
+) -> None:
+    pid, lines = started(training, tmp_path / "whole")
+    with lines:
+        whole = [json.loads(line) for line in lines]
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    chance = random.SystemRandom()
+    at = chance.randint(3, 9)
+    pid, lines = started(training, tmp_path / "killed")
+    with lines:
+        seen = [json.loads(lines.readline()) for _ in range(at)]
+        time.sleep(chance.uniform(0, 0.05))  # anywhere between two steps, or in a checkpoint
+        os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert seen == whole[:at]
+
+    pid, lines = started(training, tmp_path / "killed")
+    with lines:
+        rest = [json.loads(line) for line in lines]
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert rest == whole[-len(rest) :]
+    assert len(whole) - len(rest) >= at - 3  # a checkpoint every 2 steps; SFT has a row before its first
+    wanted, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+@pytest.mark.parametrize("train", [reward, sft])
+def test_a_checkpoint_of_other_settings_is_refused_and_kept(
+    tiny_policy: Path, tmp_path: Path, train: Callable[..., None]
+) -> None:
+    with pytest.raises(Cancelled):
+        train(tiny_policy, tmp_path / "cut", Told(stop_after=3))
+    with pytest.raises(CheckpointError, match=r"other data or settings.*new --work folder"):
+        train(tiny_policy, tmp_path / "cut", Told(), lr=2e-3)
+    train(tiny_policy, tmp_path / "cut", Told())
+
+
+def test_a_checkpoint_of_full_weights_is_no_start_for_adapters(tiny_policy: Path, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        reward(tiny_policy, tmp_path / "cut", Told(stop_after=3))
+    with pytest.raises(ModelError, match=r"Set scale\.lora_rank back"):
+        reward(tiny_policy, tmp_path / "cut", Told(), LORA)
