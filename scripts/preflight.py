@@ -21,7 +21,7 @@ from scripts.console import Problem, say
 from server.settings import ServerSettings, read_config
 from store.connection import StoreUnavailable, UnsafeRedis, check_durable, connect
 from store.settings import ConfigError
-from trainer.config import load_config
+from trainer.config_file import load_config
 from trainer.errors import ConfigError as TrainerConfigError
 from workers.settings import load_settings
 

@@ -19,7 +19,8 @@ from transformers.utils.hub import cached_file
 from trainer.cards import Origin, origin
 from trainer.data import load_tokenizer
 from trainer.errors import ModelError
-from trainer.models import copy_licence, save_policy
+from trainer.folders import copy_licence
+from trainer.models import save_policy
 from trainer.policy_card import base_card
 from trainer.reporting import Reporter
 

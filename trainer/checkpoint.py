@@ -15,7 +15,7 @@ import torch
 
 from trainer.backend import Trained
 from trainer.errors import CheckpointError
-from trainer.models import written_aside
+from trainer.folders import written_aside
 from trainer.ranks import ALONE, Ranks
 from trainer.reporting import Reporter
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from trainer import stages
-from trainer.config import load_config
+from trainer.config_file import load_config
 from trainer.errors import Cancelled, TrainerError
 from trainer.json_lines import JsonLines, take_stdout
 from trainer.reporting import EXIT_CANCELLED, EXIT_DONE, EXIT_ERROR, Reporter, cancel_on_signal

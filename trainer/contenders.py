@@ -17,7 +17,8 @@ from trainer.alignment_tax import Choice, Reading, read_policy_skill
 from trainer.config import RolloutConfig
 from trainer.data import Prompt, load_tokenizer, problems, prompt_ids, read_lines
 from trainer.errors import DataError
-from trainer.models import default_device, load_policy, read_config
+from trainer.folders import read_config
+from trainer.models import default_device, load_policy
 from trainer.rollout import Sampler, make_sampler
 from trainer.seeds import DrawnAnswer
 

@@ -22,9 +22,9 @@ from trainer.data import Prompt
 from trainer.errors import DataError
 from trainer.evaluation_page import markdown
 from trainer.evaluation_report import EvaluationReport, PolicyReport, answer_figures
+from trainer.folders import written_aside
 from trainer.judging import Case, Judge
 from trainer.meetings import Meeting, ask_about_people, bias, duels, meet, standing
-from trainer.models import written_aside
 from trainer.reporting import Reporter
 from trainer.score_judge import ScoreJudge
 from trainer.seeds import DrawnAnswer

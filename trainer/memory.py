@@ -19,8 +19,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from trainer.attention import use_products
 from trainer.config import RolloutConfig, ScaleConfig, TrainerConfig
+from trainer.folders import read_config
 from trainer.learner import frozen
-from trainer.models import RewardModel, read_config
+from trainer.models import RewardModel
 from trainer.passes import activation_bytes, policy_pass, ranking_pass, without_data
 from trainer.rollout import chosen_engine
 from trainer.trainable import trainable

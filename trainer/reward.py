@@ -20,17 +20,15 @@ from trainer.cards import reward_model_card
 from trainer.config import RewardConfig, ScaleConfig
 from trainer.data import load_tokenizer, spare_token_id
 from trainer.errors import DataError, DivergedError, ModelError
+from trainer.folders import copy_licence, copy_tokenizer, written_aside
 from trainer.lesson import Learned, learn, prepare
 from trainer.models import (
     RewardModel,
-    copy_licence,
-    copy_tokenizer,
     default_device,
     load_reward_model,
     read_lm_head,
     reward_model_from_policy,
     save_reward_model,
-    written_aside,
 )
 from trainer.pair_report import PairReport, Share, agreement, pair_report
 from trainer.pairs import TIE, TokenPair, check_pair, token_pairs

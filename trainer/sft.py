@@ -21,9 +21,10 @@ from trainer.data import load_tokenizer, micro_batches
 from trainer.dialogues import Row, Text, drawn_apart, learned_tokens, part_of, read_dialogues
 from trainer.errors import DataError, DivergedError, ModelError
 from trainer.experience import read_policy
+from trainer.folders import written_aside
 from trainer.learner import adamw
 from trainer.lesson import learning_rate
-from trainer.models import default_device, load_policy, round_to_bf16, save_policy, written_aside
+from trainer.models import default_device, load_policy, round_to_bf16, save_policy
 from trainer.policy_card import sft_card
 from trainer.reporting import Reporter
 

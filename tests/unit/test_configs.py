@@ -8,7 +8,8 @@ import pytest
 
 from server.settings import ServerConfig, read_config
 from store.settings import BUNDLED_CONFIG, StoreSettings
-from trainer.config import TrainerConfig, load_config
+from trainer.config import TrainerConfig
+from trainer.config_file import load_config
 from workers.settings import Release, Schedule, load_settings
 
 CONFIGS = sorted(BUNDLED_CONFIG.parent.glob("*.toml"))

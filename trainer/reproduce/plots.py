@@ -1,4 +1,4 @@
-"""Curves as SVG, written by hand: small panels side by side; a run is its seeds' mean, in a band from min to max."""
+"""Curves as SVG, written by hand: panels side by side; a run is its seeds' mean, in a band of min to max."""
 
 from __future__ import annotations
 

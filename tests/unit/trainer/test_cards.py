@@ -15,7 +15,8 @@ from store.artifacts import seal
 from store.records import ChatTurn, PreferencePair
 from trainer.base import make_base
 from trainer.cards import Origin, model_card, origin, settings_toml
-from trainer.config import PPOConfig, RewardConfig, RolloutConfig, SFTConfig, load_config
+from trainer.config import PPOConfig, RewardConfig, RolloutConfig, SFTConfig
+from trainer.config_file import load_config
 from trainer.policy_card import base_card, policy_card
 from trainer.ppo import train_policy
 from trainer.reporting import Reporter

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from store.settings import SECTIONS
-from trainer.config import FOREIGN_SECTIONS, RewardConfig, TrainerConfig, load_config
+from trainer.config import RewardConfig, TrainerConfig
+from trainer.config_file import FOREIGN_SECTIONS, load_config
 from trainer.errors import ConfigError
 
 

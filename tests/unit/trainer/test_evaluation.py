@@ -13,21 +13,17 @@ import torch
 from store.records import ChatTurn, PreferencePair
 from tests.unit.trainer.judges import TasteJudge, case, longer, prompt
 from trainer.cli import build_parser
-from trainer.config import RolloutConfig, load_config
+from trainer.config import RolloutConfig
+from trainer.config_file import load_config
 from trainer.contenders import Question, read_questions
 from trainer.errors import DataError, TrainerError
 from trainer.evaluation import evaluate
 from trainer.evaluation_page import markdown
 from trainer.evaluation_report import AnswerFigures, EvaluationReport, PolicyReport, Score
+from trainer.folders import copy_tokenizer
 from trainer.judging import Case, Decision
 from trainer.meetings import Meeting, duels, standing
-from trainer.models import (
-    copy_tokenizer,
-    load_policy,
-    reward_model_from_policy,
-    save_policy,
-    save_reward_model,
-)
+from trainer.models import load_policy, reward_model_from_policy, save_policy, save_reward_model
 from trainer.reporting import Reporter
 
 ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=6, max_prompt_tokens=64)

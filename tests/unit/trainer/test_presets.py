@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from store.settings import BUNDLED_CONFIG
-from trainer.config import PPOConfig, load_config
+from trainer.config import PPOConfig
+from trainer.config_file import load_config
 from trainer.errors import ConfigError
 from trainer.presets import PRESETS
 

@@ -11,12 +11,8 @@ from tests.unit.trainer.judges import case, prompt
 from trainer.config import RewardConfig
 from trainer.data import load_tokenizer, pad_right, prompt_ids, response_ids
 from trainer.errors import DataError, ModelError
-from trainer.models import (
-    copy_tokenizer,
-    load_reward_model,
-    reward_model_from_policy,
-    save_reward_model,
-)
+from trainer.folders import copy_tokenizer
+from trainer.models import load_reward_model, reward_model_from_policy, save_reward_model
 from trainer.score_judge import ScoreJudge
 
 

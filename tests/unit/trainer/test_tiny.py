@@ -9,7 +9,8 @@ from safetensors import safe_open
 
 from trainer.data import load_tokenizer
 from trainer.errors import ModelError
-from trainer.models import load_policy, read_config
+from trainer.folders import read_config
+from trainer.models import load_policy
 from trainer.tiny import make_tiny
 
 
