@@ -14,6 +14,7 @@ from store.settings import read_sections
 from workers import snapshot
 from workers.attempt import RunFailed, Trained, Work, once, write_durably
 from workers.child import run_trainer
+from workers.demonstrations import ptx_arguments
 from workers.lease import patiently
 from workers.snapshot import Frozen
 
@@ -74,10 +75,12 @@ async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
 
     async def step() -> dict[str, Any]:
         await asyncio.to_thread(_hand_over_checkpoints, work, "ppo")
+        train = work.folder / "snapshot" / "train.jsonl"
         arguments = (
             *("--policy", await _policy(work, frozen.parent), "--reference", await _policy(work, 1)),
             *("--reward-model", reward_model.folder, "--prompts", work.folder / "snapshot" / "prompts.jsonl"),
             *("--work", work.attempt / "ppo", "--out", work.attempt / "candidate"),
+            *await asyncio.to_thread(ptx_arguments, work.config, train, work.attempt / "ptx.jsonl"),
         )
         return await _train(work, "ppo", arguments)
 

@@ -1,0 +1,79 @@
+"""Demonstrations: which answers PPO-ptx imitates, and that the trainer reads the file they are written to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.records import ChatTurn, PreferencePair
+from trainer.data import load_tokenizer
+from trainer.ptx import read_texts
+from workers.demonstrations import ENOUGH, demonstrations, ptx_arguments
+
+
+def pair(number: int, source: Any, *, good: bool = True, **fields: Any) -> PreferencePair:
+    said = (ChatTurn(role="assistant", content=f"answer {number}"),)
+    return PreferencePair(
+        prompt=(ChatTurn(role="user", content=f"Question {number}?"),),
+        chosen=said if good else (),
+        rejected=() if good else said,
+        source=source,
+        **fields,
+    )
+
+
+def frozen(folder: Path, pairs: list[PreferencePair]) -> Path:
+    path = folder / "train.jsonl"
+    path.write_text("".join(one.model_dump_json() + "\n" for one in pairs), encoding="utf-8")
+    return path
+
+
+def config(folder: Path, text: str) -> Path:
+    (folder / "config.toml").write_text(text)
+    return folder / "config.toml"
+
+
+WEIGHED = "[ppo]\nptx_coef = 0.1\n"
+
+
+def test_what_people_called_good_counts_once_and_the_better_of_two_does_not(tmp_path: Path) -> None:
+    train = frozen(
+        tmp_path,
+        [
+            pair(1, "thumb"),
+            pair(1, "thumb", vote_id="another person's"),
+            pair(2, "thumb", good=False),
+            pair(3, "vote"),
+            pair(4, "thumb", chosen_ended=False),
+        ],
+    )
+    lines = [json.loads(line) for line in demonstrations(train)]
+    assert [line["chosen"][0]["content"] for line in lines] == ["answer 1", "answer 4"]
+    assert [line["chosen_ended"] for line in lines] == [True, False]
+
+
+def test_enough_of_them_are_texts_that_the_trainer_reads(tmp_path: Path, tiny_policy: Path) -> None:
+    train = frozen(tmp_path, [pair(number, "thumb") for number in range(ENOUGH)])
+    out = tmp_path / "attempt" / "ptx.jsonl"
+
+    assert ptx_arguments(config(tmp_path, WEIGHED), train, out) == ("--ptx", out)
+
+    tokenizer = load_tokenizer(tiny_policy)
+    texts = read_texts(out, tokenizer, 200)
+    assert len(texts) == ENOUGH
+    assert tokenizer.decode(texts[0].response_ids, skip_special_tokens=True) == "answer 0"
+
+
+def test_too_few_turn_it_off_and_no_weight_asks_for_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = frozen(tmp_path, [pair(number, "thumb") for number in range(ENOUGH - 1)])
+    out = tmp_path / "ptx.jsonl"
+
+    assert ptx_arguments(config(tmp_path, WEIGHED), train, out) == ("--set", "ppo.ptx_coef=0")
+    assert f"{ENOUGH - 1} answers have a thumb up or were edited, {ENOUGH} are needed" in caplog.text
+    assert ptx_arguments(config(tmp_path, ""), train, out) == ()
+    assert not out.exists()

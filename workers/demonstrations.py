@@ -1,0 +1,51 @@
+"""Demonstrations: answers of the snapshot that people called good, not only better; PPO-ptx imitates them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from store.records import PreferencePair
+from trainer.config_file import load_config
+
+SOURCES = ("thumb", "edit")
+"""Of a pair: a thumb up, an answer that somebody rewrote as it should be. The better of two may still be bad."""
+ENOUGH = 32
+"""Texts. Fewer are learned by heart: a run of 16 updates draws 256, so each is read eight times."""
+
+logger = logging.getLogger(__name__)
+
+
+def ptx_arguments(config: Path, train: Path, out: Path) -> tuple[object, ...]:
+    """What `python -m trainer ppo` is told about PPO-ptx; nothing where the configuration gives it no weight.
+
+    Too few demonstrations turn it off for this run: without texts the trainer would refuse the weight.
+
+    Args:
+        train: the snapshot's train pairs.
+        out: file for the texts.
+    """
+    if load_config(config).ppo.ptx_coef == 0:
+        return ()
+    texts = demonstrations(train)
+    if len(texts) < ENOUGH:
+        logger.warning(
+            "PPO-ptx is off in this run: %d answers have a thumb up or were edited, %d are needed",
+            len(texts),
+            ENOUGH,
+        )
+        return ("--set", "ppo.ptx_coef=0")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+    return ("--ptx", out)
+
+
+def demonstrations(train: Path) -> list[str]:
+    """Lines of a file of texts, each prompt with its answer once."""
+    pairs = (PreferencePair.model_validate_json(line) for line in train.read_text("utf-8").splitlines())
+    good = (pair for pair in pairs if pair.source in SOURCES and pair.chosen)
+    fields = {"prompt", "chosen", "chosen_ended"}
+    return list(
+        dict.fromkeys(json.dumps(pair.model_dump(include=fields), ensure_ascii=False) for pair in good)
+    )
