@@ -10,7 +10,7 @@ from store.records import PreferencePair
 from trainer.config_file import load_config
 
 SOURCES = ("thumb", "edit")
-"""Of a pair: a thumb up, an answer that somebody rewrote as it should be. The better of two may still be bad."""
+"""Of a pair: a thumb up, an answer that somebody rewrote to be good. The better of two may still be bad."""
 ENOUGH = 32
 """Texts. Fewer are learned by heart: a run of 16 updates draws 256, so each is read eight times."""
 
