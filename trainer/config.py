@@ -64,7 +64,7 @@ class SFTConfig(Section):
     """Global gradient norm is clipped to this; 0 is off."""
     held_out_share: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the texts that judge and never train, where no file of such texts is given."""
-    checkpoint_every: int = Field(default=100, ge=0)
+    checkpoint_every: int = Field(default=50, ge=0)
     """Optimiser steps between two checkpoints in the folder of --work; 0 writes none."""
     seed: int = Field(default=0, ge=0)
     """Seed of the split and of the order of the texts."""
@@ -107,7 +107,7 @@ class RewardConfig(Section):
     """AdamW's decoupled weight decay."""
     seed_answer_tokens: int = Field(default=96, ge=8)
     """Longest answer drawn from the base model for a seed pair."""
-    checkpoint_every: int = Field(default=100, ge=0)
+    checkpoint_every: int = Field(default=50, ge=0)
     """Optimiser steps between two checkpoints in the folder of --work; 0 writes none."""
     seed: int = Field(default=0, ge=0)
     """Seed of the head's initial weights and of the order of the pairs."""
