@@ -91,12 +91,16 @@ def merged_weights(
 
 
 def merge(model: nn.Module) -> None:
-    """Ends a training: the adapters go into the weights, which become fp32 and plain again."""
-    weights = dict(merged_weights(model))
-    for name, layer in list(adapted_layers(model)):
-        plain = layer.get_base_layer()
-        plain.weight = nn.Parameter(weights[f"{name}.weight"].float())
-        model.set_submodule(name, plain)
+    """Ends a training: the adapters go into the weights, which are plain again, as exact as they were.
+
+    One layer after another, so that there are never two of all of them.
+    """
+    with torch.no_grad():
+        for name, layer in list(adapted_layers(model)):
+            plain = layer.get_base_layer()
+            a, b = (one["default"].weight for one in (layer.lora_A, layer.lora_B))
+            plain.weight = nn.Parameter(_sum(layer, base_layer=plain.weight, lora_A=a, lora_B=b))
+            model.set_submodule(name, plain)
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -239,8 +239,13 @@ def save_weights(model: PreTrainedModel, state: dict[str, Tensor], folder: Path)
     for name, tensor in state.items():
         if not torch.isfinite(tensor).all():
             raise ModelError(f"{name} holds NaN or infinity: the training diverged; lower the learning rate.")
-    # Each tensor becomes a copy of its own, because tied ones would be written once only.
-    weights = {name: _as_bf16(tensor).cpu().contiguous().clone() for name, tensor in state.items()}
+    weights, storages = {}, set()
+    for name, tensor in state.items():
+        weight = _as_bf16(tensor).cpu().contiguous()
+        if weight.untyped_storage()._cdata in storages:
+            weight = weight.clone()  # a tied one would be left out
+        storages.add(weight.untyped_storage()._cdata)
+        weights[name] = weight
     save_torch_state_dict(weights, folder, max_shard_size=SHARD_SIZE, metadata={"format": "pt"})
     model.config.save_pretrained(folder)
     config = read_config(folder) | {
