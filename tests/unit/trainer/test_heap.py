@@ -1,4 +1,4 @@
-"""The heap: a large tensor that is made again takes the pages of the one before it."""
+"""The heap: what a pass frees serves the next pass without new pages from the kernel."""
 
 from __future__ import annotations
 
@@ -13,13 +13,10 @@ from trainer.heap import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 import torch
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(8):
-        torch.ones(10 * 2**20)  # 40 MiB, 10,240 pages; up to 32 MiB glibc learns by itself
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()  # aligned blocks do not fit into each other's places at once
-print(faults())
+torch.ones(12 * 2**20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(10 * 2**20)  # 40 MiB, 10,240 pages; up to 32 MiB glibc learns by itself
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
@@ -29,4 +26,4 @@ def test_memory_that_a_pass_frees_is_taken_again_without_new_pages() -> None:
         return int(subprocess.check_output([sys.executable, "-c", FAULTS, how], text=True))
 
     assert faults("kept") < 100
-    assert faults("given back") > 8 * 10_000
+    assert faults("given back") > 10_000
