@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from trainer.config import ScaleConfig
 from trainer.errors import ConfigError
-from trainer.lora import load_trained, merge, merged_weights, trained_weights
+from trainer.lora import (
+    adapted_layers,
+    adapted_parameters,
+    fold,
+    load_trained,
+    merge,
+    merged_weights,
+    trained_weights,
+)
 from trainer.models import default_device, round_to_bf16
 from trainer.ranks import ALONE, Ranks
 
@@ -223,6 +231,10 @@ class Sharded(Generic[Model]):
                 yield name, tensor.detach()
 
     def round_to_bf16(self) -> None:
+        for _, layer in adapted_layers(self.model):
+            sharded = [one for one in adapted_parameters(layer) if hasattr(one, "ds_id")]
+            with self._deepspeed.zero.GatheredParameters(sharded, modifier_rank=0):
+                fold(layer)
         round_to_bf16(getattr(one, "ds_tensor", one) for one in self.model.parameters())
 
     def state(self) -> dict[str, Any]:

@@ -95,12 +95,22 @@ def merge(model: nn.Module) -> None:
 
     One layer after another, so that there are never two of all of them.
     """
-    with torch.no_grad():
-        for name, layer in list(adapted_layers(model)):
-            plain = layer.get_base_layer()
-            a, b = (one["default"].weight for one in (layer.lora_A, layer.lora_B))
-            plain.weight = nn.Parameter(_sum(layer, base_layer=plain.weight, lora_A=a, lora_B=b))
-            model.set_submodule(name, plain)
+    for name, layer in list(adapted_layers(model)):
+        fold(layer)
+        model.set_submodule(name, layer.get_base_layer())
+
+
+@torch.no_grad()
+def fold(layer: AdaptedLinear) -> None:
+    """Puts an adapter's product into the weights that it stands beside; the adapter is at zero again."""
+    weight, a, b = adapted_parameters(layer)
+    weight.copy_(_sum(layer, base_layer=weight, lora_A=a, lora_B=b))
+    b.zero_()
+
+
+def adapted_parameters(layer: AdaptedLinear) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
+    """W, A and B."""
+    return layer.get_base_layer().weight, layer.lora_A["default"].weight, layer.lora_B["default"].weight
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

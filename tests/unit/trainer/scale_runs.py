@@ -27,11 +27,12 @@ SCALES = {
     "zero 2": ScaleConfig(precision="fp32", zero_stage=2),
     "zero 3": ScaleConfig(precision="fp32", zero_stage=3),
     "zero 3, offload": ScaleConfig(precision="fp32", zero_stage=3, offload="weights"),
-    "lora, zero 0": ScaleConfig(precision="fp32", lora_rank=4),
     "lora, zero 2": ScaleConfig(precision="fp32", zero_stage=2, lora_rank=4),
     "lora, zero 3": ScaleConfig(precision="fp32", zero_stage=3, lora_rank=4),
 }
-RESUMED = ("zero 2", "zero 3", "lora, zero 3")
+PLAIN = {"zero 0": SCALES["zero 0"], "lora": ScaleConfig(precision="fp32", lora_rank=4)}
+"""What one process does, to compare with."""
+RESUMED = ("zero 2", "zero 3")
 """Also cut after the first checkpoint and gone on with."""
 Rows = list[dict[str, float]]
 PROMPTS: list[Prompt] = [(ChatTurn(role="user", content=f"Say {'so ' * n}{n}."),) for n in range(7)]
@@ -95,18 +96,18 @@ def reward(policy: Path, out: Path, scale: ScaleConfig, stop_after: int | None =
     return [*reporter.rows, last]
 
 
-def runs(policy: Path, reward_model: Path, work: Path, names: tuple[str, ...]) -> dict[str, Rows]:
+def runs(policy: Path, reward_model: Path, work: Path, scales: dict[str, ScaleConfig]) -> dict[str, Rows]:
     """Every training of these scales, by name."""
     rows: dict[str, Rows] = {}
-    for name in names:
+    for name in scales:
         folder = work / name.replace(", ", "-").replace(" ", "-")
-        rows[f"ppo, {name}"] = ppo(policy, reward_model, folder / "whole", SCALES[name])
-        rows[f"reward, {name}"] = reward(policy, folder / "reward", SCALES[name])
+        rows[f"ppo, {name}"] = ppo(policy, reward_model, folder / "whole", scales[name])
+        rows[f"reward, {name}"] = reward(policy, folder / "reward", scales[name])
         if name in RESUMED:
-            ppo(policy, reward_model, folder / "cut", SCALES[name], stop_after=2)
-            rows[f"resumed ppo, {name}"] = ppo(policy, reward_model, folder / "cut", SCALES[name])
-            reward(policy, folder / "cut-reward", SCALES[name], stop_after=3)
-            rows[f"resumed reward, {name}"] = reward(policy, folder / "cut-reward", SCALES[name])
+            ppo(policy, reward_model, folder / "cut", scales[name], stop_after=2)
+            rows[f"resumed ppo, {name}"] = ppo(policy, reward_model, folder / "cut", scales[name])
+            reward(policy, folder / "cut-reward", scales[name], stop_after=3)
+            rows[f"resumed reward, {name}"] = reward(policy, folder / "cut-reward", scales[name])
     return rows
 
 
@@ -118,5 +119,5 @@ if __name__ == "__main__":
     gc.freeze()  # DeepSpeed collects often, and all that was imported with it
     torch.distributed.init_process_group("gloo")
     folders = [Path(name) for name in sys.argv[1:4]]
-    found = runs(*folders, tuple(sys.argv[4:]) or tuple(SCALES))
+    found = runs(*folders, SCALES)
     (folders[2] / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(found), encoding="utf-8")

@@ -109,7 +109,7 @@ def test_other_cases_go_to_the_kernel(case: str, monkeypatch: pytest.MonkeyPatch
 def test_a_call_that_says_causal_wins_over_its_layer() -> None:
     q, k, v = heads()
     layer = nn.Module()
-    vars(layer)["is_causal"] = False
+    vars(layer).update(is_causal=False, num_key_value_groups=2)
     out, _ = products.attention(layer, q, k, v, None, is_causal=True)
     torch.testing.assert_close(out, products.attention(nn.Module(), q, k, v, None)[0], rtol=0, atol=0)
     everything = torch.ones(3, 1, 7, 7, dtype=torch.bool)

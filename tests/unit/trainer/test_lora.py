@@ -215,7 +215,7 @@ def test_a_collapse_goes_back_to_the_last_good_adapters(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path
 ) -> None:
     folder = ppo(
-        tiny_policy, reward_folder, tmp_path, Rows(), updates=9, lr=1.0, max_grad_norm=0.0, kl_stop=0.5
+        tiny_policy, reward_folder, tmp_path, Rows(), updates=9, lr=1.0, max_grad_norm=0.0, kl_stop=0.1
     )
     assert json.loads((tmp_path / "report.json").read_text())["updates"] == 0
     before, after = load_file(tiny_policy / "model.safetensors"), load_file(folder / "model.safetensors")

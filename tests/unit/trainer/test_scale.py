@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from tests.unit.trainer.scale_runs import PPO, RESUMED, SCALES, Rows, reward, runs
+from tests.unit.trainer.scale_runs import PLAIN, PPO, RESUMED, SCALES, Rows, reward, runs
 from trainer.config import ScaleConfig
 from trainer.errors import CheckpointError
 from trainer.experience import gather
@@ -35,7 +35,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(tiny_policy: Path, reward_folder: Path, work: Path) -> dict[str, Rows]:
     """What one process gives with plain PyTorch."""
     (work / "alone").mkdir()
-    return runs(tiny_policy, reward_folder, work / "alone", ("zero 0", "lora, zero 0"))
+    return runs(tiny_policy, reward_folder, work / "alone", PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def together(tiny_policy: Path, reward_folder: Path, work: Path) -> list[dict[st
 
 def plain(scale: str) -> str:
     """The same without ZeRO."""
-    return "lora, zero 0" if "lora" in scale else "zero 0"
+    return "lora" if "lora" in scale else "zero 0"
 
 
 @pytest.mark.parametrize("scale", SCALES)
