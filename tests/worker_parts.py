@@ -154,7 +154,7 @@ def platform(redis_url: str, volume: Path, **schedule: Any) -> Platform:
     lines = ({"prompt": [{"role": "user", "content": f"Bundled question {number}"}]} for number in range(12))
     prompts.write_text("".join(json.dumps(line) + "\n" for line in lines))
     config = volume / "config.toml"
-    config.write_text("[ppo]\nupdates = 3\n")
+    config.write_text("[ppo]\niterations = 3\n")
     os.environ["HEED_STUB"] = str(stub)
     settings = WorkerSettings(
         data=volume,

@@ -20,6 +20,7 @@ from trainer.models import RewardModel, backbone_of
 
 ADAPTED = re.compile(r"(.+)\.(base_layer|lora_A|lora_B)\.(?:default\.)?(weight|bias)")
 """Name of a tensor in an adapted layer: the layer, the part of it, what it is there."""
+ADAPTED_PARTS = ("base_layer", "lora_A.default", "lora_B.default")
 
 
 def add_adapters(model: nn.Module, rank: int, alpha: float, *, seed: int, base_dtype: torch.dtype) -> None:
@@ -110,7 +111,8 @@ def fold(layer: AdaptedLinear) -> None:
 
 def adapted_parameters(layer: AdaptedLinear) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
     """W, A and B."""
-    return layer.get_base_layer().weight, layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    w, a, b = (layer.get_parameter(f"{name}.weight") for name in ADAPTED_PARTS)
+    return w, a, b
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

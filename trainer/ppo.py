@@ -70,7 +70,7 @@ def train_policy(
 
     Raises:
         DataError: no prompt or no text fits. ModelError: `out` exists, or the models do not go together.
-        ConfigError: `ptx` is there without a weight, or the other way round.
+        ConfigError: PPO-ptx has a weight and no `ptx`.
         DivergedError: a number became NaN. Cancelled: SIGTERM. CheckpointError: one cannot be written, or
         the newest is of a training on other processes.
     """
@@ -79,7 +79,7 @@ def train_policy(
         raise ModelError(f"{out} exists already. Give a new folder; nothing is overwritten.")
     tokenizer = load_tokenizer(policy)
     questions = _questions(tokenizer, prompts, rollout.max_prompt_tokens)
-    texts = _ptx_texts(tokenizer, ptx, config, rollout)
+    texts = _ptx_texts(tokenizer, ptx, config, rollout, reporter)
     with processes(scale, reporter) as ranks:
         sampler = make_sampler(policy, rollout, ranks)
         learner = make_learner(policy, reference, reward_model, config, groups, scale, ranks)
@@ -166,14 +166,22 @@ def _questions(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], li
 
 
 def _ptx_texts(
-    tokenizer: PreTrainedTokenizerBase, ptx: Path | None, config: PPOConfig, rollout: RolloutConfig
+    tokenizer: PreTrainedTokenizerBase,
+    ptx: Path | None,
+    config: PPOConfig,
+    rollout: RolloutConfig,
+    reporter: Reporter,
 ) -> list[Rollout]:
-    if (ptx is None) != (config.ptx_coef == 0):
+    if config.ptx_coef == 0:
+        if ptx:
+            reporter.log(f"the texts of {ptx.name} are not used: ppo.ptx_coef is 0")
+        return []
+    if ptx is None:
         raise ConfigError(
-            f"ppo.ptx_coef is {config.ptx_coef:g} and --ptx {'is missing' if ptx is None else 'was given'}. "
-            "PPO-ptx takes both a weight and a file of texts: set the other one too, or neither."
+            f"ppo.ptx_coef is {config.ptx_coef:g} and --ptx is missing. "
+            "Give a file of texts, or set ppo.ptx_coef to 0."
         )
-    return read_texts(ptx, tokenizer, rollout.max_prompt_tokens + rollout.max_new_tokens) if ptx else []
+    return read_texts(ptx, tokenizer, rollout.max_prompt_tokens + rollout.max_new_tokens)
 
 
 def _drawn(questions: list[Question], update: int, config: PPOConfig) -> list[Question]:

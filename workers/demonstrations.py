@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 from store.records import PreferencePair
-from trainer.config_file import load_config
 
 SOURCES = ("thumb", "edit")
 """Of a pair: a thumb up, an answer that somebody rewrote to be good. The better of two may still be bad."""
@@ -17,8 +16,8 @@ ENOUGH = 32
 logger = logging.getLogger(__name__)
 
 
-def ptx_arguments(config: Path, train: Path, out: Path) -> tuple[object, ...]:
-    """What `python -m trainer ppo` is told about PPO-ptx; nothing where the configuration gives it no weight.
+def ptx_arguments(train: Path, out: Path) -> tuple[object, ...]:
+    """What `python -m trainer ppo` is told about PPO-ptx, which the configuration may have given a weight.
 
     Too few demonstrations turn it off for this run: without texts the trainer would refuse the weight.
 
@@ -26,14 +25,10 @@ def ptx_arguments(config: Path, train: Path, out: Path) -> tuple[object, ...]:
         train: the snapshot's train pairs.
         out: file for the texts.
     """
-    if load_config(config).ppo.ptx_coef == 0:
-        return ()
     texts = demonstrations(train)
     if len(texts) < ENOUGH:
-        logger.warning(
-            "PPO-ptx is off in this run: %d answers have a thumb up or were edited, %d are needed",
-            len(texts),
-            ENOUGH,
+        logger.info(
+            "no PPO-ptx: %d answers have a thumb up or were edited, %d are needed", len(texts), ENOUGH
         )
         return ("--set", "ppo.ptx_coef=0")
     out.parent.mkdir(parents=True, exist_ok=True)

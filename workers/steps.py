@@ -80,7 +80,7 @@ async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
             *("--policy", await _policy(work, frozen.parent), "--reference", await _policy(work, 1)),
             *("--reward-model", reward_model.folder, "--prompts", work.folder / "snapshot" / "prompts.jsonl"),
             *("--work", work.attempt / "ppo", "--out", work.attempt / "candidate"),
-            *await asyncio.to_thread(ptx_arguments, work.config, train, work.attempt / "ptx.jsonl"),
+            *await asyncio.to_thread(ptx_arguments, train, work.attempt / "ptx.jsonl"),
         )
         return await _train(work, "ppo", arguments)
 

@@ -56,13 +56,13 @@ def test_training_raises_the_score_of_what_is_scored(
     assert late > early + 0.1
 
 
-def test_a_weight_without_texts_and_texts_without_a_weight_are_refused(
+def test_a_weight_without_texts_is_refused_and_texts_without_a_weight_are_not_used(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"ptx_coef is 0\.1 and --ptx is missing"):
         train(tiny_policy, reward_folder, tmp_path, ptx_coef=0.1)
-    with pytest.raises(ConfigError, match="ptx_coef is 0 and --ptx was given"):
-        train(tiny_policy, reward_folder, tmp_path, ptx=tmp_path / "texts.jsonl")
+    said = train(tiny_policy, reward_folder, tmp_path, updates=1, ptx=tmp_path / "texts.jsonl").said
+    assert "the texts of texts.jsonl are not used: ppo.ptx_coef is 0" in said
 
 
 def test_the_metrics_say_how_the_scores_lie_and_what_was_clipped(

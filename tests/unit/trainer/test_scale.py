@@ -45,7 +45,7 @@ def together(tiny_policy: Path, reward_folder: Path, work: Path) -> list[dict[st
     script = ["-m", "tests.unit.trainer.scale_runs", tiny_policy, reward_folder, work]
     result = subprocess.run(
         [*launcher, *map(str, script)],
-        capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, timeout=150, check=False,
+        capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, timeout=240, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     return [json.loads((work / f"rank-{rank}.json").read_text()) for rank in range(2)]

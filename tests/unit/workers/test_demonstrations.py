@@ -31,14 +31,6 @@ def frozen(folder: Path, pairs: list[PreferencePair]) -> Path:
     return path
 
 
-def config(folder: Path, text: str) -> Path:
-    (folder / "config.toml").write_text(text)
-    return folder / "config.toml"
-
-
-WEIGHED = "[ppo]\nptx_coef = 0.1\n"
-
-
 def test_what_people_called_good_counts_once_and_the_better_of_two_does_not(tmp_path: Path) -> None:
     train = frozen(
         tmp_path,
@@ -59,7 +51,7 @@ def test_enough_of_them_are_texts_that_the_trainer_reads(tmp_path: Path, tiny_po
     train = frozen(tmp_path, [pair(number, "thumb") for number in range(ENOUGH)])
     out = tmp_path / "attempt" / "ptx.jsonl"
 
-    assert ptx_arguments(config(tmp_path, WEIGHED), train, out) == ("--ptx", out)
+    assert ptx_arguments(train, out) == ("--ptx", out)
 
     tokenizer = load_tokenizer(tiny_policy)
     texts = read_texts(out, tokenizer, 200)
@@ -67,13 +59,11 @@ def test_enough_of_them_are_texts_that_the_trainer_reads(tmp_path: Path, tiny_po
     assert tokenizer.decode(texts[0].response_ids, skip_special_tokens=True) == "answer 0"
 
 
-def test_too_few_turn_it_off_and_no_weight_asks_for_none(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_too_few_turn_it_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     train = frozen(tmp_path, [pair(number, "thumb") for number in range(ENOUGH - 1)])
     out = tmp_path / "ptx.jsonl"
 
-    assert ptx_arguments(config(tmp_path, WEIGHED), train, out) == ("--set", "ppo.ptx_coef=0")
+    assert ptx_arguments(train, out) == ("--set", "ppo.ptx_coef=0")
     assert f"{ENOUGH - 1} answers have a thumb up or were edited, {ENOUGH} are needed" in caplog.text
-    assert ptx_arguments(config(tmp_path, ""), train, out) == ()
     assert not out.exists()

@@ -91,7 +91,7 @@ async def test_a_run_publishes_one_version_and_activates_it(heed: Platform) -> N
     ]
     assert (await version(heed, 1)).state == "retired"
     assert run.snapshot is not None
-    assert run.config == {"ppo": {"updates": 3}}
+    assert run.config == {"ppo": {"iterations": 3}}
     assert run.snapshot.train_pairs + run.snapshot.held_out_pairs == 3
     assert summary(run, "reward") == {"pairs": run.snapshot.train_pairs, "held_out_accuracy": 0.75}
     rows = [row for _, row in await heed.runs.metrics(run.id)]
@@ -142,8 +142,7 @@ async def test_a_new_attempt_skips_what_is_done_and_resumes_the_rest(
 
 
 @pytest.mark.usefixtures("serving")
-async def test_a_weight_for_ptx_without_texts_is_off_for_the_run_and_fails_nothing(heed: Platform) -> None:
-    heed.settings.config.write_text('[ppo]\npreset = "ppo-max-paper"\n')
+async def test_without_enough_texts_ptx_is_off_for_the_run(heed: Platform) -> None:
     run = await attempt(heed, await queued(heed))
     assert run.state == "succeeded"
     (call,) = heed.calls("ppo")
