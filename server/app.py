@@ -28,6 +28,7 @@ from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.policies import Policies
+from store.responses import Responses
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -110,6 +111,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
+        responses=Responses(redis),
         metrics=metrics,
         warnings=[],
     )

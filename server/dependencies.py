@@ -20,6 +20,7 @@ from store.audit import Audit
 from store.conversations import Conversations
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
+from store.responses import Responses
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -46,6 +47,7 @@ class Parts:
     streams: AnswerStream
     feed: Feed
     votes: VoteLog
+    responses: Responses
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""
