@@ -2,9 +2,9 @@
 
     python -m bench.growth
 
-Each engine is the tests' fake vLLM with a pace: 32 chats on each, 20 tokens a second for every chat. So what is
-measured is our server, not a model: CPU time a token, time added to the first token, the longest gap that a
-stream sees beyond the pace, the time from an activation to the new version's first answer.
+Each engine is the tests' fake vLLM with a pace: 32 chats on each, 20 tokens a second for every chat. So what
+is measured is our server, not a model: CPU time a token, time added to the first token, the longest gap that
+a stream sees beyond the pace, the time from an activation to the new version's first answer.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ async def under_load(url: str, home: Path, secrets: list[str], pid: int, policie
     gap = max(one.longest_gap_s for one in rounds)
     rss = server.memory_info().rss / 2**20 if server.is_running() else 0
     print(
-        f"{count:>7} {CHATS * count:>6} {sum(one.tokens_per_s for one in rounds):>8.0f} {cpu / tokens * 1e6:>10.0f}"
+        f"{count:>7} {CHATS * count:>6} {sum(one.tokens_per_s for one in rounds):>8.0f}"
+        f" {cpu / tokens * 1e6:>10.0f}"
         f" {added[0]:>9.1f} /{added[1]:>5.1f} {(gap - PACE_S) * 1000:>10.0f} {swapped:>8.2f}"
         f" {(swap_gap - PACE_S) * 1000:>10.0f} {rss:>7.0f}",
         flush=True,
@@ -156,9 +157,7 @@ async def until_ready(http: aiohttp.ClientSession, url: str, headers: dict[str, 
 
 
 def grow(counts: tuple[int, ...] = (1, 2, 4)) -> None:
-    print(
-        f"Our server with engines that answer by the clock, {CHATS} chats on each, {1 / PACE_S:.0f} tokens/s a chat"
-    )
+    print(f"Our server over engines that answer by the clock, {CHATS} chats on each, {1 / PACE_S:.0f} tokens/s")
     print(
         f"{'engines':>7} {'chats':>6} {'tokens/s':>8} {'us/token':>10} {'added ms p50/p95':>16}"
         f" {'gap+ ms':>10} {'swap s':>8} {'its gap+':>10} {'RSS MiB':>7}"

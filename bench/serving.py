@@ -53,7 +53,8 @@ async def compare(ways: dict[str, Way], server: psutil.Process) -> None:
         first = {name: p50_p95([s for one in found[name] for s in one.first_token_s]) for name in ways}
         print(
             f"{chats:>5} {speed['direct']:>13.1f} {speed['heed']:>11.1f} {ratio(found):>6.3f}"
-            f" {first['direct'][0]:>23.0f} /{first['direct'][1]:>6.0f} {first['heed'][0]:>9.0f} /{first['heed'][1]:>5.0f}",
+            f" {first['direct'][0]:>23.0f} /{first['direct'][1]:>6.0f}"
+            f" {first['heed'][0]:>9.0f} /{first['heed'][1]:>5.0f}",
             flush=True,
         )
     print(f"CPU of the server: {cpu_s / tokens * 1000:.3f} s for 1,000 tokens, over {tokens} tokens")
@@ -120,8 +121,8 @@ async def swap(heed: Heed, way: Way, engines: int, streams: int = 8) -> None:
             await asyncio.sleep(4)
             stop.set()
     print(
-        f"swap under {streams} streams, {engines} engine(s): {swapped:.2f} s from activation to serving; longest gap"
-        f" in a stream {max(gaps):.2f} s (before {calm:.2f} s); {len(gaps)} answers, 0 failed",
+        f"swap under {streams} streams, {engines} engine(s): {swapped:.2f} s from activation to serving;"
+        f" longest gap in a stream {max(gaps):.2f} s (before {calm:.2f} s); {len(gaps)} answers, 0 failed",
         flush=True,
     )
 
