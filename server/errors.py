@@ -17,7 +17,7 @@ from starlette.responses import Response
 from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
-from store.policies import NothingToRollBackTo, PointerMoved
+from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
 from store.runs import RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict
 
@@ -102,6 +102,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case RunAlreadyOpen():
             detail = f"run {error} is queued or running"
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
+        case CanaryRefused():
+            return Problem(409, "canary_refused", str(error), remedy=error.remedy)
         case NothingToRollBackTo() | PointerMoved():
             remedy = "look at GET /api/v1/policies"
             return Problem(409, "cannot_roll_back", str(error), remedy=remedy)
@@ -198,7 +200,7 @@ def add_handlers(app: FastAPI) -> None:
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
-        ConversationGone, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
+        ConversationGone, CanaryRefused, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
         TooManyAttempts, NameTaken, PasswordTooShort,
     )  # fmt: skip
     for kind in known:

@@ -229,6 +229,19 @@ class Activation(Record):
     at: datetime
 
 
+class Canary(Record):
+    """The version that is compared with the active one, blind, on a share of the answers."""
+
+    number: int
+    share: float = Field(ge=0.0, le=1.0)
+    """Of duels and turns; a conversation is in or out of it as a whole."""
+    started_at: datetime
+    actor: str
+    reason: str
+    before: PolicyState = "candidate"
+    """What the version was, and is again when the canary is stopped."""
+
+
 class StageStatus(Record):
     stage: Stage
     state: StageState = "waiting"
@@ -278,6 +291,10 @@ class EngineStatus(Record):
     version: int | None = None
     in_flight: int = 0
     error: str | None = None
+    draining: bool = False
+    """Somebody asked that it gets no new answers."""
+    device: str = ""
+    """What it computes on: engines with the same device share it."""
     seen_at: datetime
 
 

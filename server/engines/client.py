@@ -14,6 +14,8 @@ from server.errors import EngineFailed, Problem
 from store.records import ChatTurn, Fingerprint, Sampling
 
 MODEL = "policy"
+SHARED = "cpu"
+"""The device of engines that share this machine's cores."""
 HEALTH_TIMEOUT_S = 5
 CONTROL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 600
@@ -52,9 +54,11 @@ class NotFinite(EngineFailed):
 class EngineClient:
     """Requests are built field by field: nothing a client sent is passed through."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, device: str = SHARED) -> None:
         self.name = name
         self.address = address
+        self.device = device
+        """What the engine computes on. Engines that name the same device share it."""
         self._session: aiohttp.ClientSession | None = None
         self._streams: set[aiohttp.ClientResponse] = set()
 
