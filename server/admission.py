@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from server.engines.pool import EnginePool, Lease
-from server.errors import Problem, QueueFull
+from server.errors import NoEngine, Problem, QueueFull
 from server.metrics import Metrics
 from server.settings import QueueConfig
 
@@ -45,6 +45,12 @@ class Waiting:
         """It had to wait."""
         self.granted: asyncio.Future[list[Lease]] = asyncio.get_running_loop().create_future()
         self._admission = admission
+
+    def planned(self) -> list[int]:
+        """The versions that it gets as things are now. Raises NoEngine when there is none yet."""
+        if self.granted.done():
+            return [lease.version for lease in self.granted.result()]
+        return self._admission.resolved(self.versions())
 
     async def looks(self) -> AsyncIterator[int]:
         """How many requests go first, a few times a second until the leases are there.
@@ -149,6 +155,15 @@ class Admission:
                 # Whose turn comes before mine is served once more than I was.
                 ahead += min(len(line), mine + before_me)
         return ahead
+
+    def resolved(self, versions: Sequence[int | None]) -> list[int]:
+        """The same with the number of the version that serves. Raises NoEngine."""
+        serving = self._pool.serving or self._pool.wanted
+        numbers = [serving if version is None else version for version in versions]
+        known = [number for number in numbers if number is not None]
+        if len(known) < len(numbers):
+            raise NoEngine()
+        return known
 
     def forget(self, waiting: Waiting) -> None:
         """Take a request out of the queue; those behind it may be able to go on."""

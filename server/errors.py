@@ -55,12 +55,11 @@ class NoEngine(Problem):
 
 
 class QueueFull(Problem):
-    """Too many answers are under way, in all or for this person."""
+    """Too many requests wait for an answer already."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            429, "too_busy", detail, remedy="wait for an answer to end", retry_after_s=RETRY_AFTER_S
-        )
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        remedy = f"try again in {retry_after_s} s"
+        super().__init__(429, "too_busy", detail, remedy=remedy, retry_after_s=retry_after_s)
 
 
 class VersionNotServed(Problem):

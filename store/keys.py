@@ -83,5 +83,9 @@ def session(digest: str) -> str:
     return f"heed:session:{digest}"
 
 
+def budget(kind: str, person: str) -> str:
+    return f"heed:budget:{kind}:{person}"  # when it is whole again, with a TTL
+
+
 def attempts(name: str) -> str:
     return f"heed:attempts:{name}"

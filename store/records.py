@@ -96,6 +96,8 @@ class Answer(Record):
     sampling: Sampling
     prompt_tokens: int | None = None
     response_tokens: int | None = None
+    continued: tuple[int, ...] = ()
+    """Lengths of the text at which it broke off and went on: on another engine, or when somebody asked."""
     finish_reason: Literal["stop", "length", "stopped", "error"] | None = None
     error: str | None = None
     created_at: datetime

@@ -16,6 +16,7 @@ from store.records import ChatTurn, Fingerprint, Sampling
 MODEL = "policy"
 SHARED = "cpu"
 """The device of engines that share this machine's cores."""
+GOES_ON = {"continue_final_message": True, "add_generation_prompt": False}
 HEALTH_TIMEOUT_S = 5
 CONTROL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 600
@@ -111,10 +112,13 @@ class EngineClient:
         """Answers that the engine is giving, to whichever server. Raises EngineFailed."""
         return int((await self._call("GET", "/load"))["server_load"])
 
-    async def stream(self, messages: Sequence[ChatTurn], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+    async def stream(
+        self, messages: Sequence[ChatTurn], sampling: Sampling, *, goes_on: bool = False
+    ) -> AsyncGenerator[Delta, None]:
         """The answer piece by piece; closing the generator aborts it in the engine.
 
-        Raises EngineFailed when the engine breaks off, Problem (422) when the context is too long.
+        `goes_on`: the last message is the beginning of the answer. Raises EngineFailed when the engine breaks
+        off, Problem (422) when the context is too long.
         """
         body = {
             "model": MODEL,
@@ -126,6 +130,7 @@ class EngineClient:
             "stop": list(sampling.stop),
             "stream": True,
             "stream_options": {"include_usage": True},
+            **(GOES_ON if goes_on else {}),
         }
         try:
             async with self.session.post("/v1/chat/completions", json=body) as response:
@@ -161,8 +166,18 @@ class EngineClient:
 
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
         """Prompt tokens of these turns with the chat template. Raises EngineFailed."""
-        body = {"model": MODEL, "messages": [turn.model_dump() for turn in messages]}
-        return int((await self._call("POST", "/tokenize", body))["count"])
+        return len(await self.tokens(messages))
+
+    async def tokens(self, messages: Sequence[ChatTurn], *, goes_on: bool = False) -> list[int]:
+        """The prompt's token ids; `goes_on` as for `stream`. Raises EngineFailed."""
+        body: dict[str, Any] = {"model": MODEL, "messages": [turn.model_dump() for turn in messages]}
+        tokens = await self._call("POST", "/tokenize", body | (GOES_ON if goes_on else {}))
+        return list(tokens["tokens"])
+
+    async def text(self, tokens: Sequence[int]) -> str:
+        """What these tokens say. Raises EngineFailed."""
+        body = {"model": MODEL, "tokens": list(tokens)}
+        return str((await self._call("POST", "/detokenize", body))["prompt"])
 
     async def label(self, label: str) -> None:
         """Say of the weights what `held` is to answer."""

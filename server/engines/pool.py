@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.engines import routing
 from server.engines.client import Delta, EngineClient
-from server.errors import EngineFailed, NoEngine, QueueFull, VersionNotServed
+from server.engines.prefix import go_on
+from server.errors import EngineFailed, NoEngine, VersionNotServed
 from store.records import ChatTurn, EngineState, EngineStatus, PolicyVersion, Sampling, now
 
 SWAP_PATIENCE_S = 30.0
@@ -62,14 +63,17 @@ class Engine:
 class Lease:
     """The right to one answer from one engine. `versions` grows if the engine is swapped meanwhile."""
 
-    def __init__(self, engine: Engine, version: int, user: str) -> None:
+    def __init__(self, engine: Engine, version: int, user: str, freed: Callable[[], None]) -> None:
         self.engine = engine
         self.version = version
         self.versions: tuple[int, ...] = (version,)
         self.user = user
+        self._freed = freed
 
     async def release(self) -> None:
-        self.engine.leases.discard(self)
+        if self in self.engine.leases:
+            self.engine.leases.discard(self)
+            self._freed()
 
 
 class EnginePool:
@@ -80,12 +84,15 @@ class EnginePool:
         clients: Sequence[EngineClient],
         *,
         max_model_len: int,
-        queue_limit: int,
-        per_user: int,
+        places: int,
         max_unavailable: int = 1,
     ) -> None:
         self.engines = [Engine(client) for client in clients]
         self.max_model_len = max_model_len
+        self.places = places
+        """Answers that one engine speaks at once; the queue in front of it is `server.admission`."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there may be a free place."""
         self.max_unavailable = max_unavailable
         """Engines of a fleet that a rolling swap may take out at once."""
         self.wanted: int | None = None
@@ -104,8 +111,6 @@ class EnginePool:
         """Version -> loads of it that failed."""
         self.sound: dict[int, object] = {}
         """Version -> its files as they were when they were found sound."""
-        self._queue_limit = queue_limit
-        self._per_user = per_user
         self._news = asyncio.Event()
 
     async def open(self) -> None:
@@ -122,61 +127,82 @@ class EnginePool:
         return self.trial if self.trial in self.served() else None
 
     async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
-        """An engine for one answer of `version` (None: the one that serves now).
+        """An engine for one answer of `version` (None: the one that serves now), beyond its places if need be.
 
-        `affinity` is the conversation: its answers go where its prefix is cached, unless that is much fuller.
-        Waits while the only engine takes new weights. Raises NoEngine, VersionNotServed, QueueFull.
+        For an answer that was admitted before. `affinity` is the conversation: its answers go where its prefix
+        is cached, unless that is much fuller. Waits while the only engine takes new weights. Raises NoEngine,
+        VersionNotServed.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(SWAP_PATIENCE_S):
-                while (lease := self._lease(version, user, affinity)) is None:
+                while (engine := self._route(version, affinity)) is None:
+                    self.check(version)
                     await self._news.wait()
-                return lease
+                return self._lease(engine, user)
         raise NoEngine()
 
-    def _lease(self, version: int | None, user: str, affinity: str | None) -> Lease | None:
-        """A lease, or None when it is worth waiting for one."""
-        leases = [lease for engine in self.engines for lease in engine.leases]
-        if len(leases) >= self._queue_limit:
-            raise QueueFull(f"{len(leases)} answers are under way, the limit is {self._queue_limit}")
-        if Counter(lease.user for lease in leases)[user] >= self._per_user:
-            raise QueueFull(f"{self._per_user} of your answers are under way, which is the limit")
-        engine = self._route(version, affinity)
-        if engine is None or engine.version is None:
-            ready = [one for one in self.engines if one.state == "ready"]
-            if version is not None and ready:
-                raise VersionNotServed(f"v{version}")
-            if not ready and any(one.state == "loading" for one in self.engines):
+    def try_leases(
+        self, versions: Sequence[int | None], *, user: str, affinity: str | None = None
+    ) -> list[Lease] | None:
+        """Free places for answers of these versions: all of them, or None. Raises VersionNotServed."""
+        leases: list[Lease] = []
+        for version in versions:
+            if (engine := self._route(version, affinity, self.places)) is None:
+                for lease in leases:
+                    lease.engine.leases.discard(lease)
+                with suppress(NoEngine):
+                    self.check(version)
                 return None
+            leases.append(self._lease(engine, user))
+        return leases
+
+    def check(self, version: int | None) -> None:
+        """Whether an answer of the version is worth waiting for. Raises VersionNotServed, NoEngine if not."""
+        wanted = self.serving if version is None else version
+        if wanted is not None and self._holders(wanted):
+            return
+        states = {engine.state for engine in self.engines}
+        if version is not None and "ready" in states:
+            raise VersionNotServed(f"v{version}")
+        if "ready" in states or "loading" not in states:
             raise NoEngine()
-        lease = Lease(engine, engine.version, user)
+
+    def _lease(self, engine: Engine, user: str) -> Lease:
+        assert engine.version is not None
+        lease = Lease(engine, engine.version, user, lambda: self.changed())
         engine.leases.add(lease)
         return lease
 
-    def _route(self, version: int | None, affinity: str | None) -> Engine | None:
+    def _route(self, version: int | None, affinity: str | None, places: int | None = None) -> Engine | None:
+        """The engine for a new answer; with `places` one that has a free one. None: there is none."""
         wanted = self.serving if version is None else version
         if wanted is None:
             return None
         load = routing.load_by_device(self.engines)
-        engine = routing.choose(self._holders(wanted), load, affinity)
-        if engine is None or version is not None or wanted != self.wanted or self.previous is None:
+        engine = routing.choose(self._holders(wanted, places), load, affinity)
+        if version is not None or wanted != self.wanted or self.previous is None:
             return engine
-        before = self._holders(self.previous)
-        if len(before) < 2:  # one keeps it for a rollback: no swap is rolling
+        before = self._holders(self.previous, places)
+        if engine is None or len(before) < 2:  # one keeps it for a rollback: no swap is rolling
             return engine
         return routing.overflow(engine, routing.choose(before, load, affinity), load)
 
-    def _holders(self, version: int) -> list[Engine]:
+    def _holders(self, version: int, places: int | None = None) -> list[Engine]:
         """Engines for new answers of the version; those that are to be swapped only if it must be served."""
         holders = [one for one in self.engines if one.state == "ready" and one.version == version]
         staying = [one for one in holders if not one.draining and not one.leaving]
-        return staying or (holders if version == self.serving else [])
+        found = staying or (holders if version == self.serving else [])
+        return [one for one in found if places is None or len(one.leases) < places]
 
     async def stream(
-        self, lease: Lease, messages: Sequence[ChatTurn], sampling: Sampling
+        self, lease: Lease, messages: Sequence[ChatTurn], sampling: Sampling, said: str = ""
     ) -> AsyncGenerator[Delta, None]:
-        """The answer on the leased engine. Closing it aborts the generation. Raises EngineFailed."""
-        generation = lease.engine.client.stream(messages, sampling)
+        """The answer on the leased engine, or what is left of it after the text `said`.
+
+        Closing it aborts the generation. Raises EngineFailed.
+        """
+        client = lease.engine.client
+        generation = go_on(client, messages, sampling, said) if said else client.stream(messages, sampling)
         try:
             async for delta in generation:
                 yield delta
@@ -226,6 +252,7 @@ class EnginePool:
             self.serving = max(held.keys() - {self.trial} or held)
         self._news.set()
         self._news = asyncio.Event()
+        self.changed()
 
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
         """Prompt tokens of these turns. Raises NoEngine."""
