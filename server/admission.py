@@ -68,7 +68,7 @@ class Waiting:
             yield self._admission.ahead(self)
 
     async def leases(self) -> list[Lease]:
-        """The leases, as soon as it is this request's turn. Raises Problem. Whoever stops waiting must `leave`."""
+        """The leases, when it is this request's turn. Raises Problem. Whoever stops waiting must `leave`."""
         async for _ in self.looks():
             pass
         return self.granted.result()

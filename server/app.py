@@ -30,6 +30,7 @@ from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.limits import Limits
 from store.policies import Policies
+from store.responses import Responses
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -117,6 +118,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         feed=Feed(readers),
         votes=log_of_votes,
         limits=Limits(redis),
+        responses=Responses(redis),
         metrics=metrics,
         warnings=[],
     )

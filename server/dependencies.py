@@ -22,6 +22,7 @@ from store.conversations import Conversations
 from store.limits import Limits
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
+from store.responses import Responses
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -50,6 +51,7 @@ class Parts:
     feed: Feed
     votes: VoteLog
     limits: Limits
+    responses: Responses
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""

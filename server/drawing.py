@@ -1,4 +1,4 @@
-"""One answer from the pool: what fits into the context, and a second try when an engine fails at once."""
+"""One answer from the pool: what fits into the context, and a second try when an engine fails."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
+from server.engines.prefix import can_go_on
 from server.errors import EngineFailed, Problem, VersionNotServed
 from store.records import ChatTurn, Sampling
 
@@ -45,8 +46,8 @@ async def speak(
 ) -> AsyncGenerator[tuple[Delta, Lease], None]:
     """One answer piece by piece, with the lease it comes from; releases the lease.
 
-    An engine that breaks off is replaced once: before the first word by any that holds `version`, later by one
-    of the same version that goes on after what was said. `said` is what an earlier try has said already.
+    An engine that breaks off is replaced once: before the first word by any that holds `version`, later by
+    one of the same version that goes on after what was said. `said`: what an earlier try has said already.
     Raises EngineFailed, NoEngine.
     """
     tries = 1
@@ -58,8 +59,8 @@ async def speak(
                     yield delta, lease
             return
         except EngineFailed as error:
-            # What two versions have said together cannot be gone on with by either.
-            if tries == 2 or (said and len(lease.versions) > 1):
+            # What two versions have said together is gone on with by neither.
+            if tries == 2 or (said and (len(lease.versions) > 1 or not can_go_on(sampling))):
                 raise
             log.warning("trying once more: %s", error)
             failure = error

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,7 +121,12 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
 MALFORMED = Problem(
     400, "malformed_json", "the body is not valid JSON", remedy="send JSON in UTF-8 as application/json"
 )
-OPENAI_CODES = {"too_long": "context_length_exceeded", "sign_in": "invalid_api_key"}
+OPENAI_CODES = {
+    "too_long": "context_length_exceeded",
+    "sign_in": "invalid_api_key",
+    "too_busy": "rate_limit_exceeded",
+    "too_many_attempts": "rate_limit_exceeded",
+}
 
 
 def response_of(path: str, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -132,6 +138,8 @@ def response_of(path: str, problem: Problem, headers: Mapping[str, str] | None =
         headers["WWW-Authenticate"] = "Bearer"
     if path.startswith("/v1/"):
         status = 400 if problem.status == 422 else problem.status  # as OpenAI's clients expect it
+        if status == 409:
+            headers["x-should-retry"] = "false"  # OpenAI's clients would; it would be refused again
         return _json({"error": openai_error(problem)}, status, headers, "application/json")
     body = {
         "type": f"urn:heed:{problem.kind}",
@@ -151,7 +159,7 @@ def openai_error(problem: Problem) -> dict[str, Any]:
     return {
         "message": " ".join(filter(None, (problem.detail + ".", remedy))),
         "type": "rate_limit_error" if problem.status == 429 else kind,
-        "param": problem.field,
+        "param": problem.field and re.sub(r"\.(\d+)", r"[\1]", problem.field),
         "code": OPENAI_CODES.get(problem.kind, problem.kind),
     }
 

@@ -86,7 +86,7 @@ class EventStream(EventSourceResponse):
     media_type = "text/event-stream"
 
     # FastAPI reads `status_code` off this signature for the schema.
-    def __init__(self, events: AsyncIterable[ServerSentEvent], status_code: int = 200) -> None:
+    def __init__(self, events: AsyncIterable[ServerSentEvent | bytes], status_code: int = 200) -> None:
         super().__init__(
             events,
             status_code,

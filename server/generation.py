@@ -1,4 +1,4 @@
-"""A turn under way: it waits its turn, its answers speak at once, their words leave in step, the end is told once.
+"""A turn under way: it waits for engines, its answers speak at once, their words leave in shared ticks.
 
 The turn belongs to the server, not to a connection: readers come and go on the stream in the store.
 """

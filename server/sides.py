@@ -1,4 +1,4 @@
-"""The answers of a turn while they are written: made with the versions they are to get, and what each has said."""
+"""The answers of a turn while they are written: the versions they are to get, and what each has said."""
 
 from __future__ import annotations
 

@@ -12,6 +12,11 @@ CONVERSATIONS = "heed:conversations"  # hash: id -> json
 ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
 DUEL_PLACE = "heed:duels:place"  # hash: duel id -> conversation id
 
+RESPONSES = "heed:responses"  # hash: id of an API response -> json, until it is too old for feedback
+RESPONSE_ORDER = "heed:responses:order"  # list of "id milliseconds", oldest first
+RESPONSE_BYTES = "heed:responses:bytes"  # how much they hold together
+RESPONSES_RATED = "heed:responses:rated"  # hash: id -> 1 for those whose conversation was made
+
 RUNS = "heed:runs"  # hash: id -> json
 RUN_ORDER = "heed:runs:order"  # list, newest first
 RUN_OPEN = "heed:runs:open"  # id of the run that is queued or running

@@ -52,6 +52,10 @@ class Sampling(Record):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int | None = None
     stop: tuple[str, ...] = Field(default=(), max_length=4)
+    frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    logit_bias: dict[int, float] = Field(default_factory=dict, max_length=300)
+    """Token id -> what is added to its logit."""
 
 
 class Conversation(Record):
@@ -74,6 +78,8 @@ class Message(Record):
     parent_id: str | None
     text: str
     created_at: datetime
+    before: tuple[ChatTurn, ...] = ()
+    """Of a root that came by the API: the turns before it, which were said elsewhere."""
 
 
 class Answer(Record):
@@ -117,6 +123,19 @@ class Duel(Record):
     owner_id: str
     vote_id: str | None = None
     created_at: datetime
+
+
+class Response(Record):
+    """An answer or several to one prompt of an API client, kept for a while so that feedback can come.
+
+    Only with feedback do its conversation, message and answers join the others.
+    """
+
+    id: str
+    conversation: Conversation
+    message: Message
+    answers: tuple[Answer, ...]
+    """One a choice, in the order of the choices."""
 
 
 class Vote(Record):

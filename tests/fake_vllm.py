@@ -141,6 +141,8 @@ class FakeVllm:
             for word in range(body["max_tokens"]):
                 await self._running.wait()
                 choice = {"delta": {"content": self.weights + " "}, "finish_reason": None}
+                if body.get("logprobs"):
+                    choice["logprobs"] = {"content": [self._logprob(body["top_logprobs"])]}
                 await self._send(response, {"choices": [choice]})
                 if word == 0:
                     await self.gate.wait()
@@ -151,6 +153,10 @@ class FakeVllm:
         finally:
             self.in_flight -= 1
         return response
+
+    def _logprob(self, top: int) -> dict[str, Any]:
+        token = {"token": self.weights, "logprob": -0.5, "bytes": list(self.weights.encode())}
+        return token | {"top_logprobs": [token] * top}
 
     async def _send(self, response: web.StreamResponse, chunk: dict[str, Any]) -> None:
         await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 
-from server.errors import EngineFailed, Problem
+from server.engines.completion import MODEL, read_deltas, refusal, request_body
+from server.engines.completion import Delta as Delta
+from server.errors import EngineFailed
 from store.records import ChatTurn, Fingerprint, Sampling
 
-MODEL = "policy"
 SHARED = "cpu"
 """The device of engines that share this machine's cores."""
 GOES_ON = {"continue_final_message": True, "add_generation_prompt": False}
@@ -26,15 +28,6 @@ NO_LOGPROB = -9999
 """What vLLM writes for a log-probability that JSON cannot hold."""
 LOADING, HELD, DRAINING = "heed-loading", "heed:", "heed-draining:"
 """Labels of an engine's weights: being replaced; checked, and of which folder; and about to be replaced."""
-
-
-class Delta(NamedTuple):
-    """A piece of an answer; the last one carries why it ended and the token counts."""
-
-    text: str
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    response_tokens: int | None = None
 
 
 class Held(NamedTuple):
@@ -120,42 +113,18 @@ class EngineClient:
         `goes_on`: the last message is the beginning of the answer. Raises EngineFailed when the engine breaks
         off, Problem (422) when the context is too long.
         """
-        body = {
-            "model": MODEL,
-            "messages": [turn.model_dump() for turn in messages],
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": None if sampling.seed is None else sampling.seed % (1 << 63),
-            "stop": list(sampling.stop),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **(GOES_ON if goes_on else {}),
-        }
         try:
+            body = request_body(messages, sampling) | (GOES_ON if goes_on else {})
             async with self.session.post("/v1/chat/completions", json=body) as response:
                 if response.status != 200:
-                    raise _refusal(response.status, await response.text())
+                    raise refusal(response.status, await response.text())
                 self._streams.add(response)
                 try:
-                    finish_reason, usage = None, None
-                    async for line in response.content:
-                        if not line.startswith(b"data: {"):
-                            continue
-                        chunk = json.loads(line[6:])
-                        if "error" in chunk:
-                            raise EngineFailed(f"{self.name} broke off: {chunk['error'].get('message')}")
-                        usage = chunk.get("usage") or usage
-                        for choice in chunk["choices"]:
-                            finish_reason = choice["finish_reason"] or finish_reason
-                            if text := choice["delta"].get("content"):
-                                yield Delta(text)
+                    async with aclosing(read_deltas(response, self.name)) as deltas:
+                        async for delta in deltas:
+                            yield delta
                 finally:
                     self._streams.discard(response)
-                if finish_reason not in ("stop", "length"):
-                    raise EngineFailed(f"{self.name} ended the stream early ({finish_reason})")
-                counts = usage or {}
-                yield Delta("", finish_reason, counts.get("prompt_tokens"), counts.get("completion_tokens"))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EngineFailed(f"{self.name} went away in the middle of the answer") from error
 
@@ -233,11 +202,3 @@ class EngineClient:
                 return json.loads(text) if text else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EngineFailed(f"{self.name} does not answer {path}: {error!r}") from error
-
-
-def _refusal(status: int, text: str) -> Exception:
-    """vLLM's refusal of one request: the caller's fault (too long) or the engine's."""
-    if status == 400 and "context length" in text:
-        detail = "the conversation is longer than the model's context"
-        return Problem(422, "too_long", detail, field="text", remedy="shorten it or start a new conversation")
-    return EngineFailed(f"the engine refused the request ({status}): {text[:300]}")

@@ -127,11 +127,11 @@ class EnginePool:
         return self.trial if self.trial in self.served() else None
 
     async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
-        """An engine for one answer of `version` (None: the one that serves now), beyond its places if need be.
+        """An engine for one answer of `version` (None: the one that serves now), beyond its places if need be:
 
-        For an answer that was admitted before. `affinity` is the conversation: its answers go where its prefix
-        is cached, unless that is much fuller. Waits while the only engine takes new weights. Raises NoEngine,
-        VersionNotServed.
+        for an answer that was admitted before. `affinity` is the conversation: its answers go where its
+        prefix is cached, unless that is much fuller. Waits while the only engine takes new weights. Raises
+        NoEngine, VersionNotServed.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(SWAP_PATIENCE_S):

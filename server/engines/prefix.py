@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from server.engines.client import Delta
+from server.engines.completion import Asked, Delta
 from server.errors import EngineFailed
 from store.records import ChatTurn, Sampling
 
@@ -14,14 +14,21 @@ if TYPE_CHECKING:
     from server.engines.client import EngineClient
 
 
+def can_go_on(sampling: Sampling) -> bool:
+    """Whether another engine would draw as the first one did: penalties and the JSON mask look back at the
+    tokens of the answer, which it would take for a part of the prompt."""
+    masked = isinstance(sampling, Asked) and sampling.json_object
+    return not (masked or sampling.frequency_penalty or sampling.presence_penalty)
+
+
 async def go_on(
     client: EngineClient, messages: Sequence[ChatTurn], sampling: Sampling, said: str
 ) -> AsyncGenerator[Delta, None]:
     """What follows `said`; the token counts of the last piece are those of the whole answer.
 
-    The text becomes tokens again, so the draw goes on from the same words, if not always from the same tokens.
-    Raises EngineFailed, also when the chat template or the tokenizer would change the text: the model must see
-    exactly what the reader saw.
+    The text becomes tokens again, so the draw goes on from the same words, if not always from the same
+    tokens. Raises EngineFailed, also when the chat template or the tokenizer would change the text: the model
+    must see exactly what the reader saw.
     """
     begun = (*messages, ChatTurn(role="assistant", content=said))
     prompt = await client.count_tokens(messages)

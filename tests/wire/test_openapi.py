@@ -37,6 +37,8 @@ POST /api/v1/policies/rollback
 GET /api/v1/events
 POST /v1/chat/completions
 GET /v1/models
+GET /v1/models/{model}
+POST /v1/feedback
 GET /healthz
 GET /readyz
 GET /metrics

@@ -30,6 +30,7 @@ from store.records import (
     PolicyVersion,
     PreferencePair,
     Record,
+    Response,
     Run,
     Sampling,
     Snapshot,
@@ -98,6 +99,14 @@ EXAMPLES: list[Record] = [
         seed=2**63,
         owner_id="acc_1",
         created_at=AT,
+    ),
+    Response(
+        id="chatcmpl_1",
+        conversation=Conversation(id="conv_1", owner_id="acc_1", title=TEXT, created_at=AT, updated_at=AT),
+        message=Message(
+            id="msg_1", conversation_id="conv_1", parent_id=None, text=TEXT, created_at=AT, before=(TURN,)
+        ),
+        answers=(),
     ),
     Vote(
         id="vote_1",
