@@ -11,13 +11,14 @@ from pathlib import Path
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.admission import Admission
 from server.dependencies import Parts, authorize
 from server.engines import reconcile
 from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from server.errors import add_handlers
 from server.metrics import Metrics
-from server.routes import accounts, admin, conversations, openai, ops, streams, votes
+from server.routes import accounts, admin, answers, conversations, openai, ops, streams, votes
 from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.turns import TurnService
@@ -27,6 +28,7 @@ from store.accounts import Accounts
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.limits import Limits
 from store.policies import Policies
 from store.responses import Responses
 from store.runs import Runs
@@ -71,7 +73,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, admin, openai, ops):
+    for module in (accounts, conversations, answers, streams, votes, admin, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -96,21 +98,26 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
-    turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
+    admission, policies = Admission(pool, config.queue, metrics), Policies(redis, settings.data)
+    turns = TurnService(
+        pool, admission, policies, conversations, AnswerStream(redis), metrics, config, settings.server_id
+    )
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
+        admission=admission,
         turns=turns,
         voting=VoteService(conversations, log_of_votes, turns),
         accounts=Accounts(redis, settings.data),
         audit=Audit(redis),
         conversations=conversations,
-        policies=Policies(redis, settings.data),
+        policies=policies,
         runs=Runs(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
+        limits=Limits(redis),
         responses=Responses(redis),
         metrics=metrics,
         warnings=[],
@@ -125,8 +132,7 @@ def _pool(settings: ServerSettings) -> EnginePool:
     return EnginePool(
         clients,
         max_model_len=engine.max_model_len,
-        queue_limit=engine.queue_limit,
-        per_user=engine.per_user,
+        places=read_config(settings).queue.places,
     )
 
 

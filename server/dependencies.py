@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
+from server.admission import Admission
 from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
 from server.metrics import Metrics
@@ -18,6 +19,7 @@ from server.votes import VoteService
 from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
+from store.limits import Limits
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
 from store.responses import Responses
@@ -37,6 +39,7 @@ class Parts:
     settings: ServerSettings
     config: ServerConfig
     pool: EnginePool
+    admission: Admission
     turns: TurnService
     voting: VoteService
     accounts: Accounts
@@ -47,6 +50,7 @@ class Parts:
     streams: AnswerStream
     feed: Feed
     votes: VoteLog
+    limits: Limits
     responses: Responses
     metrics: Metrics
     warnings: list[str]

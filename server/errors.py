@@ -18,7 +18,7 @@ from starlette.responses import Response
 from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
-from store.policies import NothingToRollBackTo, PointerMoved
+from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
 from store.runs import RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict
 
@@ -56,12 +56,11 @@ class NoEngine(Problem):
 
 
 class QueueFull(Problem):
-    """Too many answers are under way, in all or for this person."""
+    """Too many requests wait for an answer already."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            429, "too_busy", detail, remedy="wait for an answer to end", retry_after_s=RETRY_AFTER_S
-        )
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        remedy = f"try again in {retry_after_s} s"
+        super().__init__(429, "too_busy", detail, remedy=remedy, retry_after_s=retry_after_s)
 
 
 class VersionNotServed(Problem):
@@ -103,6 +102,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case RunAlreadyOpen():
             detail = f"run {error} is queued or running"
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
+        case CanaryRefused():
+            return Problem(409, "canary_refused", str(error), remedy=error.remedy)
         case NothingToRollBackTo() | PointerMoved():
             remedy = "look at GET /api/v1/policies"
             return Problem(409, "cannot_roll_back", str(error), remedy=remedy)
@@ -206,7 +207,7 @@ def add_handlers(app: FastAPI) -> None:
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
-        ConversationGone, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
+        ConversationGone, CanaryRefused, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
         TooManyAttempts, NameTaken, PasswordTooShort,
     )  # fmt: skip
     for kind in known:

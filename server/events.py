@@ -32,6 +32,13 @@ class AnswerStart(Event):
     side: Side | None
 
 
+class TurnWaiting(Event):
+    """The engines are busy: so many other requests go first. Comes again whenever that changes."""
+
+    type: Literal["turn.waiting"] = "turn.waiting"
+    ahead: int
+
+
 class AnswerDelta(Event):
     """More of an answer's text. The deltas of an answer, joined, are its text."""
 
@@ -64,7 +71,7 @@ class TurnEnd(Event):
 
 
 TurnEvent = Annotated[
-    AnswerStart | AnswerDelta | AnswerEnd | DuelReady | TurnEnd, Field(discriminator="type")
+    AnswerStart | TurnWaiting | AnswerDelta | AnswerEnd | DuelReady | TurnEnd, Field(discriminator="type")
 ]
 
 

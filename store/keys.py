@@ -26,6 +26,7 @@ POLICIES = "heed:policies"  # hash: number -> json
 POLICY_NUMBERS = "heed:policies:numbers"  # hash: run id -> number
 POLICY_COUNTER = "heed:policies:counter"
 POLICY_ACTIVE = "heed:policies:active"
+POLICY_CANARY = "heed:policies:canary"  # json while one runs
 POLICY_TIMELINE = "heed:policies:timeline"  # list of activations, newest first
 
 SERVERS = "heed:servers"  # set of server ids that ever reported
@@ -85,6 +86,10 @@ def lock(name: str) -> str:
 
 def session(digest: str) -> str:
     return f"heed:session:{digest}"
+
+
+def budget(kind: str, person: str) -> str:
+    return f"heed:budget:{kind}:{person}"  # when it is whole again, with a TTL
 
 
 def attempts(name: str) -> str:

@@ -102,6 +102,8 @@ class Answer(Record):
     sampling: Sampling
     prompt_tokens: int | None = None
     response_tokens: int | None = None
+    continued: tuple[int, ...] = ()
+    """Lengths of the text at which it broke off and went on: on another engine, or when somebody asked."""
     finish_reason: Literal["stop", "length", "stopped", "error"] | None = None
     error: str | None = None
     created_at: datetime
@@ -248,6 +250,19 @@ class Activation(Record):
     at: datetime
 
 
+class Canary(Record):
+    """The version that is compared with the active one, blind, on a share of the answers."""
+
+    number: int
+    share: float = Field(ge=0.0, le=1.0)
+    """Of duels and turns; a conversation is in or out of it as a whole."""
+    started_at: datetime
+    actor: str
+    reason: str
+    before: PolicyState = "candidate"
+    """What the version was, and is again when the canary is stopped."""
+
+
 class StageStatus(Record):
     stage: Stage
     state: StageState = "waiting"
@@ -297,6 +312,10 @@ class EngineStatus(Record):
     version: int | None = None
     in_flight: int = 0
     error: str | None = None
+    draining: bool = False
+    """Somebody asked that it gets no new answers."""
+    device: str = ""
+    """What it computes on: engines with the same device share it."""
     seen_at: datetime
 
 

@@ -81,6 +81,11 @@ class AnswerStream:
         with available():
             await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s)
 
+    async def claim(self, answer_id: str, owner: str, ttl_s: int = 15) -> bool:
+        """Hold an answer that nobody generates; False when somebody does."""
+        with available():
+            return bool(await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s, nx=True))
+
     async def release(self, answer_id: str) -> None:
         """The answer has ended: nobody generates it any more."""
         with available():

@@ -16,6 +16,9 @@ from server.engines.completion import Delta as Delta
 from server.errors import EngineFailed
 from store.records import ChatTurn, Fingerprint, Sampling
 
+SHARED = "cpu"
+"""The device of engines that share this machine's cores."""
+GOES_ON = {"continue_final_message": True, "add_generation_prompt": False}
 HEALTH_TIMEOUT_S = 5
 CONTROL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 600
@@ -45,9 +48,11 @@ class NotFinite(EngineFailed):
 class EngineClient:
     """Requests are built field by field: nothing a client sent is passed through."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, device: str = SHARED) -> None:
         self.name = name
         self.address = address
+        self.device = device
+        """What the engine computes on. Engines that name the same device share it."""
         self._session: aiohttp.ClientSession | None = None
         self._streams: set[aiohttp.ClientResponse] = set()
 
@@ -100,13 +105,16 @@ class EngineClient:
         """Answers that the engine is giving, to whichever server. Raises EngineFailed."""
         return int((await self._call("GET", "/load"))["server_load"])
 
-    async def stream(self, messages: Sequence[ChatTurn], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+    async def stream(
+        self, messages: Sequence[ChatTurn], sampling: Sampling, *, goes_on: bool = False
+    ) -> AsyncGenerator[Delta, None]:
         """The answer piece by piece; closing the generator aborts it in the engine.
 
-        Raises EngineFailed when the engine breaks off, Problem (422) when the context is too long.
+        `goes_on`: the last message is the beginning of the answer. Raises EngineFailed when the engine breaks
+        off, Problem (422) when the context is too long.
         """
         try:
-            body = request_body(messages, sampling)
+            body = request_body(messages, sampling) | (GOES_ON if goes_on else {})
             async with self.session.post("/v1/chat/completions", json=body) as response:
                 if response.status != 200:
                     raise refusal(response.status, await response.text())
@@ -127,8 +135,18 @@ class EngineClient:
 
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
         """Prompt tokens of these turns with the chat template. Raises EngineFailed."""
-        body = {"model": MODEL, "messages": [turn.model_dump() for turn in messages]}
-        return int((await self._call("POST", "/tokenize", body))["count"])
+        return len(await self.tokens(messages))
+
+    async def tokens(self, messages: Sequence[ChatTurn], *, goes_on: bool = False) -> list[int]:
+        """The prompt's token ids; `goes_on` as for `stream`. Raises EngineFailed."""
+        body: dict[str, Any] = {"model": MODEL, "messages": [turn.model_dump() for turn in messages]}
+        tokens = await self._call("POST", "/tokenize", body | (GOES_ON if goes_on else {}))
+        return list(tokens["tokens"])
+
+    async def text(self, tokens: Sequence[int]) -> str:
+        """What these tokens say. Raises EngineFailed."""
+        body = {"model": MODEL, "tokens": list(tokens)}
+        return str((await self._call("POST", "/detokenize", body))["prompt"])
 
     async def label(self, label: str) -> None:
         """Say of the weights what `held` is to answer."""

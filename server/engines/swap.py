@@ -19,13 +19,27 @@ class BadVersion(Exception):
     """The version must not serve; the message says why."""
 
 
-async def check_folder(folder: Path, like: Path | None) -> None:
-    """Everything that can be known before an engine sees the weights. Raises BadVersion."""
+async def check_folder(pool: EnginePool, version: PolicyVersion, folder: Path) -> None:
+    """Everything that can be known before an engine sees the weights. Raises BadVersion.
+
+    Files that have not changed since they were found sound are not read again for the next engine.
+    """
+    like = next((one.folder for one in pool.engines if one.folder and one.folder.exists()), None)
     try:
+        files = await asyncio.to_thread(_files, folder)
+        if pool.sound.get(version.number) == files:
+            return
         await asyncio.to_thread(verify, folder)
         await asyncio.to_thread(check_weights, folder, like)
     except (ArtifactError, OSError) as error:
         raise BadVersion(str(error)) from error
+    pool.sound[version.number] = files
+
+
+def _files(folder: Path) -> frozenset[tuple[str, int, int, int]]:
+    """Name, inode, size and time of the last change (ns) of every file."""
+    found = ((path.name, path.stat()) for path in folder.iterdir())
+    return frozenset((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
 
 async def check_engine(client: EngineClient, version: PolicyVersion) -> None:
@@ -46,15 +60,12 @@ async def check_engine(client: EngineClient, version: PolicyVersion) -> None:
 
 
 async def swap(pool: EnginePool, engine: Engine, version: PolicyVersion, folder: Path) -> None:
-    """Load `version` into the engine; answers in flight there are held and go on with the new weights.
+    """Load `version`, whose folder is sound, into the engine; answers in flight there are held meanwhile.
 
-    Raises BadVersion when the version fails (the engine then holds what it held before) and EngineFailed
-    when the engine holds nothing certain afterwards.
+    The caller has marked the engine as busy. Raises BadVersion when the version fails (the engine then holds
+    what it held before) and EngineFailed when the engine holds nothing certain afterwards.
     """
-    like = next((one.folder for one in pool.engines if one.folder and one.folder.exists()), None)
-    await check_folder(folder, like)
     before, before_folder = engine.record, engine.folder
-    engine.busy = True
     pool.unsure(engine, "loading")
     try:
         try:
@@ -68,8 +79,6 @@ async def swap(pool: EnginePool, engine: Engine, version: PolicyVersion, folder:
     except EngineFailed as error:
         pool.unsure(engine, "down", str(error))
         raise
-    finally:
-        engine.busy = False
 
 
 async def _load(

@@ -9,17 +9,18 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 from starlette.responses import JSONResponse
 from starlette.responses import Response as HttpResponse
 
 from server.completions import Completion
 from server.dependencies import Heed, Me, Parts
 from server.drawing import room
-from server.engines.pool import EnginePool, Lease
+from server.engines.pool import EnginePool
 from server.errors import VersionNotServed
 from server.events import EventStream
 from server.feedback import Feedback
+from server.limits import limit_completions
 from server.openai_shapes import CompletionIn, FeedbackIn, FeedbackOut
 from store.connection import StoreUnavailable
 from store.records import Account, new_id
@@ -71,7 +72,7 @@ def _models(pool: EnginePool) -> dict[str, dict[str, Any]]:
     }
 
 
-@router.post("/chat/completions", response_model=None)
+@router.post("/chat/completions", response_model=None, dependencies=[Depends(limit_completions)])
 async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> HttpResponse:
     """One or more answers, whole or as a stream. A client that leaves stops its generation."""
     version = _version(heed.pool, body.model)
@@ -79,16 +80,19 @@ async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> 
     asked = body.asked(heed.config.sampling)
     limit = await room(heed.pool, prompt, asked.max_tokens, field="messages")
     asked = asked.model_copy(update={"max_tokens": limit})
-    leases: list[Lease] = []
+    waiting = heed.admission.enter(me.id, lambda: [version] * body.n)
     try:
-        for _ in range(body.n):
-            leases.append(await heed.pool.lease(version, user=me.id))
+        leases = await _unless_gone(request, waiting.leases())
+        if leases is None:
+            await waiting.leave()
+            return HttpResponse(status_code=CLIENT_GONE)
         said = Completion(
             new_id("chatcmpl"), body.model, heed.pool, leases, prompt, asked, version=version, user=me.id
         )
         headers = {"x-request-id": said.id}
         if not body.stream:
             whole = await _unless_gone(request, said.whole())
+            await waiting.leave()
             if whole is None:
                 return HttpResponse(status_code=CLIENT_GONE)
             await _ended(heed, me, said, body.store)
@@ -97,10 +101,10 @@ async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> 
         # The first words before the headers, so that a refusal still has its HTTP status.
         first = await _unless_gone(request, said.begin())
     except BaseException:
-        for lease in leases:
-            await lease.release()
+        await waiting.leave()
         raise
     if first is None:
+        await waiting.leave()
         return HttpResponse(status_code=CLIENT_GONE)
     stream = EventStream(_stream(heed, me, said, body.store, body.stream_options.include_usage))
     stream.headers.update(headers | {"x-heed-version": f"v{first.lease.version}"})
