@@ -157,7 +157,9 @@ async def until_ready(http: aiohttp.ClientSession, url: str, headers: dict[str, 
 
 
 def grow(counts: tuple[int, ...] = (1, 2, 4)) -> None:
-    print(f"Our server over engines that answer by the clock, {CHATS} chats on each, {1 / PACE_S:.0f} tokens/s")
+    print(
+        f"Our server over engines that answer by the clock, {CHATS} chats on each, {1 / PACE_S:.0f} tokens/s"
+    )
     print(
         f"{'engines':>7} {'chats':>6} {'tokens/s':>8} {'us/token':>10} {'added ms p50/p95':>16}"
         f" {'gap+ ms':>10} {'swap s':>8} {'its gap+':>10} {'RSS MiB':>7}"
