@@ -4,8 +4,8 @@
 
 FOLDER is a servable model; all settings, or those named. Each engine is started with the command and the
 environment of `server.engines.launch`, changed as below, and asked by the client of vLLM's own serving
-benchmark: greedy answers of 64 tokens, medians of three rounds. One engine after the other, `shipped` first and
-last: what these two differ by is the machine's noise.
+benchmark: greedy answers of 64 tokens, medians of three rounds. One engine after the other, `shipped` first
+and last: what these two differ by is the machine's noise.
 """
 
 from __future__ import annotations
