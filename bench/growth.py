@@ -2,7 +2,7 @@
 
     python -m bench.growth
 
-Each engine is the tests' fake vLLM with a pace: 32 chats on each, 20 tokens a second for every chat. So what
+Each engine is the tests' fake vLLM with a pace: 32 chats on each, 10 tokens a second for every chat. So what
 is measured is our server, not a model: CPU time a token, time added to the first token, the longest gap that
 a stream sees beyond the pace, the time from an activation to the new version's first answer.
 """
@@ -37,8 +37,8 @@ from store.records import PolicyVersion, now
 from tests.fake_vllm import FakeVllm
 
 CHATS = 32
-PACE_S = 0.05
-TOKENS = 64
+PACE_S = 0.1
+TOKENS = 32
 
 
 async def fake_engines(home: Path, count: int) -> None:
@@ -46,7 +46,7 @@ async def fake_engines(home: Path, count: int) -> None:
     for number in range(1, count + 1):
         engine = FakeVllm(home / f"engine-{number}.sock", home / "policies" / "v0001")
         engine.gate.set()
-        engine.pace_s = PACE_S
+        engine.pause_s = PACE_S
         await engine.start()
     await asyncio.Event().wait()
 

@@ -28,8 +28,6 @@ class FakeVllm:
         """Weights -> how many of its greedy answers come out differently."""
         self.gate = asyncio.Event()
         """Streams say one word, then wait for it."""
-        self.pace_s = 0.0
-        """Pause before each word of a stream but the first."""
         self.silent = False
         self.others = 0
         """Answers that other servers have under way here."""
@@ -142,8 +140,6 @@ class FakeVllm:
         try:
             for word in range(body["max_tokens"]):
                 await self._running.wait()
-                if word and self.pace_s:
-                    await asyncio.sleep(self.pace_s)
                 choice = {"delta": {"content": self.weights + " "}, "finish_reason": None}
                 if body.get("logprobs"):
                     choice["logprobs"] = {"content": [self._logprob(body["top_logprobs"])]}
