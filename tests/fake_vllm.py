@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,9 @@ class FakeVllm:
         """Weights -> how many of its greedy answers come out differently."""
         self.gate = asyncio.Event()
         """Streams say one word, then wait for it."""
+        self.pause_s = 0.0
+        """Before each word."""
+        self.words: list[str] = []
         self.silent = False
         self.others = 0
         """Answers that other servers have under way here."""
@@ -85,8 +90,11 @@ class FakeVllm:
             case "/load":
                 return web.json_response({"server_load": self.in_flight + self.others})
             case "/tokenize":
-                words = sum(len(turn["content"].split()) for turn in body["messages"])
-                return web.json_response({"count": words})
+                tokens = self._tokens("".join(turn["content"] + " " for turn in body["messages"][:-1]))
+                tokens += self._tokens(body["messages"][-1]["content"])
+                return web.json_response({"count": len(tokens), "tokens": tokens})
+            case "/detokenize":
+                return web.json_response({"prompt": "".join(self.words[one] for one in body["tokens"])})
             case "/v1/chat/completions" if body.get("stream"):
                 return await self._stream(request, body)
             case "/v1/chat/completions":
@@ -140,6 +148,7 @@ class FakeVllm:
         try:
             for word in range(body["max_tokens"]):
                 await self._running.wait()
+                await asyncio.sleep(self.pause_s)
                 choice = {"delta": {"content": self.weights + " "}, "finish_reason": None}
                 if body.get("logprobs"):
                     choice["logprobs"] = {"content": [self._logprob(body["top_logprobs"])]}
@@ -154,9 +163,27 @@ class FakeVllm:
             self.in_flight -= 1
         return response
 
+    def _tokens(self, text: str) -> list[int]:
+        """One token a word with the blanks after it."""
+        words = re.findall(r"\s+|\S+\s*", text)
+        self.words += [word for word in words if word not in self.words]
+        return [self.words.index(word) for word in words]
+
     def _logprob(self, top: int) -> dict[str, Any]:
         token = {"token": self.weights, "logprob": -0.5, "bytes": list(self.weights.encode())}
         return token | {"top_logprobs": [token] * top}
 
     async def _send(self, response: web.StreamResponse, chunk: dict[str, Any]) -> None:
         await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+
+async def _serve(socket: Path, root: Path, pause_s: float) -> None:
+    fake = FakeVllm(socket, root)
+    fake.pause_s = pause_s
+    fake.gate.set()
+    await fake.start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":  # a process of its own, which a test can kill
+    asyncio.run(_serve(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))

@@ -127,9 +127,9 @@ class EnginePool:
         return self.trial if self.trial in self.served() else None
 
     async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
-        """An engine for one answer of `version` (None: the one that serves now), beyond its places if need be:
+        """An engine for an answer of `version` (None: the one that serves now) that was admitted before.
 
-        for an answer that was admitted before. `affinity` is the conversation: its answers go where its
+        Beyond the engine's places if need be. `affinity` is the conversation: its answers go where its
         prefix is cached, unless that is much fuller. Waits while the only engine takes new weights. Raises
         NoEngine, VersionNotServed.
         """

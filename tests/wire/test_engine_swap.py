@@ -114,7 +114,7 @@ class Site:
         self.policies = policies
         self.home = home
         clients = [EngineClient(process.name, process.address) for process in processes]
-        self.pool = EnginePool(clients, max_model_len=2048, queue_limit=64, per_user=64)
+        self.pool = EnginePool(clients, max_model_len=2048, places=64)
         self.pool.drives = True
 
     async def settled(self, on: int, engines: int = 1, timeout_s: float = 20) -> float:

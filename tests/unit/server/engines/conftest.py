@@ -34,7 +34,7 @@ class Site:
 
     def _pool(self) -> EnginePool:
         clients = [EngineClient(engine.socket.stem, engine.address) for engine in self.engines]
-        pool = EnginePool(clients, max_model_len=2048, queue_limit=8, per_user=4)
+        pool = EnginePool(clients, max_model_len=2048, places=8)
         pool.drives = True
         return pool
 
