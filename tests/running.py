@@ -123,7 +123,7 @@ class Heed:
 
 @contextlib.asynccontextmanager
 async def serving(settings: ServerSettings, pool: EnginePool | None) -> AsyncIterator[Heed]:
-    """The server on a free loopback port, for as long as the context lasts; no pool: the settings' engines."""
+    """The server on a free loopback port, for as long as the context lasts; no pool: its own engines."""
     app = create_app(settings, pool)
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
     server = QuietServer(config)
