@@ -89,11 +89,11 @@ class ScriptedPool(EnginePool):
         self.alternate = False
         self._leased = 0
 
-    async def lease(self, version: int | None = None, *, user: str) -> Lease:
+    async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
         if version is None and self.alternate:
             version = self.engines[self._leased % len(self.engines)].version
             self._leased += 1
-        return await super().lease(version, user=user)
+        return await super().lease(version, user=user, affinity=affinity)
 
     def say(self, *scripts: Script) -> None:
         """Queue answers on the first engine."""
