@@ -29,7 +29,7 @@ TOKEN = "an engine token for tests only"
 
 
 class Fleet:
-    """A site whose engines are processes, each a device of its own; a server that reconciles; people who ask."""
+    """Engines in processes, each a device of its own; a server that reconciles; people who ask."""
 
     def __init__(self, site: Site, max_unavailable: int) -> None:
         self.site = site

@@ -92,9 +92,7 @@ CANARY = Wish(active=2, canary=3, share=0.5, previous=1)
     ("engines", "expected"),
     [
         pytest.param([("a", 2, 1), ("b", 1, 0)], {"b": ("load", 3)}, id="the-warm-one-takes-it"),
-        pytest.param(
-            [("a", 2, 1), ("b", 2, 0)], {"b": ("load", 3)}, id="both-are-active-the-idle-one-takes-it"
-        ),
+        pytest.param([("a", 2, 1), ("b", 2, 0)], {"b": ("load", 3)}, id="of-two-active-the-idle-one"),
         pytest.param([("a", 2, 1), ("b", 2, 2)], {"a": ("drain", 3)}, id="the-one-with-less-to-say-drains"),
         pytest.param([("a", 2, 1), ("b", None, 0)], {"b": ("load", 3)}, id="an-empty-one-takes-it"),
         pytest.param([("a", 2, 0), ("b", 3, 0)], {}, id="done-and-kept"),

@@ -1,4 +1,4 @@
-"""Routing: devices balanced, engines of one device packed, a conversation at home, a rolling swap's overflow."""
+"""Routing: devices balanced, engines of one packed, a conversation at home, a rolling swap's overflow."""
 
 from __future__ import annotations
 
