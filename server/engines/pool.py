@@ -38,6 +38,8 @@ class Engine:
     """New answers go to another engine if one holds the same version: this one is to be swapped."""
     drained_at: float = 0.0
     """When it began to drain (monotonic)."""
+    joined: bool = False
+    """It is in the registry of engines, not in the settings."""
     leaving: bool = False
     """An admin asked that it gets no new answers, and no versions either."""
     alive: bool = False

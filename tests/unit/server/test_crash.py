@@ -28,17 +28,15 @@ SAMPLING = {"max_tokens": WORDS}
 class Engine:
     """A fake vLLM in a process of its own, on version 1."""
 
-    def __init__(self, home: Path, number: int, pause_s: float = 0.02) -> None:  # noqa: F811
+    def __init__(self, home: Path, number: int) -> None:  # noqa: F811
         self.name = f"engine-{number}"
         self.socket = home / f"{self.name}.sock"
         self.root = home / "policies" / "v0001"
-        self.pause_s = pause_s
         self.start()
 
     def start(self) -> None:
         script = Path(__file__).parents[2] / "fake_vllm.py"
-        arguments = [str(self.socket), str(self.root), str(self.pause_s)]
-        self.process = subprocess.Popen([sys.executable, str(script), *arguments])
+        self.process = subprocess.Popen([sys.executable, str(script), str(self.socket), str(self.root)])
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)

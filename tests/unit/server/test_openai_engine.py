@@ -38,9 +38,7 @@ async def engine() -> AsyncIterator[FakeVllm]:
 @pytest.fixture
 async def client(engine: FakeVllm, settings: ServerSettings) -> AsyncIterator[openai.AsyncOpenAI]:
     """OpenAI's client at the real server over a real pool."""
-    pool = EnginePool(
-        [EngineClient("engine-1", engine.address)], max_model_len=2048, queue_limit=64, per_user=32
-    )
+    pool = EnginePool([EngineClient("engine-1", engine.address)], max_model_len=2048, places=64)
     await pool.open()
     pool.engines[0].alive = True
     pool.holds(

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from server.engines import client, pool
+from server.engines import client, pool, routing
 from server.engines.client import Delta
 from server.errors import EngineFailed, NoEngine, Problem, VersionNotServed
 from store.records import ChatTurn, Sampling
@@ -26,7 +26,7 @@ async def rest(answer: AsyncGenerator[Delta, None]) -> list[Delta]:
 async def test_one_batch_is_filled_before_the_next_engine_gets_answers(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "BATCH", 2)
+    monkeypatch.setattr(routing, "BATCH", 2)
     engines = await site.start(2)
     leases = [await engines.lease(user=f"user-{number}") for number in range(6)]
     assert [lease.engine.name[-1] for lease in leases[:4]] == ["1", "1", "2", "2"]
