@@ -65,7 +65,9 @@ class Engine:
 class Lease:
     """The right to one answer from one engine. `versions` grows if the engine is swapped meanwhile."""
 
-    def __init__(self, engine: Engine, version: int, user: str, freed: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, version: int, user: str, freed: Callable[[], None] = lambda: None
+    ) -> None:
         self.engine = engine
         self.version = version
         self.versions: tuple[int, ...] = (version,)
