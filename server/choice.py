@@ -20,7 +20,7 @@ def in_canary(conversation_id: str, canary: Canary) -> bool:
 def versions_of_turn(
     conversation_id: str, canary: Canary | None, ready: int | None, *, is_duel: bool
 ) -> tuple[int | None, ...]:
-    """One version for an answer, two for a duel; None: the active one. `ready`: the canary that an engine holds.
+    """One version for an answer, two for a duel; None: the active one. `ready`: the canary that is served.
 
     In the canary's conversations an answer is the candidate's, and a duel the candidate against the active.
     """

@@ -19,6 +19,7 @@ from server.votes import VoteService
 from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
+from store.engines import EngineRegistry
 from store.limits import Limits
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
@@ -46,6 +47,7 @@ class Parts:
     audit: Audit
     conversations: Conversations
     policies: Policies
+    registry: EngineRegistry
     runs: Runs
     streams: AnswerStream
     feed: Feed

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
+from store.engines import EngineNameTaken, EngineUnknown
 from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
 from store.runs import RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict
@@ -102,6 +103,11 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case RunAlreadyOpen():
             detail = f"run {error} is queued or running"
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
+        case EngineNameTaken():
+            detail = f"another engine has the name {error}"
+            return Problem(409, "name_taken", detail, field="name", remedy="choose another name")
+        case EngineUnknown():
+            return not_found("engine that joined")
         case CanaryRefused():
             return Problem(409, "canary_refused", str(error), remedy=error.remedy)
         case NothingToRollBackTo() | PointerMoved():
@@ -207,7 +213,8 @@ def add_handlers(app: FastAPI) -> None:
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
-        ConversationGone, CanaryRefused, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
+        ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown, NothingToRollBackTo,
+        PointerMoved, WrongCredentials, WrongToken,
         TooManyAttempts, NameTaken, PasswordTooShort,
     )  # fmt: skip
     for kind in known:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.event import ServerSentEvent
-from sse_starlette.sse import EventSourceResponse
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
 from store.records import AnswerState, Side
 from store.streams import Entry
+
+log = logging.getLogger("heed.streams")
 
 RETRY_MS = 1000
 HEARTBEAT_S = 15
@@ -96,3 +100,14 @@ class EventStream(EventSourceResponse):
             ping_message_factory=lambda: ServerSentEvent(comment="alive", sep="\n"),
             send_timeout=SEND_TIMEOUT_S,
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end, or until the reader takes nothing for 30 s.
+
+        Then the connection is closed in the middle of a chunk, which no client takes for the end; a browser
+        comes back with the last id that it saw.
+        """
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("cut off a reader of %s that took nothing for %s s", scope["path"], self.send_timeout)

@@ -29,6 +29,9 @@ POLICY_ACTIVE = "heed:policies:active"
 POLICY_CANARY = "heed:policies:canary"  # json while one runs
 POLICY_TIMELINE = "heed:policies:timeline"  # list of activations, newest first
 
+ENGINE_MEMBERS = "heed:engines:members"  # hash: name -> json of an engine that joined at run time
+ENGINES_DRAINING = "heed:engines:draining"  # set of names that get no new answers
+
 SERVERS = "heed:servers"  # set of server ids that ever reported
 
 FEED = "heed:feed"  # stream: what the admin page shows live

@@ -340,3 +340,15 @@ class AuditEvent(Record):
     object: str
     detail: dict[str, Any] = Field(default_factory=dict)
     at: datetime
+
+
+class EngineMember(Record):
+    """An engine on another host that joined at run time."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    address: str = Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$", max_length=300)
+    """Of its sidecar, `https://host:port`."""
+    device: str = Field(min_length=1, max_length=64)
+    """What it computes on: engines that name the same device share it."""
+    actor: str
+    joined_at: datetime

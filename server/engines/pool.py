@@ -38,6 +38,8 @@ class Engine:
     """New answers go to another engine if one holds the same version: this one is to be swapped."""
     drained_at: float = 0.0
     """When it began to drain (monotonic)."""
+    joined: bool = False
+    """It is in the registry of engines, not in the settings."""
     leaving: bool = False
     """An admin asked that it gets no new answers, and no versions either."""
     alive: bool = False
@@ -63,7 +65,9 @@ class Engine:
 class Lease:
     """The right to one answer from one engine. `versions` grows if the engine is swapped meanwhile."""
 
-    def __init__(self, engine: Engine, version: int, user: str, freed: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: Engine, version: int, user: str, freed: Callable[[], None] = lambda: None
+    ) -> None:
         self.engine = engine
         self.version = version
         self.versions: tuple[int, ...] = (version,)
@@ -127,9 +131,9 @@ class EnginePool:
         return self.trial if self.trial in self.served() else None
 
     async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
-        """An engine for one answer of `version` (None: the one that serves now), beyond its places if need be:
+        """An engine for an answer of `version` (None: the one that serves now) that was admitted before.
 
-        for an answer that was admitted before. `affinity` is the conversation: its answers go where its
+        Beyond the engine's places if need be. `affinity` is the conversation: its answers go where its
         prefix is cached, unless that is much fuller. Waits while the only engine takes new weights. Raises
         NoEngine, VersionNotServed.
         """

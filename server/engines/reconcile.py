@@ -8,11 +8,13 @@ import time
 from contextlib import suppress
 
 from server.engines.client import DRAINING, HELD, LOADING, Held
+from server.engines.membership import follow
 from server.engines.plan import Step, Wish, next_steps
 from server.engines.pool import Engine, EnginePool
 from server.engines.swap import BadVersion, check_engine, check_folder, swap
 from server.errors import EngineFailed
 from store.connection import StoreUnavailable
+from store.engines import EngineRegistry
 from store.policies import CanaryRefused, LockHeld, PointerMoved, Policies
 from store.records import PolicyVersion
 
@@ -24,6 +26,8 @@ START_S = 300.0
 """An engine that has not answered since this server's start is `starting` for this long, then `down`."""
 SILENCES = 3
 """Health checks without any answer after which an engine counts as frozen; a busy machine may cost one."""
+ENDED_AFTER = 3
+"""Failed loads in a row after which an engine's process is ended."""
 LOADS = 2
 """Engines that may fail on a version that never served before it is taken back."""
 RETRY_S = 5.0
@@ -31,21 +35,24 @@ RETRY_MOST_S = 60.0
 log = logging.getLogger("heed.engines")
 
 
-async def run(pool: EnginePool, policies: Policies, server_id: str) -> None:
+async def run(
+    pool: EnginePool, policies: Policies, registry: EngineRegistry, server_id: str, token: str | None = None
+) -> None:
     """Reconcile until cancelled. Redis or an engine being away is waited out."""
     pool.name = server_id
     async with asyncio.TaskGroup() as group:
-        group.create_task(_watch(pool, policies))
+        group.create_task(_watch(pool, policies, registry, token))
         group.create_task(_drive(pool, policies))
         group.create_task(_report(pool, policies, server_id))
 
 
-async def _watch(pool: EnginePool, policies: Policies) -> None:
-    """Every server: see how the engines are."""
+async def _watch(pool: EnginePool, policies: Policies, registry: EngineRegistry, token: str | None) -> None:
+    """Every server: see which engines there are and how they are."""
     away = False
     while True:
         try:
             await look(pool, policies)
+            await follow(pool, registry, token)
             away = False
         except StoreUnavailable as error:
             if not away:
@@ -138,7 +145,7 @@ async def _problem(engine: Engine) -> str | None:
         engine.silences += 1
         return "it does not answer" if engine.silences >= SILENCES else None
     engine.silences = 0
-    return None if healthy else "nobody listens, or its core has died"
+    return None if healthy else engine.client.why
 
 
 async def _meet(pool: EnginePool, policies: Policies, engine: Engine, held: Held) -> None:
@@ -263,11 +270,15 @@ async def _load(pool: EnginePool, policies: Policies, engine: Engine, version: P
         log.info("%s holds v%d", engine.name, version.number)
     except BadVersion as error:
         log.error("v%d must not serve: %s", version.number, error)
-        if not await _take_back(policies, version, str(error)):
+        # What others serve soundly is not to blame.
+        if version.number in pool.served() or not await _take_back(policies, version, str(error)):
             _try_later(engine, str(error))
     except EngineFailed as error:
         log.error("%s failed on v%d: %s", engine.name, version.number, error)
         _try_later(engine, str(error))
+        if engine.failures % ENDED_AFTER == 0:
+            log.error("%s is ended, for its supervisor to start it anew", engine.name)
+            await engine.client.end_process()
         pool.failed_loads[version.number] += 1
         given_up = version.number not in pool.served() and pool.failed_loads[version.number] >= LOADS
         # One that served before is not to blame, its engines are.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from server.engines.client import HELD, LOADING, EngineClient
+from server.engines.client import HELD, LOADING, EngineClient, NotFinite
 from server.engines.pool import Engine, EnginePool
 from server.errors import EngineFailed
 from store.artifacts import ArtifactError, check_weights, verify
@@ -62,22 +62,21 @@ async def check_engine(client: EngineClient, version: PolicyVersion) -> None:
 async def swap(pool: EnginePool, engine: Engine, version: PolicyVersion, folder: Path) -> None:
     """Load `version`, whose folder is sound, into the engine; answers in flight there are held meanwhile.
 
-    The caller has marked the engine as busy. Raises BadVersion when the version fails (the engine then holds
-    what it held before) and EngineFailed when the engine holds nothing certain afterwards.
+    The caller has marked the engine as busy. Raises BadVersion when the version is to blame, EngineFailed
+    when the engine may be. It then holds what it held before, or, when even that fails, nothing certain.
     """
     before, before_folder = engine.record, engine.folder
     pool.unsure(engine, "loading")
     try:
-        try:
-            await _load(pool, engine, version, folder, clear=before is None)
-        except (EngineFailed, BadVersion) as error:
-            if before is None or before_folder is None:
-                raise EngineFailed(str(error)) from error
-            # The cache is cleared too: weights that compute NaN leave it there, and good ones read it.
-            await _restore(pool, engine, before, before_folder)
+        await _load(pool, engine, version, folder, clear=before is None)
+    except (EngineFailed, BadVersion) as error:
+        if before is None or before_folder is None:
+            pool.unsure(engine, "down", str(error))
+            raise EngineFailed(str(error)) from error
+        # The cache is cleared too: weights that compute NaN leave it there, and good ones read it.
+        await _restore(pool, engine, before, before_folder)
+        if isinstance(error, NotFinite):
             raise BadVersion(str(error)) from error
-    except EngineFailed as error:
-        pool.unsure(engine, "down", str(error))
         raise
 
 
@@ -94,6 +93,7 @@ async def _load(
         if clear:
             await client.clear_kv_cache()
         await client.reload(folder)
+        await client.compare(folder)
         pool.spans(engine, version.number)
     finally:
         await client.resume()
@@ -106,7 +106,7 @@ async def _restore(pool: EnginePool, engine: Engine, before: PolicyVersion, fold
     """Put the version back that the engine held. Raises EngineFailed when that fails too."""
     try:
         await _load(pool, engine, before, folder, clear=True)
-    except BadVersion as error:
-        raise EngineFailed(
-            f"{engine.name} is not sound after v{before.number} was put back: {error}"
-        ) from error
+    except (EngineFailed, BadVersion) as error:
+        said = f"{engine.name} is not sound after v{before.number} was put back: {error}"
+        pool.unsure(engine, "down", said)
+        raise EngineFailed(said) from error

@@ -19,16 +19,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from server.drawing import speak
 from server.engines import reconcile
 from server.engines.client import Delta, EngineClient
 from server.engines.pool import EnginePool, Lease
+from server.engines.swap import swap
 from server.errors import EngineFailed
 from server.settings import ServerSettings
 from store.artifacts import seal
 from store.connection import connect
 from store.policies import Policies, write_pointer
 from store.records import ChatTurn, Fingerprint, GateReport, PolicyVersion, Sampling, now
-from tests.running import serving as answering
+from tests.running import serving as serving_people
 from trainer.tiny import byte_tokenizer, make_tiny
 
 # Two engines start on two cores that other tests may use too.
@@ -61,8 +63,9 @@ class Process:
 
     def kill(self) -> None:
         assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def publish(
@@ -118,7 +121,7 @@ class Site:
         self.policies = policies
         self.home = home
         clients = [EngineClient(process.name, process.address) for process in processes]
-        self.pool = EnginePool(clients, max_model_len=2048, queue_limit=64, per_user=64)
+        self.pool = EnginePool(clients, max_model_len=2048, places=64)
         self.pool.drives = True
 
     async def settled(self, on: int, engines: int = 1, timeout_s: float = 20) -> float:
@@ -265,6 +268,24 @@ async def test_a_stopped_answer_ends_in_the_engine_within_a_second(lone: Site) -
     await lease.release()
 
 
+async def test_an_api_client_that_leaves_ends_its_answer_in_the_engine(
+    lone: Site, home: Path, redis_url: str
+) -> None:
+    client = lone.pool.engines[0].client
+    settings = ServerSettings(data=home, redis_url=redis_url, web=home / "dist")
+    async with serving_people(settings, lone.pool) as heed:
+        ann = await heed.person("ann")
+        say = {"role": "user", "content": "Say something."}
+        body = {"model": "active", "messages": [say], "max_tokens": 1800, "temperature": 0, "stream": True}
+        async with ann.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            await anext(response.aiter_lines())
+            assert await running(client) == 1
+        began = time.monotonic()
+        while await client.in_flight() or await running(client):
+            assert time.monotonic() - began < 1
+            await asyncio.sleep(0.02)
+
+
 async def running(client: EngineClient) -> float:
     """Requests that vLLM's scheduler works on."""
     async with client.session.get("/metrics") as response:
@@ -320,7 +341,7 @@ async def test_every_parameter_of_the_api_does_what_it_says(
     """OpenAI's client, our server, real vLLM: whole and streamed. Tokens are bytes here."""
     (tmp_path / "config.toml").touch()
     settings = ServerSettings(data=tmp_path, redis_url=redis_url, config=tmp_path / "config.toml")
-    async with answering(settings, lone.pool) as heed:
+    async with serving_people(settings, lone.pool) as heed:
         ann = await heed.person("ann")
         key = ann.http.headers["authorization"].removeprefix("Bearer ")
         async with openai.AsyncOpenAI(base_url=f"{heed.url}/v1", api_key=key, max_retries=0) as client:
@@ -413,3 +434,29 @@ async def test_a_killed_engine_fails_its_answers_and_is_seen_again(
     await site.settled(on=2, engines=2, timeout_s=240)
     assert site.pool.served()[2] == victim.name
     assert await site.said() == reloaded, "a fresh engine says what a reloaded one does"
+
+
+async def test_a_killed_engines_answer_goes_on_with_another_one_as_if_nothing_had_happened(
+    site: Site, processes: list[Process]
+) -> None:
+    """Greedy, so that the whole text can be compared with what one engine says without a break."""
+    record = await site.policies.get(1)
+    assert record is not None
+    for engine in site.pool.engines:
+        if engine.version != 1:
+            await swap(site.pool, engine, record, site.policies.folder(record))
+    sampling = Sampling(max_tokens=400, temperature=0)
+    lease = await site.pool.lease(user="me")
+    other = next(engine for engine in site.pool.engines if engine is not lease.engine)
+    unbroken = [delta async for delta in other.client.stream(SAY, sampling)]
+    victim = next(process for process in processes if process.name == lease.engine.name)
+
+    said, leases = [], []
+    async for delta, current in speak(site.pool, lease, SAY, sampling, version=1, user="me"):
+        said.append(delta)
+        leases.append(current)
+        if len(said) == 20:
+            victim.kill()
+    assert [leases[0].engine.name, leases[-1].engine.name] == [lease.engine.name, other.name]
+    assert "".join(delta.text for delta in said) == "".join(delta.text for delta in unbroken)
+    assert said[-1] == unbroken[-1], "the end and the token counts are those of the whole answer"

@@ -231,14 +231,55 @@ async def test_without_an_engine_the_message_is_kept_and_can_be_answered_later(h
     assert len((await ann.follow(again.json()["stream"])).texts()) == 2
 
 
-async def test_a_full_queue_is_429_and_no_lease_stays_behind(heed: Any, ann: Any) -> None:
-    heed.pool._per_user = 1
-    conversation = await ann.conversation()
-    path = f"/api/v1/conversations/{conversation}/messages"
-    response = await ann.call("POST", path, {"text": "Hi", "mode": "duel"})
-    assert response.status_code == 429
-    assert int(response.headers["retry-after"]) >= 1
-    assert heed.pool.in_flight == 0
+async def test_who_waits_sees_how_many_go_first_and_then_the_answer(heed: Any, ann: Any) -> None:
+    heed.pool.places = 1
+    gate = asyncio.Event()
+    heed.pool.say(Script(gate=gate))
+    first = await ann.say("First")
+    waiting = [await ann.say(text) for text in ("Second", "Third")]
+    assert heed.parts.admission.length == 2
+    seen = await ann.follow(waiting[1]["stream"], stop_at="turn.waiting")
+    assert seen.events[-1] == {"type": "turn.waiting", "ahead": 1}
+    gate.set()
+    turns = await asyncio.gather(*(ann.follow(turn["stream"]) for turn in (first, *waiting)))
+    assert [list(turn.texts().values()) for turn in turns] == [["Hello there"]] * 3
+    assert turns[0].kinds().count("turn.waiting") == 0
+    told = [event["ahead"] for event in turns[2].events if event["type"] == "turn.waiting"]
+    assert told in ([1], [1, 0])
+    assert heed.pool.in_flight == heed.parts.admission.length == 0
+
+
+async def test_a_turn_that_waits_can_be_stopped_and_gives_its_place_back(heed: Any, ann: Any) -> None:
+    heed.pool.places = 2
+    heed.pool.say(Script(hangs=True))
+    speaks, waits = await ann.say("Hi"), await ann.say("Hi", mode="duel")
+    for answer in waits["answers"]:
+        await ann.call("POST", f"/api/v1/answers/{answer['id']}/stop")
+    seen = await ann.follow(waits["stream"])
+    ends = [event["state"] for event in seen.events if event["type"] == "answer.end"]
+    assert ends == ["stopped", "stopped"]
+    assert (heed.pool.in_flight, heed.parts.admission.length) == (1, 0)
+    await ann.call("POST", f"/api/v1/answers/{speaks['answers'][0]['id']}/stop")
+
+
+async def test_a_full_queue_is_429_and_keeps_the_message(settings: ServerSettings) -> None:
+    assert settings.config is not None
+    settings.config.write_text("[queue]\nlength = 1\n")
+    async with serving(settings, ScriptedPool(1, places=1)) as heed:
+        ann = await heed.person("ann")
+        heed.pool.say(Script(hangs=True))
+        turns = [await ann.say("Hi") for _ in range(2)]
+        conversation = await ann.conversation()
+        path = f"/api/v1/conversations/{conversation}/messages"
+        response = await ann.call("POST", path, {"text": "Do not lose me"})
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        assert "/answers" in response.json()["remedy"]
+        tree = await ann.get(f"/api/v1/conversations/{conversation}")
+        assert [message["text"] for message in tree["messages"]] == ["Do not lose me"]
+        assert (heed.pool.in_flight, heed.parts.admission.length) == (1, 1)
+        for turn in turns:
+            await ann.call("POST", f"/api/v1/answers/{turn['answers'][0]['id']}/stop")
 
 
 async def test_a_message_cannot_follow_an_answer_that_is_still_written(heed: Any, ann: Any) -> None:
