@@ -23,7 +23,7 @@ import psutil
 from bench.growth import grow
 from bench.load import TOKENS, Way, chat, one_round, p50_p95, paired, ratio, ways_to
 from scripts.loop import Client, session
-from scripts.started import Heed, start_heed, stop_heed
+from scripts.started import ROOT, Heed, start_heed, stop_heed
 from store.artifacts import seal
 from store.connection import connect
 from store.policies import Policies
@@ -33,7 +33,7 @@ LOADS = ((1, 2, 6), (8, 1, 6), (32, 1, 5), (64, 1, 4))
 """Chats at once, questions of each, pairs of rounds."""
 FIRST_TOKENS = 60
 IDLE = 500
-CONFIG = "[engine]\nqueue_limit = 256\nper_user = 256\n"
+CONFIG = ROOT / "configs" / "default.toml"
 
 
 async def compare(ways: dict[str, Way], server: psutil.Process) -> None:
@@ -199,10 +199,8 @@ async def with_two_engines(heed: Heed, headers: dict[str, str]) -> None:
 
 def main() -> None:
     data = Path(tempfile.mkdtemp(prefix="heed-bench-"))
-    config = data / "bench.toml"
-    config.write_text(CONFIG)
     started = began = time.monotonic()
-    heed = start_heed(data, config, HEED_ENGINE_COUNT="1")
+    heed = start_heed(data, CONFIG, HEED_ENGINE_COUNT="1")
     first = time.monotonic() - began
     print(f"{TOKENS} tokens an answer")
     try:
@@ -210,7 +208,7 @@ def main() -> None:
     finally:
         stop_heed(heed)
     began = time.monotonic()
-    again = start_heed(data, config, HEED_ENGINE_COUNT="2")
+    again = start_heed(data, CONFIG, HEED_ENGINE_COUNT="2")
     second = time.monotonic() - began
     try:
         asyncio.run(with_two_engines(again, headers))
