@@ -212,7 +212,7 @@ async def test_without_an_engine_it_is_503_with_retry_after(heed: Any, client: A
 
 
 async def test_an_engine_that_breaks_off_ends_the_stream_with_an_error(heed: Any, client: Any) -> None:
-    heed.pool.say(Script(("half",), fails=True))
+    heed.pool.say(Script(("half",), fails=True), Script((), fails=True))
     stream = await client.chat.completions.create(model="active", messages=HI, stream=True)
     seen = [(await anext(stream)).choices[0].delta.content for _ in range(2)]
     assert seen == ["", "half"]
