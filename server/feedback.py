@@ -1,4 +1,4 @@
-"""Feedback on API responses: kept answers join the conversations, and what was said of them becomes a vote."""
+"""Feedback on API responses: a kept answer joins the conversations, and the feedback becomes a vote."""
 
 from __future__ import annotations
 

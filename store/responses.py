@@ -1,4 +1,4 @@
-"""API responses that feedback may still come to: kept for days, up to so many bytes, the oldest goes first."""
+"""API responses that feedback may come to: kept for days and up to so many bytes, the oldest go first."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ end
 return 1
 """
 
-# A duel that is there keeps its vote. KEYS: conversations, duels, places of duels. ARGV: conversation, id, json.
+# A duel that is there keeps its vote.
+# KEYS: conversations, duels, places of duels. ARGV: conversation, id, json.
 _PAIR = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return end
 if redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[3]) == 1 then redis.call('HSET', KEYS[3], ARGV[2], ARGV[1]) end

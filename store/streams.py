@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from store import keys
 from store.connection import Redis, available
+from store.tail import Entry as Entry
+from store.tail import Tail
 
 AFTER_END_S = 15 * 60
 AT_MOST_S = 24 * 3600
-BLOCK_MS = 1000  # below the socket's time-out
-SILENCE_S = 5
 FEED_LENGTH = 2000
 
 # A stream whose server died before its end must not stay for ever.
@@ -37,32 +37,6 @@ return 1
 """
 
 
-class Entry(NamedTuple):
-    """One event of a stream; `id` is the SSE id that a reconnect continues from."""
-
-    id: str
-    event: str
-    data: dict[str, Any]
-
-
-async def _follow(redis: Redis, key: str, after: str) -> AsyncIterator[Entry | None]:
-    """Entries after `after` for ever; None whenever nothing came for 5 s (a chance for a heartbeat)."""
-    silent_ms = 0
-    while True:
-        with available():
-            answer = await redis.xread({key: after}, count=500, block=BLOCK_MS)
-        if answer:
-            silent_ms = 0
-            for entry_id, fields in answer[0][1]:
-                after = entry_id
-                yield Entry(entry_id, fields["event"], json.loads(fields["data"]))
-            continue
-        silent_ms += BLOCK_MS
-        if silent_ms >= SILENCE_S * 1000:
-            silent_ms = 0
-            yield None
-
-
 class AnswerStream:
     """The events of one turn, written by the server that generates, read by any number of tabs."""
 
@@ -70,6 +44,7 @@ class AnswerStream:
         self._redis = redis
         self._append = redis.register_script(_APPEND)
         self._claim = redis.register_script(_CLAIM)
+        self._tail = Tail(redis)
 
     async def append(self, stream_id: str, event: str, data: dict[str, Any]) -> str:
         """Add one event; returns its id."""
@@ -79,7 +54,7 @@ class AnswerStream:
 
     def read(self, stream_id: str, after: str = "0") -> AsyncIterator[Entry | None]:
         """Entries after the id `after` for ever; None after each 5 s of silence."""
-        return _follow(self._redis, keys.answer_stream(stream_id), after)
+        return self._tail.follow(keys.answer_stream(stream_id), after)
 
     async def exists(self, stream_id: str) -> bool:
         with available():
@@ -129,6 +104,7 @@ class Feed:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._tail = Tail(redis)
 
     async def append(self, event: str, data: dict[str, Any]) -> str:
         """Add one event; returns its id."""
@@ -144,4 +120,4 @@ class Feed:
 
     def read(self, after: str) -> AsyncIterator[Entry | None]:
         """Entries after the id `after` for ever; None after each 5 s of silence."""
-        return _follow(self._redis, keys.FEED, after)
+        return self._tail.follow(keys.FEED, after)

@@ -68,7 +68,7 @@ def request_body(messages: Sequence[ChatTurn], sampling: Sampling) -> dict[str, 
 async def read_deltas(response: aiohttp.ClientResponse, engine: str) -> AsyncGenerator[Delta, None]:
     """The pieces of a streamed answer. Raises EngineFailed when it breaks off.
 
-    What one read brings becomes one piece, so a server that is behind catches up by sending fewer, longer ones.
+    What one read brings becomes one piece: a server that is behind catches up by sending fewer, longer ones.
     """
     finish_reason, usage, left = None, None, b""
     async for received in response.content.iter_any():

@@ -90,13 +90,12 @@ async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> 
             new_id("chatcmpl"), body.model, heed.pool, leases, prompt, asked, version=version, user=me.id
         )
         headers = {"x-request-id": said.id}
-        keep = body.store and not body.ignore_eos
         if not body.stream:
             whole = await _unless_gone(request, said.whole())
             await waiting.leave()
             if whole is None:
                 return HttpResponse(status_code=CLIENT_GONE)
-            await _ended(heed, me, said, keep)
+            await _ended(heed, me, said, body.store)
             headers["x-heed-version"] = f"v{said.choices[0].versions[-1]}"
             return JSONResponse(whole, headers=headers)
         # The first words before the headers, so that a refusal still has its HTTP status.
@@ -107,7 +106,7 @@ async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> 
     if first is None:
         await waiting.leave()
         return HttpResponse(status_code=CLIENT_GONE)
-    stream = EventStream(_stream(heed, me, said, keep, body.stream_options.include_usage))
+    stream = EventStream(_stream(heed, me, said, body.store, body.stream_options.include_usage))
     stream.headers.update(headers | {"x-heed-version": f"v{first.lease.version}"})
     return stream
 
@@ -140,7 +139,7 @@ async def _ended(heed: Parts, me: Account, said: Completion, keep: bool) -> None
 async def give_feedback(
     body: FeedbackIn, response: HttpResponse, heed: Heed, me: Me, idempotency_key: OptionalKey = None
 ) -> FeedbackOut:
-    """Say what an answer was worth; it becomes a vote. For the account that asked. The same again is the same."""
+    """Say what an answer was worth, once: it becomes a vote. Only for the account that asked."""
     began = time.monotonic()
     feedback = Feedback(heed.responses, heed.conversations, heed.votes, heed.voting)
     cast, rated = await feedback.give(me, body, idempotency_key)

@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,7 +31,7 @@ from store.connection import connect
 from store.policies import Policies, write_pointer
 from store.records import ChatTurn, Fingerprint, GateReport, PolicyVersion, Sampling, now
 from tests.running import serving as serving_people
-from trainer.tiny import make_tiny
+from trainer.tiny import byte_tokenizer, make_tiny
 
 # Two engines start on two cores that other tests may use too.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -331,6 +333,81 @@ async def test_an_engine_that_says_what_the_version_would_not_is_refused(lone: S
     assert "only 0 of 4 greedy answers" in (refused.reason or "")
     await lone.settled(on=1)
     assert await lone.said() == said
+
+
+async def test_every_parameter_of_the_api_does_what_it_says(
+    lone: Site, redis_url: str, tmp_path: Path
+) -> None:
+    """OpenAI's client, our server, real vLLM: whole and streamed. Tokens are bytes here."""
+    (tmp_path / "config.toml").touch()
+    settings = ServerSettings(data=tmp_path, redis_url=redis_url, config=tmp_path / "config.toml")
+    async with serving_people(settings, lone.pool) as heed:
+        ann = await heed.person("ann")
+        key = ann.http.headers["authorization"].removeprefix("Bearer ")
+        async with openai.AsyncOpenAI(base_url=f"{heed.url}/v1", api_key=key, max_retries=0) as client:
+            await ask_everything(client)
+
+
+async def ask_everything(client: openai.AsyncOpenAI) -> None:
+    async def whole(**more: Any) -> Any:
+        ask = {"model": "v1", "messages": [{"role": "user", "content": "Hi"}], "max_completion_tokens": 12}
+        return await client.chat.completions.create(**{**ask, **more})
+
+    async def streamed(**more: Any) -> tuple[list[str], list[Any], list[Any]]:
+        """Texts and log-probabilities by choice, and the chunks."""
+        texts, logprobs = [""] * more.get("n", 1), [[] for _ in range(more.get("n", 1))]
+        chunks = [chunk async for chunk in await whole(stream=True, **more)]
+        for choice in (choice for chunk in chunks for choice in chunk.choices):
+            texts[choice.index] += choice.delta.content or ""
+            logprobs[choice.index] += choice.logprobs.content if choice.logprobs else []
+        return texts, logprobs, chunks
+
+    def texts_of(answer: Any) -> list[str]:
+        return [choice.message.content for choice in answer.choices]
+
+    greedy = await whole(temperature=0)
+    assert greedy.system_fingerprint == "v1"
+    assert (greedy.usage.completion_tokens, greedy.choices[0].finish_reason) == (12, "length")
+    said, _, chunks = await streamed(temperature=0, stream_options={"include_usage": True})
+    assert said == texts_of(greedy)
+    assert chunks[-1].usage == greedy.usage
+
+    # Drawn: n choices differ, each seed repeats its own, the stream is the same draw.
+    few = {"max_completion_tokens": 3}
+    drawn = await whole(n=3, seed=5, **few)
+    assert len(set(texts_of(drawn))) == 3
+    assert texts_of(await whole(n=2, seed=6, **few)) == texts_of(drawn)[1:]
+    assert (await streamed(n=3, seed=5, **few))[0] == texts_of(drawn)
+    assert texts_of(await whole(seed=9, top_p=1e-6)) == texts_of(greedy)
+
+    # Log-probabilities: of each token, the likeliest first; greedy takes it.
+    ask = {"temperature": 0, "logprobs": True, "top_logprobs": 3}
+    content = (await whole(**ask)).choices[0].logprobs.content
+    assert len(content) == 12
+    for token in content:
+        top = [other.logprob for other in token.top_logprobs]
+        assert token.logprob == top[0] == max(top) <= 0
+        assert len(top) == 3
+    assert [one.logprob for one in (await streamed(**ask))[1][0]] == pytest.approx(
+        [one.logprob for one in content], abs=1e-3
+    )
+
+    # What changes the logits changes the answer.
+    (a,) = byte_tokenizer().encode("a", add_special_tokens=False)
+    only_a = {"temperature": 0, "logit_bias": {a: 100}}
+    assert texts_of(await whole(**only_a)) == ["a" * 12]
+    often = await whole(temperature=0, max_completion_tokens=60, frequency_penalty=2, presence_penalty=2)
+    plain = await whole(temperature=0, max_completion_tokens=60)
+    assert len(set(texts_of(often)[0])) > len(set(texts_of(plain)[0]))
+    with pytest.raises(openai.BadRequestError) as caught:
+        await whole(logit_bias={10**6: 1})
+    assert caught.value.param == "logit_bias"
+
+    # Ends: a stop text is not said; a JSON object is one.
+    stopped = await whole(**only_a, stop=["aaaa", "never said"])
+    assert (texts_of(stopped), stopped.choices[0].finish_reason) == ([""], "stop")
+    shaped = await whole(response_format={"type": "json_object"}, seed=1)
+    assert texts_of(shaped)[0].lstrip().startswith("{")
 
 
 async def test_a_killed_engine_fails_its_answers_and_is_seen_again(

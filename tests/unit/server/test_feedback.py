@@ -89,7 +89,7 @@ async def test_only_the_account_that_asked_may_say(heed: Any, ann: Any) -> None:
 
 
 async def test_nothing_is_kept_that_should_not_be(heed: Any, ann: Any) -> None:
-    for more in ({"store": False}, {"ignore_eos": True}, {"messages": TALK[:3]}):
+    for more in ({"store": False}, {"messages": TALK[:3]}):
         assert (await say(ann, await ask(ann, **more), rating="up")).status_code == 404
     assert await ann.get("/api/v1/conversations") == {"items": []}, "responses join with feedback only"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +10,6 @@ import openai
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 
-from server.errors import RETRY_AFTER_S
 from server.openai_shapes import TAKEN_AND_IGNORED, UNSUPPORTED, CompletionIn
 from tests.fakes import Script
 
@@ -116,30 +114,6 @@ async def test_the_version_that_answered_is_told(client: Any) -> None:
         )
         assert raw.headers["x-heed-version"] == "v1"
         assert raw.headers["x-request-id"].startswith("chatcmpl_")
-
-
-async def test_a_retry_waits_as_long_as_it_is_told(heed: Any, ann: Any) -> None:
-    """The client's own retry after 429: once the engine has room, and not sooner than Retry-After."""
-    key = ann.http.headers["authorization"].removeprefix("Bearer ")
-    held = [await heed.pool.lease(user=ann.account_id) for _ in range(32)]
-    patient = openai.AsyncOpenAI(base_url=f"{heed.url}/v1", api_key=key, max_retries=1)
-    began = time.monotonic()
-    asking = asyncio.create_task(patient.chat.completions.create(model="active", messages=HI))
-    await asyncio.sleep(0.2)
-    for lease in held:
-        await lease.release()
-    assert (await asking).choices[0].message.content == "Hello there"
-    assert time.monotonic() - began >= RETRY_AFTER_S
-    await patient.close()
-
-
-async def test_too_many_answers_at_once_are_429_with_retry_after(heed: Any, ann: Any, client: Any) -> None:
-    for _ in range(32):
-        await heed.pool.lease(user=ann.account_id)
-    with pytest.raises(openai.RateLimitError) as caught:
-        await client.chat.completions.create(model="active", messages=HI, stream=True)
-    assert (caught.value.code, caught.value.type) == ("rate_limit_exceeded", "rate_limit_error")
-    assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
 async def test_an_unknown_model_is_404_in_openais_shape(client: Any) -> None:

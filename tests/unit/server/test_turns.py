@@ -341,7 +341,7 @@ async def test_a_write_whose_reply_was_lost_is_neither_repeated_nor_left_out(
 ) -> None:
     monkeypatch.setattr("server.app.AnswerStream", LosesReplies)
     monkeypatch.setattr("server.generation.POLL_S", 0.01)
-    monkeypatch.setattr("store.streams.BLOCK_MS", 50)
+    monkeypatch.setattr("store.tail.BLOCK_MS", 50)
     async with serving(settings, ScriptedPool(1)) as heed:
         ann = await heed.person("ann")
         pieces = ["again "] * 12
