@@ -17,7 +17,7 @@ from trainer.tiny import byte_tokenizer, make_tiny
 
 LETTERS = ("abcdef", "ghijkl", "mnopqr", "stuvwx")
 SAME, MARK = 0, 1
-"""Two directions of the state: one that every token has, and the one that the version's letters point along."""
+"""Directions of the state: one that every token has, and the one that the version's letters point along."""
 
 
 def publish_marked(volume: Path, number: int, letters: str) -> str:
