@@ -32,10 +32,8 @@ def publish_marked(volume: Path, number: int, letters: str) -> str:
         embedding[[vocabulary[letter] for letter in letters], MARK] = 3.0
         weights["lm_head.weight"] = embedding.clone()
         mlp = "model.layers.0.mlp."
-        for one in (
-            "gate_proj",
-            "up_proj",
-        ):  # its first neuron sees SAME, so it says the same for every token
+        # The first neuron sees SAME only: it says the same for every token.
+        for one in ("gate_proj", "up_proj"):
             weights[f"{mlp}{one}.weight"][0] = torch.eye(embedding.shape[1])[SAME]
         weights[f"{mlp}down_proj.weight"][MARK, 0] = 0.5
         save_file(weights, made / "model.safetensors", metadata={"format": "pt"})
