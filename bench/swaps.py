@@ -160,7 +160,7 @@ async def run(home: Path, swaps: int, streams: int) -> bool:
     redis_url, port = f"unix://{home / 'redis.sock'}?db=0", free_port()
     sockets = [home / f"engine-{number}.sock" for number in (1, 2)]
     config = home / "heed.toml"
-    config.write_text(f"[engine]\nqueue_limit = {8 * streams}\nper_user = {8 * streams}\n")
+    config.write_text(f"[queue]\nplaces = {8 * streams}\nper_user = {8 * streams}\n")
     where = {
         "HEED_DATA": str(home),
         "HEED_REDIS_URL": redis_url,

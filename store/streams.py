@@ -71,7 +71,7 @@ class AnswerStream:
             await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s)
 
     async def claim(self, answer_ids: Sequence[str], owner: str, ttl_s: int = 15) -> bool:
-        """Hold answers that nobody generates: all of them, or False. Stops of an earlier try are forgotten."""
+        """Hold answers that nobody generates: all of them, or False. Earlier stops are forgotten."""
         held, stops = [*map(keys.generation, answer_ids)], [*map(keys.stop, answer_ids)]
         with available():
             return bool(await self._claim(keys=held + stops, args=[owner, ttl_s]))
