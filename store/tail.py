@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -58,13 +58,14 @@ class Tail:
                         after = row[0]
                         yield _entry(row)
                 await self._wake(key)
-                async for entry in self._news(inbox, after):
-                    after = entry.id if entry else after
-                    yield entry
+                async with aclosing(self._news(inbox, after)) as news:
+                    async for entry in news:
+                        after = entry.id if entry else after
+                        yield entry
         finally:
             self._drop(key, inbox)
 
-    async def _news(self, inbox: Inbox, after: str) -> AsyncIterator[Entry | None]:
+    async def _news(self, inbox: Inbox, after: str) -> AsyncGenerator[Entry | None, None]:
         """What comes into the inbox, until that could not take it all."""
         while True:
             try:
