@@ -50,6 +50,7 @@ class Reader:
         while at_most is None or len(self.seen) < at_most:
             received = await asyncio.get_running_loop().sock_recv(self.socket, 65536)
             if not received:
+                self.socket.close()
                 break
             self.seen += received
         return self.seen
