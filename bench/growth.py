@@ -54,7 +54,8 @@ async def fake_engines(home: Path, count: int) -> None:
 @contextmanager
 def running(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process for as long as the context lasts."""
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stderr=subprocess.DEVNULL)
+    with tempfile.NamedTemporaryFile(prefix="heed-growth-", suffix=".log", delete=False) as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stderr=log)
     try:
         yield process
     finally:

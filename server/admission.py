@@ -199,7 +199,8 @@ class Admission:
                     self._rate.count()
                 self._metrics.waited(self.clock() - waiting.since)
             except Problem as problem:
-                self._refuse(waiting, problem)
+                self._remove(waiting)
+                waiting.granted.set_exception(problem)
             if user in self._lines:
                 self._lines[user] = self._lines.pop(user)  # the others first
                 turns.append(user)
@@ -213,15 +214,12 @@ class Admission:
         """The longest line loses its last one. Raises QueueFull when that is the newcomer."""
         longest = max(self._lines, key=lambda user: (len(self._lines[user]), user == newcomer.user))
         loser = self._lines[longest][-1]
+        self._remove(loser)
         problem = self.refusal(f"{self._config.length} requests wait, more of yours than of anybody else's")
-        self._refuse(loser, problem)
+        loser.granted.set_exception(problem)
         if loser is newcomer:
             loser.granted.exception()  # it is told here and now
             raise problem
-
-    def _refuse(self, waiting: Waiting, problem: Problem) -> None:
-        self._remove(waiting)
-        waiting.granted.set_exception(problem)
 
     def _remove(self, waiting: Waiting) -> None:
         line = self._lines[waiting.user]

@@ -36,9 +36,15 @@ class Choice:
         self.logprobs: list[dict[str, Any]] = []
         self.end: Delta | None = None
         self.versions: tuple[int, ...] = ()
+        self.continued: tuple[int, ...] = ()
+        """Lengths of the text at which another engine took over."""
+        self._lease: Lease | None = None
 
     def hear(self, said: Said) -> None:
         delta = said.delta
+        if self.texts and said.lease is not self._lease:
+            self.continued += (sum(map(len, self.texts)),)
+        self._lease = said.lease
         self.texts.append(delta.text)
         self.logprobs += delta.logprobs or ()
         if delta.finish_reason:
@@ -157,6 +163,7 @@ class Completion:
                 text="".join(choice.texts),
                 policy_version=choice.versions[-1],
                 versions=choice.versions,
+                continued=choice.continued,
                 sampling=sampling,
                 prompt_tokens=choice.end.prompt_tokens,
                 response_tokens=choice.end.response_tokens,

@@ -141,7 +141,8 @@ class TurnService:
         broken = [one for one in turn if one.state in ("failed", "stopped")]
         message = await self._conversations.message(conversation.id, answer.parent_id)
         duel = await self._conversations.duel(answer.duel_id) if answer.duel_id else None
-        if message is None or all(one.id != answer.id for one in broken):
+        over = all(one.state != "streaming" for one in turn)
+        if message is None or not over or all(one.id != answer.id for one in broken):
             remedy = "wait for its end, or ask for another one with POST .../answers"
             raise Problem(409, "not_interrupted", "this answer was not interrupted", remedy=remedy)
         later = {one.parent_id for one in await self._conversations.messages(conversation.id)}
@@ -151,18 +152,17 @@ class TurnService:
         prompt = await self._conversations.prompt(conversation, message.id)
 
         def versions() -> list[int | None]:
-            served = self._pool.served()
-            return [one.policy_version if one.policy_version in served else None for one in broken]
+            numbers = [one.policy_version for one in broken]
+            return [number if self._pool.gives(number) else None for number in numbers]
 
         waiting = self._admission.enter(account.id, versions, conversation.id)
         try:
-            for one in broken:
-                if not await self._streams.claim(one.id, self._server_id):
-                    remedy = "follow the conversation's stream"
-                    raise Problem(409, "not_interrupted", "this answer goes on already", remedy=remedy)
+            if not await self._streams.claim([one.id for one in broken], self._server_id):
+                remedy = "follow the conversation's stream"
+                raise Problem(409, "not_interrupted", "this answer goes on already", remedy=remedy)
             stream_id = f"{conversation.id}.{new_id('turn')}"
-            fresh = {"state": "streaming", "stream_id": stream_id}
-            fresh |= dict.fromkeys(("finish_reason", "error", "ended_at"))
+            fresh: dict[str, object] = dict.fromkeys(("finish_reason", "error", "ended_at"))
+            fresh |= {"state": "streaming", "stream_id": stream_id}
             sides = [
                 Side(one.model_copy(update=fresh), place, said=one.text) for place, one in enumerate(broken)
             ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from store import keys
@@ -23,6 +23,19 @@ if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) en
 return entry
 """
 
+# KEYS: who generates each answer, then the stop of each. ARGV: owner, seconds.
+_CLAIM = """
+local count = #KEYS / 2
+for i = 1, count do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return 0 end
+end
+for i = 1, count do
+  redis.call('SET', KEYS[i], ARGV[1], 'EX', ARGV[2])
+  redis.call('DEL', KEYS[count + i])
+end
+return 1
+"""
+
 
 class AnswerStream:
     """The events of one turn, written by the server that generates, read by any number of tabs."""
@@ -30,6 +43,7 @@ class AnswerStream:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._append = redis.register_script(_APPEND)
+        self._claim = redis.register_script(_CLAIM)
         self._tail = Tail(redis)
 
     async def append(self, stream_id: str, event: str, data: dict[str, Any]) -> str:
@@ -56,10 +70,11 @@ class AnswerStream:
         with available():
             await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s)
 
-    async def claim(self, answer_id: str, owner: str, ttl_s: int = 15) -> bool:
-        """Hold an answer that nobody generates; False when somebody does."""
+    async def claim(self, answer_ids: Sequence[str], owner: str, ttl_s: int = 15) -> bool:
+        """Hold answers that nobody generates: all of them, or False. Earlier stops are forgotten."""
+        held, stops = [*map(keys.generation, answer_ids)], [*map(keys.stop, answer_ids)]
         with available():
-            return bool(await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s, nx=True))
+            return bool(await self._claim(keys=held + stops, args=[owner, ttl_s]))
 
     async def release(self, answer_id: str) -> None:
         """The answer has ended: nobody generates it any more."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -18,7 +18,8 @@ AT_ONCE = 500
 WAKE_S = 0.01
 
 Row = tuple[str, dict[str, str]]
-Inbox = asyncio.Queue["Row | Exception"]
+Inbox = asyncio.Queue["Row | Exception | None"]
+"""Rows as they come; None: there were too many for a slow follower, who finds them in the stream."""
 
 
 class Entry(NamedTuple):
@@ -50,26 +51,36 @@ class Tail:
         inbox: Inbox = asyncio.Queue()
         self._add(key, inbox, after)
         try:
-            # What is there already. What comes meanwhile is in the inbox too: its id tells.
-            while rows := await self._there(key, after):
-                for row in rows:
-                    after = row[0]
-                    yield _entry(row)
-            await self._wake(key)
             while True:
-                try:
-                    async with asyncio.timeout(SILENCE_S):
-                        item = await inbox.get()
-                except TimeoutError:
-                    yield None
-                    continue
-                if isinstance(item, Exception):
-                    raise item
-                if _position(item[0]) > _position(after):
-                    after = item[0]
-                    yield _entry(item)
+                # What is there already. What comes meanwhile is in the inbox too: its id tells.
+                while rows := await self._there(key, after):
+                    for row in rows:
+                        after = row[0]
+                        yield _entry(row)
+                await self._wake(key)
+                async with aclosing(self._news(inbox, after)) as news:
+                    async for entry in news:
+                        after = entry.id if entry else after
+                        yield entry
         finally:
             self._drop(key, inbox)
+
+    async def _news(self, inbox: Inbox, after: str) -> AsyncGenerator[Entry | None, None]:
+        """What comes into the inbox, until that could not take it all."""
+        while True:
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    item = await inbox.get()
+            except TimeoutError:
+                yield None
+                continue
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                return
+            if _position(item[0]) > _position(after):
+                after = item[0]
+                yield _entry(item)
 
     def _add(self, key: str, inbox: Inbox, after: str) -> None:
         self._inboxes.setdefault(key, set()).add(inbox)
@@ -118,6 +129,10 @@ class Tail:
         if key in self._positions:
             self._positions[key] = rows[-1][0]
             for inbox in self._inboxes[key]:
+                if inbox.qsize() + len(rows) > AT_ONCE:
+                    while not inbox.empty():
+                        inbox.get_nowait()
+                    inbox.put_nowait(None)
                 for row in rows:
                     inbox.put_nowait(row)
 

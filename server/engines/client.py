@@ -177,12 +177,16 @@ class EngineClient:
         await self._call("POST", "/collective_rpc", body, timeout_s=LOAD_TIMEOUT_S)
         await self._call("POST", "/reset_prefix_cache")
 
-    async def compare(self, folder: Path) -> None:
-        """See that the engine holds exactly the weights of the folder. Raises OtherWeights, EngineFailed."""
-        body = {"method": "compare_weights", "kwargs": {"weights_path": str(folder)}}
+    async def compare(self, folder: Path, *, fresh: bool = False) -> None:
+        """See that the engine holds exactly the weights of the folder. Raises OtherWeights, EngineFailed.
+
+        `fresh`: it has just been started on them; what differs now is never compared.
+        """
+        arguments = {"weights_path": str(folder), "fresh": fresh}
+        body = {"method": "compare_weights", "kwargs": arguments}
         answer = await self._call("POST", "/collective_rpc", body, timeout_s=LOAD_TIMEOUT_S)
         differ = sorted({name for worker in answer["results"] for name in worker["differ"]})
-        if differ:
+        if differ and not fresh:
             names = ", ".join(differ[:3]) + (" and others" if len(differ) > 3 else "")
             raise OtherWeights(f"{self.name} holds other weights than {folder.name}: {names}")
 

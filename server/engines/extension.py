@@ -27,27 +27,34 @@ class WorkerExtension:
         for cache in worker.model_runner.kv_caches:
             cache.zero_()
 
-    def compare_weights(self, weights_path: str) -> dict[str, Any]:
+    def compare_weights(self, weights_path: str, fresh: bool = False) -> dict[str, Any]:
         """Compare what this worker computes with, bit for bit, with the safetensors files of a folder.
 
         `compared`: how many parameters could be; `differ`: the names of those that are others. A parameter
         that is only a part of a tensor of the files (tensor parallelism) or has another form (quantised) is
-        not compared.
+        not compared. `fresh`: its process has just been started on this folder, so what differs now is what
+        vLLM keeps in another order for this kind of model: from now on it is not compared.
         """
         worker: Any = self
+        reordered: set[str] = getattr(worker, "heed_reordered", set())
         model = worker.model_runner.get_model()
         compared, differ = 0, []
         files = [safe_open(path, framework="pt") for path in sorted(Path(weights_path).glob("*.safetensors"))]
         places = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
         for module_name, module in model.named_modules():
             for own_name, parameter in module.named_parameters(recurse=False):
-                names = parts(f"{module_name}.{own_name}", getattr(model, "packed_modules_mapping", {}))
-                if not all(name in places for name in names):
+                full = f"{module_name}.{own_name}"
+                names = (
+                    [full] if full in places else parts(full, getattr(model, "packed_modules_mapping", {}))
+                )
+                if full in reordered or not all(name in places for name in names):
                     continue
                 same = is_same(module, parameter, [places[name].get_tensor(name) for name in names])
                 compared += same is not None
                 if same is False:
-                    differ.append(f"{module_name}.{own_name}")
+                    differ.append(full)
+        if fresh:
+            worker.heed_reordered = reordered | set(differ)
         return {"compared": compared, "differ": differ}
 
     def end_process(self) -> None:

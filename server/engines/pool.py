@@ -128,7 +128,11 @@ class EnginePool:
     @property
     def canary(self) -> int | None:
         """The canary once an engine holds it ready, else None."""
-        return self.trial if self.trial in self.served() else None
+        return self.trial if self.trial is not None and self.gives(self.trial) else None
+
+    def gives(self, version: int) -> bool:
+        """Whether an engine takes new answers of the version."""
+        return bool(self._holders(version))
 
     async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
         """An engine for an answer of `version` (None: the one that serves now) that was admitted before.

@@ -158,6 +158,7 @@ async def _meet(pool: EnginePool, policies: Policies, engine: Engine, held: Held
     if not held.checked:
         engine.busy = True
         try:
+            await engine.client.compare(policies.folder(record), fresh=True)
             await check_engine(engine.client, record)
             if pool.drives:
                 await engine.client.label(HELD + held.folder)

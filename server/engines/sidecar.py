@@ -26,8 +26,11 @@ from store.artifacts import ArtifactError, verify
 
 ALLOWED = {
     *(("GET", path) for path in ("/health", "/weight_info", "/v1/models", "/load", "/metrics")),
-    *(("POST", path) for path in ("/v1/chat/completions", "/tokenize", "/update_weight_version")),
-    *(("POST", path) for path in ("/pause", "/resume", "/reset_prefix_cache", "/collective_rpc")),
+    *(("POST", path) for path in ("/v1/chat/completions", "/tokenize", "/detokenize")),
+    *(
+        ("POST", path)
+        for path in ("/update_weight_version", "/pause", "/resume", "/reset_prefix_cache", "/collective_rpc")
+    ),
 }
 PAUSE = "/pause?mode=keep&clear_cache=true"
 """No caller may pause in another way: it would end answers."""
@@ -101,13 +104,17 @@ def worker_call(body: bytes, policies: Path) -> bytes:
         raise ValueError("method: there is no such call")
     if not METHODS[method]:
         return json.dumps({"method": method}).encode()
-    wanted = (call.get("kwargs") or {}).get("weights_path")
+    given = call.get("kwargs")
+    wanted = given.get("weights_path") if isinstance(given, dict) else None
     if not isinstance(wanted, str):
         raise ValueError("kwargs.weights_path: name the version's folder")
     folder = policies / Path(wanted).name
+    arguments: dict[str, Any] = {"weights_path": str(folder)}
     if method == "reload_weights":
         verify(folder)
-    return json.dumps({"method": method, "kwargs": {"weights_path": str(folder)}}).encode()
+    else:
+        arguments["fresh"] = given.get("fresh") is True
+    return json.dumps({"method": method, "kwargs": arguments}).encode()
 
 
 def _refusal(status: int, detail: str) -> web.Response:

@@ -12,16 +12,17 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import openai
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.marked import LETTERS, publish_marked
 from server.drawing import speak
 from server.engines import reconcile
-from server.engines.client import Delta, EngineClient
+from server.engines.client import Delta, EngineClient, OtherWeights
 from server.engines.pool import EnginePool, Lease
 from server.engines.swap import swap
 from server.errors import EngineFailed
@@ -38,6 +39,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 SAY = [ChatTurn(role="user", content="Say something.")]
 LONG = Sampling(max_tokens=1800, temperature=0)  # greedy never meets the end token here
+MARKED = (6, 7, 8)
+"""Versions that speak letters of their own only."""
 PROMPTS = ("Hi", "What is two plus two?", "Name three colours.", "Tell me more. " * 20)
 
 
@@ -98,6 +101,8 @@ def home() -> Iterator[Path]:
     publish(folder, 2)
     publish(folder, 3, nan)
     publish(folder, 4, overflowing)
+    for number in MARKED:
+        publish_marked(folder, number, LETTERS[number - MARKED[0]])
     yield folder
     shutil.rmtree(folder)
 
@@ -172,7 +177,7 @@ class serving:
         self.count = len(processes)
 
     async def __aenter__(self) -> Site:
-        for number in (1, 2, 3, 4):
+        for number in (1, 2, 3, 4, *MARKED):
             version = PolicyVersion(number=number, folder=f"v{number:04d}", sha256="", created_at=now())
             await self.site.policies.register(version)
         await self.site.policies.activate(1, "test", "base", expected=None)
@@ -185,15 +190,21 @@ class serving:
         await self.redis.aclose()
 
 
-async def until_stopped(site: Site, stop: asyncio.Event, sampling: Sampling) -> list[tuple[Lease, Delta]]:
-    """Ask again and again; each lease with the end of its answer."""
-    ends = []
+async def until_stopped(site: Site, stop: asyncio.Event, sampling: Sampling) -> list[Said]:
+    """Ask again and again."""
+    answers = []
     while not stop.is_set():
         lease = await site.pool.lease(user="me")
-        last = [delta async for delta in site.pool.stream(lease, SAY, sampling)][-1]
+        deltas = [delta async for delta in site.pool.stream(lease, SAY, sampling)]
         await lease.release()
-        ends.append((lease, last))
-    return ends
+        answers.append(Said(lease, "".join(delta.text for delta in deltas), deltas[-1]))
+    return answers
+
+
+class Said(NamedTuple):
+    lease: Lease
+    text: str
+    end: Delta
 
 
 async def test_prompts_with_seeds_do_not_end_the_engine(lone: Site) -> None:
@@ -210,25 +221,68 @@ async def test_prompts_with_seeds_do_not_end_the_engine(lone: Site) -> None:
     assert all(end.response_tokens for end in await asyncio.gather(*map(answer, range(8))))
 
 
-async def test_a_swap_under_streams_fails_none_and_mixes_none(site: Site) -> None:
-    old = await site.said()
+async def test_swaps_and_rollbacks_under_answers_drop_none_and_mix_none(site: Site) -> None:
+    """`python -m bench.swaps` is the long form."""
+    first, second, third = MARKED
+    await site.activate(first)
+    await site.settled(on=first)
     stop = asyncio.Event()
-    sampling = Sampling(max_tokens=60)
-    asking = [asyncio.create_task(until_stopped(site, stop, sampling)) for _ in range(6)]
-    await asyncio.sleep(0.5)
+    asking = [asyncio.create_task(until_stopped(site, stop, Sampling(max_tokens=60))) for _ in range(8)]
+    await site.activate(second, expected=first)
+    await site.settled(on=second)
+    await site.activate(third, expected=second)
+    await site.settled(on=third)
+    await site.policies.rollback("test", "worse")
+    assert await site.settled(on=second) < 1, "the version before is warm"
+    await site.policies.rollback("test", "worse too")
+    await site.settled(on=first)
+    stop.set()
+    answers = [said for answers in await asyncio.gather(*asking) for said in answers]
+    assert {said.lease.version for said in answers} == set(MARKED)
+    for said in answers:
+        assert said.lease.versions == (said.lease.version,)
+        assert (said.end.finish_reason, said.end.response_tokens, len(said.text)) == ("length", 60, 60)
+        assert set(said.text) <= set(LETTERS[said.lease.version - first])
+
+
+async def test_a_rollback_gives_the_same_answers_as_before(site: Site) -> None:
+    old = await site.said()
     await site.activate(2)
     await site.settled(on=2)
-    await asyncio.sleep(0.5)
-    stop.set()
-    ends = [end for ends in await asyncio.gather(*asking) for end in ends]
-    assert {lease.version for lease, _ in ends} == {1, 2}
-    assert all(lease.versions == (lease.version,) for lease, _ in ends)
-    assert all(last.finish_reason in ("stop", "length") and last.response_tokens for _, last in ends)
     assert all(a != b for a, b in zip(await site.said(), old, strict=True))
-
     await site.policies.rollback("test", "worse")
-    assert await site.settled(on=1) < 1, "the version before is warm"
+    assert await site.settled(on=1) < 1
     assert await site.said() == old
+
+
+async def test_an_engine_whose_load_left_an_old_tensor_is_found_out(lone: Site) -> None:
+    """What an engine holds is compared with the file: packed, fused and plain weights alike."""
+    client = lone.pool.engines[0].client
+    for number in (1, 2):
+        folder = lone.home / "policies" / f"v{number:04d}"
+        await client.pause()
+        await client.reload(folder)
+        await client.compare(folder)
+        await client.resume()
+        answer = await client._call(
+            "POST", "/collective_rpc", {"method": "compare_weights", "kwargs": {"weights_path": str(folder)}}
+        )
+        names = set(load_file(folder / "model.safetensors"))
+        fused = sum(name.endswith(("k_proj.weight", "v_proj.weight", "up_proj.weight")) for name in names)
+        assert answer["results"][0]["compared"] >= len(names) - fused - 1, "all but a tied head"
+    for change in ("mlp.down_proj", "self_attn.k_proj", "mlp.up_proj", "input_layernorm", "embed_tokens"):
+        other = lone.home / f"other-{change}"
+        other.mkdir()
+        weights = load_file(lone.home / "policies" / "v0002" / "model.safetensors")
+        name = next(name for name in weights if change in name)
+        weights[name] = weights[name] + 0.5
+        save_file(weights, other / "model.safetensors")
+        with pytest.raises(OtherWeights, match=r"layers\.0|embed_tokens"):
+            await client.compare(other)
+    await client.pause()
+    await client.reload(lone.home / "policies" / "v0001")
+    await client.resume()
+    assert await lone.said()
 
 
 async def test_a_lone_engine_is_swapped_under_its_streams(lone: Site) -> None:
@@ -243,10 +297,10 @@ async def test_a_lone_engine_is_swapped_under_its_streams(lone: Site) -> None:
     deltas = [delta async for delta in long]
     await settling
     stop.set()
-    ends = [end for ends in await asyncio.gather(*asking) for end in ends]
+    answers = [said for answers in await asyncio.gather(*asking) for said in answers]
     assert deltas[-1].finish_reason in ("stop", "length")
     assert lease.versions == (1, 2)
-    assert all(last.finish_reason in ("stop", "length") for _, last in ends)
+    assert all(said.end.finish_reason in ("stop", "length") for said in answers)
     await lease.release()
     assert all(a != b for a, b in zip(await lone.said(), old, strict=True))
     await lone.policies.rollback("test", "worse")

@@ -29,6 +29,9 @@ GET /api/v1/duels/{duel_id}
 POST /api/v1/votes
 GET /api/v1/votes/mine
 GET /api/v1/status
+GET POST /api/v1/engines
+POST /api/v1/engines/{name}/drain
+DELETE /api/v1/engines/{name}
 GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}
 GET /api/v1/runs/{run_id}/metrics

@@ -199,5 +199,5 @@ async def test_the_sides_keep_step_however_fast_each_engine_is(canary: Heed) -> 
             shown[event["answer_id"]] += len(event["text"])
             apart.append(abs(max(shown.values()) - min(shown.values())))
     assert len(apart) > 20
-    assert max(apart[:-1]) <= 20, "a tick's words at most"
+    assert max(apart[:-2]) <= 60, "the words of a tick or two; at the end comes what the longer one has more"
     assert sorted(shown.values()) == [200, 300]

@@ -127,3 +127,14 @@ async def test_feed_stays_bounded(client, monkeypatch):
         await pipe.execute()
     await Feed(client).append("engines", {"number": 250})
     assert await client.xlen(keys.FEED) < 150  # trimmed by whole nodes of 100
+
+
+async def test_answers_are_claimed_together_and_once(client):
+    stream = AnswerStream(client)
+    await stream.request_stop("ans_1")
+    assert await stream.claim(["ans_1", "ans_2"], "server-1")
+    assert not await stream.stop_requested("ans_1"), "a stop of an earlier try"
+    assert not await stream.claim(["ans_3", "ans_2"], "server-2")
+    assert not await stream.alive("ans_3"), "all or none"
+    await stream.release("ans_2")
+    assert await stream.claim(["ans_3", "ans_2"], "server-2")
