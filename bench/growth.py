@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -34,28 +34,16 @@ from store.connection import connect
 from store.embedded import find_server_binary, server_arguments
 from store.policies import Policies
 from store.records import PolicyVersion, now
-from tests.fake_vllm import FakeVllm
 
 CHATS = 32
 PACE_S = 0.1
 TOKENS = 32
 
 
-async def fake_engines(home: Path, count: int) -> None:
-    """So many fakes, until the end."""
-    for number in range(1, count + 1):
-        engine = FakeVllm(home / f"engine-{number}.sock", home / "policies" / "v0001")
-        engine.gate.set()
-        engine.pause_s = PACE_S
-        await engine.start()
-    await asyncio.Event().wait()
-
-
 @contextmanager
 def running(*command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process for as long as the context lasts."""
-    with tempfile.NamedTemporaryFile(prefix="heed-growth-", suffix=".log", delete=False) as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stderr=log)
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:
@@ -96,12 +84,13 @@ async def measure(home: Path, count: int) -> None:
             await policies.activate(1, "bench", "base", expected=None)
             people = []
             for number in range(count):
-                account = await accounts.create(f"person {number}", "a long enough password", "annotator")
+                account = await accounts.create(f"person {number}", "a long enough password", "admin")
                 people.append((await accounts.create_key(account.id, "bench"))[1])
-            with (
-                running(sys.executable, "-m", "bench.growth", str(home), str(count)),
-                running(sys.executable, "-m", "server", **server) as process,
-            ):
+            with ExitStack() as stack:
+                for number in range(1, count + 1):
+                    fake = (sys.executable, "-m", "tests.fake_vllm", str(home / f"engine-{number}.sock"))
+                    stack.enter_context(running(*fake, str(home / "policies" / "v0001"), str(PACE_S)))
+                process = stack.enter_context(running(sys.executable, "-m", "server", **server))
                 await under_load(f"http://127.0.0.1:{port}", home, people, process.pid, policies)
 
 
@@ -173,7 +162,4 @@ def grow(counts: tuple[int, ...] = (1, 2, 4)) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        asyncio.run(fake_engines(Path(sys.argv[1]), int(sys.argv[2])))
-    else:
-        grow()
+    grow()
