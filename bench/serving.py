@@ -1,26 +1,27 @@
-"""Serving: tokens/s and time to first token through our server against the same engine called directly,
-then swap time, the longest gap any stream sees, and the peak memory of each process.
+"""Serving: our server against the same engine called directly in the same run, its own cost, and the swaps.
 
-    make bench        or   python -m bench.serving
+    make bench        or   python -m bench.serving          (under 8 minutes on two cores)
 
-Direct and relayed rounds alternate in one run on one engine; the ratio of medians is the figure.
+1. Throughput: the client of vLLM's own serving benchmark asks both ways in turn; medians of paired rounds.
+2. Time to the first token of one chat, both ways in turn.
+3. What the server costs: CPU time for 1,000 tokens, memory and CPU of 500 idle SSE clients.
+4. A swap under streams: seconds, longest gap, with one engine and with two.
+5. Growth with the number of engines, which answer by the clock (`bench.growth`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
 
 import aiohttp
 import psutil
 
+from bench.growth import grow
+from bench.load import TOKENS, Way, chat, one_round, p50_p95, paired, ratio, ways_to
 from scripts.loop import Client, session
 from scripts.started import ROOT, Heed, start_heed, stop_heed
 from store.artifacts import seal
@@ -28,104 +29,110 @@ from store.connection import connect
 from store.policies import Policies
 from store.records import PolicyVersion, now
 
-ROUNDS = 5
-TOKENS = 64
-PROMPT = "Tell me something about the number {}."
+LOADS = ((1, 2, 6), (8, 1, 6), (32, 1, 5), (64, 1, 4))
+"""Chats at once, questions of each, pairs of rounds."""
+FIRST_TOKENS = 60
+IDLE = 500
+CONFIG = ROOT / "configs" / "default.toml"
 
 
-class Round(NamedTuple):
-    tokens_per_s: float
-    first_token_s: float
-    longest_gap_s: float
-
-
-async def one_chat(
-    http: aiohttp.ClientSession, url: str, model: str, number: int
-) -> tuple[int, float, float]:
-    """Tokens, seconds to the first text, longest gap between two texts of one streamed answer."""
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": PROMPT.format(number)}],
-        "max_tokens": TOKENS,
-        "temperature": 0,
-        "stream": True,
-        "stream_options": {"include_usage": True},
-    }
-    began = last = time.monotonic()
-    first, gap, tokens = 0.0, 0.0, 0
-    async with http.post(url, json=body) as response:
-        response.raise_for_status()
-        async for chunk in data_lines(response):
-            if chunk.get("usage"):
-                tokens = chunk["usage"]["completion_tokens"]
-            if chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
-                at = time.monotonic()
-                first = first or at - began
-                gap = max(gap, at - last)
-                last = at
-    return tokens, first, gap
-
-
-async def data_lines(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
-    async for line in response.content:
-        if line.startswith(b"data:") and b"[DONE]" not in line:
-            chunk = json.loads(line[5:])
-            if "error" in chunk:
-                raise RuntimeError(chunk["error"])
-            yield chunk
-
-
-async def one_round(http: aiohttp.ClientSession, url: str, model: str, chats: int, salt: int) -> Round:
-    began = time.monotonic()
-    results = await asyncio.gather(
-        *(one_chat(http, url, model, salt * 1000 + number) for number in range(chats))
+async def compare(ways: dict[str, Way], server: psutil.Process) -> None:
+    for way in ways.values():
+        await one_round(way, 4, 1, salt=0)
+    print(
+        f"{'chats':>5} {'direct tok/s':>13} {'heed tok/s':>11} {'ratio':>6}"
+        f" {'first token ms, direct p50/p95':>31} {'heed p50/p95':>16}"
     )
-    spent = time.monotonic() - began
-    return Round(
-        sum(tokens for tokens, _, _ in results) / spent,
-        median(first for _, first, _ in results),
-        max(gap for _, _, gap in results),
-    )
-
-
-async def compare(heed: Heed, headers: dict[str, str]) -> None:
-    socket = heed.data / "run" / "engine-1.sock"
-    connector = aiohttp.UnixConnector(path=str(socket))
-    async with (
-        aiohttp.ClientSession(connector=connector) as direct,
-        aiohttp.ClientSession(headers=headers) as relayed,
-    ):
-        ways = {
-            "direct": (direct, "http://engine/v1/chat/completions", "policy"),
-            "heed": (relayed, heed.url + "/v1/chat/completions", "active"),
-        }
-        for way in ways.values():
-            await one_round(*way, 4, salt=0)
+    cpu_s, tokens = 0.0, 0
+    for chats, each, rounds in LOADS:
+        before = cpu_of(server)
+        found = await paired(ways, chats, each, rounds, salt=chats * 1000)
+        cpu_s += cpu_of(server) - before
+        tokens += sum(one.tokens for one in found["heed"])
+        speed = {name: sorted(one.tokens_per_s for one in found[name])[rounds // 2] for name in ways}
+        first = {name: p50_p95([s for one in found[name] for s in one.first_token_s]) for name in ways}
         print(
-            f"{'chats':>5} {'direct tok/s':>13} {'heed tok/s':>11} {'ratio':>6} {'added to first token':>22}"
+            f"{chats:>5} {speed['direct']:>13.1f} {speed['heed']:>11.1f} {ratio(found):>6.3f}"
+            f" {first['direct'][0]:>23.0f} /{first['direct'][1]:>6.0f}"
+            f" {first['heed'][0]:>9.0f} /{first['heed'][1]:>5.0f}",
+            flush=True,
         )
-        for chats in (1, 8, 32):
-            rounds: dict[str, list[Round]] = {name: [] for name in ways}
-            for salt in range(1, ROUNDS + 1):
-                order = list(ways) if salt % 2 else list(ways)[::-1]
-                for place, name in enumerate(order):
-                    # A prompt is asked once by each way, so that neither finds it in the prefix cache alone.
-                    rounds[name].append(await one_round(*ways[name], chats, salt * 10 + place))
-            speed = {name: median(r.tokens_per_s for r in rounds[name]) for name in ways}
-            first = {name: median(r.first_token_s for r in rounds[name]) for name in ways}
-            added_ms = (first["heed"] - first["direct"]) * 1000
-            ratio = speed["heed"] / speed["direct"]
-            row = f"{chats:>5} {speed['direct']:>13.1f} {speed['heed']:>11.1f} {ratio:>6.3f}"
-            print(f"{row} {added_ms:>19.1f} ms")
+    print(f"CPU of the server: {cpu_s / tokens * 1000:.3f} s for 1,000 tokens, over {tokens} tokens")
 
 
-async def swap(heed: Heed, headers: dict[str, str], streams: int = 8) -> None:
+async def first_token(ways: dict[str, Way]) -> None:
+    """One chat at a time, both ways in turn, each prompt new."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(FIRST_TOKENS):
+        order = list(ways) if number % 2 else list(ways)[::-1]
+        for place, name in enumerate(order):
+            found[name].append((await chat(ways[name], 10**7 + number * 2 + place, 4)).ttft)
+    direct, ours = p50_p95(found["direct"]), p50_p95(found["heed"])
+    print(
+        f"first token, one chat: direct p50 {direct[0]:.1f} p95 {direct[1]:.1f} ms, heed {ours[0]:.1f} and"
+        f" {ours[1]:.1f} ms: added {ours[0] - direct[0]:.1f} and {ours[1] - direct[1]:.1f} ms"
+    )
+
+
+async def idle_clients(heed: Heed, headers: dict[str, str], server: psutil.Process) -> None:
+    """Open pages that wait for events."""
+    before = server.memory_info().rss
+    async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as http:
+        pages = await asyncio.gather(*(http.get(f"{heed.url}/api/v1/events") for _ in range(IDLE)))
+        assert {page.status for page in pages} == {200}
+        for page in pages:
+            await page.content.readline()
+        await asyncio.sleep(1)
+        cpu, began = cpu_of(server), time.monotonic()
+        await asyncio.sleep(5)
+        share = (cpu_of(server) - cpu) / (time.monotonic() - began)
+        held = (server.memory_info().rss - before) / 2**20
+        for page in pages:
+            page.close()
+    print(
+        f"{IDLE} idle SSE clients: {held:.0f} MiB ({held * 1024 / IDLE:.0f} KiB each), {share:.1%} of a core;"
+        f" the server before them {before / 2**20:.0f} MiB"
+    )
+
+
+async def swap(heed: Heed, way: Way, engines: int, streams: int = 8) -> None:
     """Publish a copy of the active version and activate it while streams run."""
-    policies = Policies(connect(f"unix://{heed.data / 'run' / 'redis.sock'}?db=0"), heed.data)
+    async with connect(f"unix://{heed.data / 'run' / 'redis.sock'}?db=0") as redis:
+        policies = Policies(redis, heed.data)
+        number = await publish_copy(heed, policies)
+        gaps: list[float] = []
+        stop = asyncio.Event()
+
+        async def keep_asking(salt: int) -> None:
+            while not stop.is_set():
+                salt += 1
+                gaps.append(max((await chat(way, salt)).itl))
+
+        async with asyncio.TaskGroup() as group:
+            for stream in range(streams):
+                group.create_task(keep_asking(number * 10**8 + stream * 10**6))
+            await asyncio.sleep(6)
+            calm, gaps[:] = max(gaps, default=0.0), []
+            began = time.monotonic()
+            await policies.activate(number, "bench", "swap benchmark", expected=number - 1)
+            while number not in (await policies.serving()).values():
+                await asyncio.sleep(0.02)
+            swapped = time.monotonic() - began
+            await asyncio.sleep(4)
+            stop.set()
+    print(
+        f"swap under {streams} streams, {engines} engine(s): {swapped:.2f} s from activation to serving;"
+        f" longest gap in a stream {max(gaps):.2f} s (before {calm:.2f} s); {len(gaps)} answers, 0 failed",
+        flush=True,
+    )
+
+
+async def publish_copy(heed: Heed, policies: Policies) -> int:
+    """The active version once more, under the next number."""
     active = await policies.active()
     assert active is not None
-    source = heed.data / "policies" / active.folder
     copy = Path(tempfile.mkdtemp(dir=heed.data)) / "copy"
+    source = heed.data / "policies" / active.folder
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("manifest.json"))
     number = active.number + 1
     folder = f"v{number:04d}"
@@ -134,31 +141,18 @@ async def swap(heed: Heed, headers: dict[str, str], streams: int = 8) -> None:
         number=number, parent=active.number, folder=folder, sha256=sha256, created_at=now()
     )
     await policies.register(version)
+    return number
 
-    gaps: list[float] = []
-    stop = asyncio.Event()
 
-    async def keep_asking(http: aiohttp.ClientSession, salt: int) -> None:
-        while not stop.is_set():
-            salt += 1
-            gaps.append((await one_chat(http, heed.url + "/v1/chat/completions", "active", salt))[2])
+def cpu_of(process: psutil.Process) -> float:
+    """CPU seconds that it has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
-    async with aiohttp.ClientSession(headers=headers) as http, asyncio.TaskGroup() as group:
-        for stream in range(streams):
-            group.create_task(keep_asking(http, stream * 100_000))
-        await asyncio.sleep(10)
-        calm, gaps[:] = max(gaps, default=0.0), []
-        began = time.monotonic()
-        await policies.activate(number, "bench", "swap benchmark", expected=active.number)
-        while number not in (await policies.serving()).values():
-            await asyncio.sleep(0.05)
-        swapped = time.monotonic() - began
-        await asyncio.sleep(5)
-        stop.set()
-    print(
-        f"swap under {streams} streams: {swapped:.2f} s from activation to serving; longest gap in any stream"
-        f" {max(gaps):.2f} s (before the swap {calm:.2f} s); {len(gaps)} answers, 0 failed"
-    )
+
+def server_of(heed: Heed) -> psutil.Process:
+    children = psutil.Process(heed.process.pid).children(recursive=True)
+    return next(child for child in children if child.cmdline()[-2:] == ["-m", "server"])
 
 
 def memory(heed: Heed) -> None:
@@ -170,35 +164,60 @@ def memory(heed: Heed) -> None:
         print(f"{title[-60:]:<60} {int(peak) / 1024:.0f}")
 
 
-async def measure(heed: Heed) -> None:
+async def sign_in(heed: Heed, token: str) -> dict[str, str]:
     async with session() as http:
+        await Client(http, heed.url).sign_in(token)
+        return {"Authorization": http.headers["Authorization"]}
+
+
+async def all_ready(heed: Heed, headers: dict[str, str]) -> None:
+    async with session() as http:
+        http.headers.update(headers)
         client = Client(http, heed.url)
-        await client.sign_in(heed.token)
-        headers = {"Authorization": http.headers["Authorization"]}
-        while not all(
-            engine["state"] == "ready" for engine in (await client.call("GET", "/api/v1/status"))["engines"]
-        ):
-            await asyncio.sleep(1)
-    await compare(heed, headers)
-    await swap(heed, headers)
+        while {one["state"] for one in (await client.call("GET", "/api/v1/status"))["engines"]} != {"ready"}:
+            await asyncio.sleep(0.5)
+
+
+async def with_one_engine(heed: Heed) -> dict[str, str]:
+    headers = await sign_in(heed, heed.token)
+    await all_ready(heed, headers)
+    async with ways_to(str(heed.data / "run" / "engine-1.sock"), heed.url, headers) as ways:
+        server = server_of(heed)
+        await compare(ways, server)
+        await first_token(ways)
+        await idle_clients(heed, headers, server)
+        await swap(heed, ways["heed"], engines=1)
     memory(heed)
+    return headers
+
+
+async def with_two_engines(heed: Heed, headers: dict[str, str]) -> None:
+    await all_ready(heed, headers)
+    async with ways_to(str(heed.data / "run" / "engine-1.sock"), heed.url, headers) as ways:
+        await swap(heed, ways["heed"], engines=2)
 
 
 def main() -> None:
     data = Path(tempfile.mkdtemp(prefix="heed-bench-"))
-    began = time.monotonic()
-    heed = start_heed(data, ROOT / "configs" / "default.toml")
+    started = began = time.monotonic()
+    heed = start_heed(data, CONFIG, HEED_ENGINE_COUNT="1")
     first = time.monotonic() - began
+    print(f"{TOKENS} tokens an answer")
     try:
-        asyncio.run(measure(heed))
+        headers = asyncio.run(with_one_engine(heed))
     finally:
         stop_heed(heed)
     began = time.monotonic()
-    again = start_heed(data, ROOT / "configs" / "default.toml")
+    again = start_heed(data, CONFIG, HEED_ENGINE_COUNT="2")
     second = time.monotonic() - began
-    stop_heed(again)
+    try:
+        asyncio.run(with_two_engines(again, headers))
+    finally:
+        stop_heed(again)
     print(f"ready after {first:.0f} s (first start, model conversion included), {second:.0f} s (second)")
     shutil.rmtree(data)
+    grow()
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

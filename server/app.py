@@ -11,13 +11,15 @@ from pathlib import Path
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from server.admission import Admission
 from server.dependencies import Parts, authorize
 from server.engines import reconcile
-from server.engines.client import EngineClient
+from server.engines.client import HERE, EngineClient
 from server.engines.pool import EnginePool
+from server.engines.token import engine_token
 from server.errors import add_handlers
 from server.metrics import Metrics
-from server.routes import accounts, admin, conversations, openai, ops, streams, votes
+from server.routes import accounts, admin, answers, conversations, engines, openai, ops, streams, votes
 from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.turns import TurnService
@@ -27,7 +29,10 @@ from store.accounts import Accounts
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.engines import EngineRegistry
+from store.limits import Limits
 from store.policies import Policies
+from store.responses import Responses
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -70,7 +75,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, admin, openai, ops):
+    for module in (accounts, conversations, answers, streams, votes, admin, engines, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -95,21 +100,28 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
-    turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
+    admission, policies = Admission(pool, config.queue, metrics), Policies(redis, settings.data)
+    turns = TurnService(
+        pool, admission, policies, conversations, AnswerStream(redis), metrics, config, settings.server_id
+    )
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
+        admission=admission,
         turns=turns,
         voting=VoteService(conversations, log_of_votes, turns),
         accounts=Accounts(redis, settings.data),
         audit=Audit(redis),
         conversations=conversations,
-        policies=Policies(redis, settings.data),
+        policies=policies,
+        registry=EngineRegistry(redis),
         runs=Runs(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
+        limits=Limits(redis),
+        responses=Responses(redis),
         metrics=metrics,
         warnings=[],
     )
@@ -119,13 +131,20 @@ def _pool(settings: ServerSettings) -> EnginePool:
     """The engines of HEED_ENGINES, or the one that the launcher starts first."""
     engine = read_config(settings).engine
     addresses = settings.engines or (f"unix://{settings.data / 'run' / 'engine-1.sock'}",)
-    clients = [EngineClient(_name(address), address) for address in addresses]
     return EnginePool(
-        clients,
+        [_client(settings, *address.partition("#")[::2]) for address in addresses],
         max_model_len=engine.max_model_len,
-        queue_limit=engine.queue_limit,
-        per_user=engine.per_user,
+        places=read_config(settings).queue.places,
+        max_unavailable=engine.max_unavailable,
     )
+
+
+def _client(settings: ServerSettings, address: str, device: str) -> EngineClient:
+    """Engines on this machine share its cores unless they name a device; one elsewhere has its own."""
+    name = _name(address)
+    if address.startswith("unix://"):
+        return EngineClient(name, address, device or HERE)
+    return EngineClient(name, address, device or name, engine_token(settings))
 
 
 def _name(address: str) -> str:
@@ -175,7 +194,9 @@ async def _reconcile(parts: Parts) -> None:
     """Keep the reconciler alive: chat goes on with what the engines hold while it is mended."""
     while True:
         try:
-            await reconcile.run(parts.pool, parts.policies, parts.settings.server_id)
+            settings = parts.settings
+            token = engine_token(settings)
+            await reconcile.run(parts.pool, parts.policies, parts.registry, settings.server_id, token)
         except Exception:
             log.exception("the reconciler broke; it starts again")
             await asyncio.sleep(1)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
+from server.admission import Admission
 from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
 from server.metrics import Metrics
@@ -18,8 +19,11 @@ from server.votes import VoteService
 from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
+from store.engines import EngineRegistry
+from store.limits import Limits
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
+from store.responses import Responses
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -36,16 +40,20 @@ class Parts:
     settings: ServerSettings
     config: ServerConfig
     pool: EnginePool
+    admission: Admission
     turns: TurnService
     voting: VoteService
     accounts: Accounts
     audit: Audit
     conversations: Conversations
     policies: Policies
+    registry: EngineRegistry
     runs: Runs
     streams: AnswerStream
     feed: Feed
     votes: VoteLog
+    limits: Limits
+    responses: Responses
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""

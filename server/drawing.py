@@ -1,4 +1,4 @@
-"""One answer from the pool: what fits into the context, and a second try when an engine fails at once."""
+"""One answer from the pool: what fits into the context, and a second try when an engine fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
-from server.errors import EngineFailed, Problem
+from server.engines.prefix import can_go_on
+from server.errors import EngineFailed, Problem, VersionNotServed
 from store.records import ChatTurn, Sampling
 
 TEMPLATE_TOKENS = 512
@@ -41,24 +42,32 @@ async def speak(
     *,
     version: int | None,
     user: str,
+    said: str = "",
 ) -> AsyncGenerator[tuple[Delta, Lease], None]:
     """One answer piece by piece, with the lease it comes from; releases the lease.
 
-    An engine that breaks off before its first word is replaced once. Raises EngineFailed, NoEngine.
+    An engine that breaks off is replaced once: before the first word by any that holds `version`, later by
+    one of the same version that goes on after what was said. `said`: what an earlier try has said already.
+    Raises EngineFailed, NoEngine.
     """
-    said, tries = False, 1
+    tries = 1
     while True:
         try:
-            async with aclosing(pool.stream(lease, messages, sampling)) as deltas:
+            async with aclosing(pool.stream(lease, messages, sampling, said)) as deltas:
                 async for delta in deltas:
-                    said = said or bool(delta.text)
+                    said += delta.text
                     yield delta, lease
             return
         except EngineFailed as error:
-            if said or tries == 2:
+            # What two versions have said together is gone on with by neither.
+            if tries == 2 or (said and (len(lease.versions) > 1 or not can_go_on(sampling))):
                 raise
             log.warning("trying once more: %s", error)
+            failure = error
         finally:
             await lease.release()
         tries += 1
-        lease = await pool.lease(version, user=user)
+        try:
+            lease = await pool.lease(lease.version if said else version, user=user)
+        except VersionNotServed:
+            raise failure from None

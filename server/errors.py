@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,8 @@ from starlette.responses import Response
 from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
-from store.policies import NothingToRollBackTo, PointerMoved
+from store.engines import EngineNameTaken, EngineUnknown
+from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
 from store.runs import RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict
 
@@ -55,12 +57,11 @@ class NoEngine(Problem):
 
 
 class QueueFull(Problem):
-    """Too many answers are under way, in all or for this person."""
+    """Too many requests wait for an answer already."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            429, "too_busy", detail, remedy="wait for an answer to end", retry_after_s=RETRY_AFTER_S
-        )
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        remedy = f"try again in {retry_after_s} s"
+        super().__init__(429, "too_busy", detail, remedy=remedy, retry_after_s=retry_after_s)
 
 
 class VersionNotServed(Problem):
@@ -102,6 +103,13 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case RunAlreadyOpen():
             detail = f"run {error} is queued or running"
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
+        case EngineNameTaken():
+            detail = f"another engine has the name {error}"
+            return Problem(409, "name_taken", detail, field="name", remedy="choose another name")
+        case EngineUnknown():
+            return not_found("engine that joined")
+        case CanaryRefused():
+            return Problem(409, "canary_refused", str(error), remedy=error.remedy)
         case NothingToRollBackTo() | PointerMoved():
             remedy = "look at GET /api/v1/policies"
             return Problem(409, "cannot_roll_back", str(error), remedy=remedy)
@@ -119,7 +127,12 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
 MALFORMED = Problem(
     400, "malformed_json", "the body is not valid JSON", remedy="send JSON in UTF-8 as application/json"
 )
-OPENAI_CODES = {"too_long": "context_length_exceeded", "sign_in": "invalid_api_key"}
+OPENAI_CODES = {
+    "too_long": "context_length_exceeded",
+    "sign_in": "invalid_api_key",
+    "too_busy": "rate_limit_exceeded",
+    "too_many_attempts": "rate_limit_exceeded",
+}
 
 
 def response_of(path: str, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -131,6 +144,8 @@ def response_of(path: str, problem: Problem, headers: Mapping[str, str] | None =
         headers["WWW-Authenticate"] = "Bearer"
     if path.startswith("/v1/"):
         status = 400 if problem.status == 422 else problem.status  # as OpenAI's clients expect it
+        if status == 409:
+            headers["x-should-retry"] = "false"  # OpenAI's clients would; it would be refused again
         return _json({"error": openai_error(problem)}, status, headers, "application/json")
     body = {
         "type": f"urn:heed:{problem.kind}",
@@ -150,7 +165,7 @@ def openai_error(problem: Problem) -> dict[str, Any]:
     return {
         "message": " ".join(filter(None, (problem.detail + ".", remedy))),
         "type": "rate_limit_error" if problem.status == 429 else kind,
-        "param": problem.field,
+        "param": problem.field and re.sub(r"\.(\d+)", r"[\1]", problem.field),
         "code": OPENAI_CODES.get(problem.kind, problem.kind),
     }
 
@@ -198,7 +213,8 @@ def add_handlers(app: FastAPI) -> None:
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
-        ConversationGone, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
+        ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown, NothingToRollBackTo,
+        PointerMoved, WrongCredentials, WrongToken,
         TooManyAttempts, NameTaken, PasswordTooShort,
     )  # fmt: skip
     for kind in known:

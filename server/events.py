@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette.event import ServerSentEvent
-from sse_starlette.sse import EventSourceResponse
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
 from store.records import AnswerState, Side
 from store.streams import Entry
+
+log = logging.getLogger("heed.streams")
 
 RETRY_MS = 1000
 HEARTBEAT_S = 15
@@ -30,6 +34,13 @@ class AnswerStart(Event):
     type: Literal["answer.start"] = "answer.start"
     answer_id: str
     side: Side | None
+
+
+class TurnWaiting(Event):
+    """The engines are busy: so many other requests go first. Comes again whenever that changes."""
+
+    type: Literal["turn.waiting"] = "turn.waiting"
+    ahead: int
 
 
 class AnswerDelta(Event):
@@ -64,7 +75,7 @@ class TurnEnd(Event):
 
 
 TurnEvent = Annotated[
-    AnswerStart | AnswerDelta | AnswerEnd | DuelReady | TurnEnd, Field(discriminator="type")
+    AnswerStart | TurnWaiting | AnswerDelta | AnswerEnd | DuelReady | TurnEnd, Field(discriminator="type")
 ]
 
 
@@ -79,7 +90,7 @@ class EventStream(EventSourceResponse):
     media_type = "text/event-stream"
 
     # FastAPI reads `status_code` off this signature for the schema.
-    def __init__(self, events: AsyncIterable[ServerSentEvent], status_code: int = 200) -> None:
+    def __init__(self, events: AsyncIterable[ServerSentEvent | bytes], status_code: int = 200) -> None:
         super().__init__(
             events,
             status_code,
@@ -89,3 +100,14 @@ class EventStream(EventSourceResponse):
             ping_message_factory=lambda: ServerSentEvent(comment="alive", sep="\n"),
             send_timeout=SEND_TIMEOUT_S,
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end, or until the reader takes nothing for 30 s.
+
+        Then the connection is closed in the middle of a chunk, which no client takes for the end; a browser
+        comes back with the last id that it saw.
+        """
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            log.info("cut off a reader of %s that took nothing for %s s", scope["path"], self.send_timeout)

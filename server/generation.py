@@ -1,4 +1,4 @@
-"""A turn under way: its answers speak at once, their words leave in shared ticks, the end is told once.
+"""A turn under way: it waits for engines, its answers speak at once, their words leave in shared ticks.
 
 The turn belongs to the server, not to a connection: readers come and go on the stream in the store.
 """
@@ -10,16 +10,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from server.admission import Waiting
 from server.drawing import speak
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from server.errors import EngineFailed, Problem
-from server.events import AnswerDelta, AnswerEnd, AnswerStart, DuelReady, TurnEnd, TurnEvent
+from server.events import AnswerDelta, AnswerEnd, AnswerStart, DuelReady, TurnEnd, TurnEvent, TurnWaiting
 from server.metrics import Metrics
 from server.shapes import why_not_votable
+from server.sides import Side
 from store.connection import StoreUnavailable
 from store.conversations import Conversations
 from store.records import Answer, ChatTurn, Duel, now
@@ -35,21 +36,6 @@ T = TypeVar("T")
 log = logging.getLogger("heed.turns")
 
 
-@dataclass
-class Side:
-    """One answer of the turn while it is written."""
-
-    answer: Answer
-    lease: Lease
-    unsent: str = ""
-    said: list[str] = field(default_factory=list)
-    outcome: Answer | None = None
-    """The ended answer; None while it speaks."""
-    told: bool = False
-    stopping: bool = False
-    cutoff: asyncio.Timeout | None = None
-
-
 class LiveTurn:
     """Runs the sides of one turn and writes its stream."""
 
@@ -60,25 +46,27 @@ class LiveTurn:
         duel: Duel | None,
         prompt: Sequence[ChatTurn],
         *,
+        beside: Sequence[Answer] = (),
+        waiting: Waiting,
         pool: EnginePool,
         conversations: Conversations,
         streams: AnswerStream,
         metrics: Metrics,
         owner: str,
-        user: str,
     ) -> None:
         self.id = stream_id
         self.sides = sides
         self._duel = duel
         self._prompt = prompt
+        self._beside = beside
+        """Of a duel: the side that ended well in an earlier try."""
+        self._waiting = waiting
         self._pool = pool
         self._conversations = conversations
         self._streams = streams
         self._metrics = metrics
         self._owner = owner
-        self._user = user
         self._news = asyncio.Event()
-        self._opened = duel is None
         self._last_id = "0"
 
     async def begin(self) -> None:
@@ -94,8 +82,7 @@ class LiveTurn:
         try:
             async with asyncio.TaskGroup() as group:
                 upkeep = group.create_task(self._keep())
-                for side in self.sides:
-                    group.create_task(self._speak(side))
+                group.create_task(self._draw())
                 await self._relay()
                 upkeep.cancel()
         except asyncio.CancelledError:
@@ -106,8 +93,7 @@ class LiveTurn:
                     await self._relay()
             raise
         finally:
-            for side in self.sides:
-                await side.lease.release()
+            await self._waiting.leave()
 
     def stop(self, answer_id: str) -> None:
         """End one answer now; what it has said stays."""
@@ -117,23 +103,53 @@ class LiveTurn:
                 if side.cutoff is not None:
                     side.cutoff.reschedule(asyncio.get_running_loop().time())
 
-    async def _speak(self, side: Side) -> None:
+    async def _draw(self) -> None:
+        """Wait for the engines, then draw every answer."""
+        try:
+            told = None
+            async for ahead in self._waiting.looks():
+                if all(side.stopping for side in self.sides):
+                    await self._waiting.leave()
+                    for side in self.sides:
+                        self._end(side, state="stopped", finish_reason="stopped")
+                    return
+                if ahead != told:
+                    told = ahead
+                    await self._append(TurnWaiting(ahead=ahead))
+            leases = await self._waiting.leases()
+        except Problem as problem:
+            for side in self.sides:
+                self._fail(side, problem.detail)
+            return
+        for side in self.sides:
+            planned = side.answer
+            side.begin(leases[side.place])
+            if side.answer != planned:
+                await self._patiently(self._conversations.save_answer, side.answer)
+        async with asyncio.TaskGroup() as group:
+            for side in self.sides:
+                group.create_task(self._speak(side, leases[side.place]))
+
+    async def _speak(self, side: Side, lease: Lease) -> None:
         """Draw one answer; whatever goes wrong becomes its outcome."""
         answer = side.answer
         words = speak(
             self._pool,
-            side.lease,
+            lease,
             self._prompt,
             answer.sampling,
             version=answer.policy_version,
-            user=self._user,
+            user=lease.user,
+            said=side.said,
         )
         try:
             async with (
                 asyncio.timeout(0 if side.stopping else ANSWER_LIMIT_S) as side.cutoff,
                 aclosing(words),
             ):
-                async for delta, side.lease in words:
+                async for delta, current in words:
+                    if current is not side.lease:
+                        side.begin(current)  # another engine of the same version has taken over
                     self._hear(side, delta)
             if side.outcome is None:
                 self._fail(side, BROKE_OFF)
@@ -155,11 +171,10 @@ class LiveTurn:
     def _hear(self, side: Side, delta: Delta) -> None:
         if delta.text:
             self._metrics.first_word(side.answer, first=not side.said)
-            side.said.append(delta.text)
-            side.unsent += delta.text
+            side.said += delta.text
             self._news.set()
         if delta.finish_reason is not None:
-            self._metrics.answered(side.lease.version, delta.response_tokens)
+            self._metrics.answered(side.answer.policy_version, delta.response_tokens)
             self._end(
                 side,
                 state="finished",
@@ -173,8 +188,7 @@ class LiveTurn:
 
     def _end(self, side: Side, **changes: Any) -> None:
         if side.outcome is None:
-            changes |= {"text": "".join(side.said), "ended_at": now()}
-            changes |= {"policy_version": side.lease.version, "versions": side.lease.versions}
+            changes |= {"text": side.said, "versions": side.made_by(), "ended_at": now()}
             side.outcome = side.answer.model_copy(update=changes)
         self._news.set()
 
@@ -183,37 +197,42 @@ class LiveTurn:
         while not all(side.told for side in self.sides):
             await self._news.wait()
             self._news.clear()
-            if not self._held_back():
-                self._opened = True
-                await self._send_words()
+            await self._send_words()
             await self._tell_ends()
             await asyncio.sleep(TICK_S)
         outcomes = [side.outcome for side in self.sides if side.outcome is not None]
-        if self._duel is not None and why_not_votable(outcomes) is None:
+        if self._duel is not None and why_not_votable([*outcomes, *self._beside]) is None:
             await self._append(DuelReady(duel_id=self._duel.id))
         await self._append(TurnEnd())
         await self._patiently(self._streams.finish, self.id)
         for side in self.sides:
             await self._patiently(self._streams.release, side.answer.id)
 
-    def _held_back(self) -> bool:
-        """In a duel the first words leave together: the faster side would give its version away."""
-        if self._opened or any(side.outcome and side.outcome.state != "finished" for side in self.sides):
-            return False
-        return any(not side.unsent and side.outcome is None for side in self.sides)
-
     async def _send_words(self) -> None:
+        reach = self._reach()
         for side in self.sides:
-            if side.unsent:
-                text, side.unsent = side.unsent, ""
+            if text := side.said[side.sent : reach]:
+                side.sent += len(text)
                 await self._append(AnswerDelta(answer_id=side.answer.id, text=text))
+
+    def _reach(self) -> int | None:
+        """How much of each text may be shown; None: all of it.
+
+        In a duel the sides keep step, character by character: the faster one would give its version away.
+        """
+        ended = [side.outcome for side in self.sides if side.outcome is not None]
+        if len(ended) == len(self.sides) or any(outcome.state != "finished" for outcome in ended):
+            return None
+        return min(len(side.said) for side in self.sides if side.outcome is None)
 
     async def _tell_ends(self) -> None:
         """Save what has ended, then say so: who hears of the end may vote at once.
 
-        In a duel two finished sides are told together, for the same reason as the first words.
+        In a duel two finished sides are told together, for the same reason as their words.
         """
-        ended = [side for side in self.sides if side.outcome and not side.told and not side.unsent]
+        ended = [
+            side for side in self.sides if side.outcome and not side.told and side.sent == len(side.said)
+        ]
         if self._duel is not None and any(side.outcome is None for side in self.sides):
             ended = [side for side in ended if side.outcome and side.outcome.state != "finished"]
         outcomes = [side.outcome for side in ended if side.outcome]

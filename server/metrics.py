@@ -44,6 +44,13 @@ class Metrics:
         )
         self._version = Gauge("heed_version_info", "The active version", ["version"], registry=registry)
         self._engine_up = Gauge("heed_engine_up", "1 when the engine is ready", ["engine"], registry=registry)
+        self.queue = Gauge("heed_queue_requests", "Requests that wait for an engine", registry=registry)
+        self._waited = Histogram(
+            "heed_queue_wait_seconds",
+            "Time from a request to its place on an engine",
+            registry=registry,
+            buckets=SECONDS,
+        )
         self.sse_clients = Gauge("heed_sse_clients", "Open event streams", registry=registry)
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
@@ -54,6 +61,9 @@ class Metrics:
         if first:
             waited = (now() - answer.created_at).total_seconds()
             self._first_word.labels(f"v{answer.policy_version}").observe(waited)
+
+    def waited(self, seconds: float) -> None:
+        self._waited.observe(seconds)
 
     def answered(self, version: int, tokens: int | None) -> None:
         self._tokens.labels(f"v{version}").inc(tokens or 0)

@@ -56,5 +56,6 @@ async def _end(
             texts[entry.data["answer_id"]] += entry.data["text"]
     for answer in answers:
         changes: dict[str, object] = {"state": "failed", "finish_reason": "error", "error": INTERRUPTED}
-        changes |= {"text": texts[answer.id], "ended_at": now()}
+        # One that was being continued has its text from before, if its stream had nothing yet.
+        changes |= {"text": texts[answer.id] or answer.text, "ended_at": now()}
         await conversations.save_answer(answer.model_copy(update=changes))

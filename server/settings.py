@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from store.records import Sampling
@@ -33,10 +33,30 @@ class EngineConfig(Section):
     """Context limit in tokens, prompt and answer together."""
     kv_cache_gib: int = Field(default=1, ge=1)
     """Memory for the KV cache of a CPU engine."""
-    queue_limit: int = Field(default=64, ge=1)
-    """Answers under way in all; more get 429."""
-    per_user: int = Field(default=32, ge=1)
-    """Answers under way for one person; more get 429."""
+    max_unavailable: int = Field(default=1, ge=1)
+    """Engines that a rolling swap drains or loads at once, while the others answer."""
+
+
+class QueueConfig(Section):
+    """Who waits for an engine, and who may not even wait. Each server counts for itself."""
+
+    places: int = Field(default=64, ge=8)
+    """Answers that one engine speaks at once; what comes beyond waits, and the people take turns."""
+    per_user: int = Field(default=64, ge=1)
+    """Answers under way for one person; more of them wait."""
+    length: int = Field(default=256, ge=1)
+    """Requests that wait; beyond that whoever has the most of them gets 429."""
+
+
+class LimitsConfig(Section):
+    """How often one person may do something, over all servers; more gets 429. 0 is off."""
+
+    messages_per_minute: int = Field(default=60, ge=0)
+    """Messages and new answers on the page."""
+    completions_per_minute: int = Field(default=0, ge=0)
+    """Requests of an API client. Off: the queue keeps one program from starving the others."""
+    votes_per_minute: int = Field(default=60, ge=0)
+    """Votes of any kind, repeated ones too."""
 
 
 class ScheduleShown(BaseModel):
@@ -57,6 +77,10 @@ class ServerConfig(Section):
     """When a message opens a duel."""
     engine: EngineConfig = EngineConfig()
     """How vLLM engines are started and used."""
+    queue: QueueConfig = QueueConfig()
+    """Who waits for an engine, and who may not even wait."""
+    limits: LimitsConfig = LimitsConfig()
+    """How often one person may do something."""
     schedule: ScheduleShown = ScheduleShown()
     """Read only to show it; the workers act on it."""
 
@@ -81,7 +105,10 @@ class ServerSettings(StoreSettings):
     port: int = Field(default=8080, ge=1, le=65535)
     """Port to listen on."""
     engines: Addresses = ()
-    """Comma-separated engine addresses, `unix:///path/engine-1.sock` or `http://host:port`."""
+    """Comma-separated engine addresses, `unix:///path/engine-1.sock` or `https://host:port`. `#gpu0` behind
+    one names its device: the engines of one device are packed, devices are balanced."""
+    engine_token: SecretStr | None = None
+    """Secret of the sidecars of engines on other hosts; none: the file `secrets/engine_token` in the data."""
     allowed_hosts: Addresses = ()
     """Comma-separated names by which browsers reach this server, beside `localhost` and IP addresses."""
     web: Path = Path(__file__).resolve().parent.parent / "webui" / "dist"

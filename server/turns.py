@@ -1,4 +1,4 @@
-"""Turns: open one (a single answer or a duel), stop an answer, mark what a dead server left behind."""
+"""Turns: open one (a single answer or a duel), stop or continue an answer, mark what a dead server left."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Literal, NamedTuple
 
+from server.admission import Admission, Waiting
+from server.choice import versions_of_turn
 from server.drawing import room
-from server.engines.pool import EnginePool, Lease
+from server.engines.pool import EnginePool
 from server.errors import NoEngine, Problem, QueueFull, not_found
-from server.generation import LiveTurn, Side
+from server.generation import LiveTurn
 from server.metrics import Metrics
 from server.orphans import settled
 from server.settings import ServerConfig
+from server.sides import Side, new_sides
 from store.conversations import Conversations
+from store.policies import Policies
 from store.records import Account, Answer, ChatTurn, Conversation, Duel, Message, Sampling, new_id, now
 from store.streams import AnswerStream
 
@@ -42,6 +46,8 @@ class TurnService:
     def __init__(
         self,
         pool: EnginePool,
+        admission: Admission,
+        policies: Policies,
         conversations: Conversations,
         streams: AnswerStream,
         metrics: Metrics,
@@ -50,6 +56,8 @@ class TurnService:
         chance: random.Random | None = None,
     ) -> None:
         self._pool = pool
+        self._admission = admission
+        self._policies = policies
         self._conversations = conversations
         self._streams = streams
         self._metrics = metrics
@@ -122,6 +130,52 @@ class TurnService:
         prompt = await self._conversations.prompt(conversation, message.id)
         return await self._open(account, conversation, message, prompt, mode, None, new=False)
 
+    async def go_on(self, account: Account, conversation: Conversation, answer: Answer) -> Turn:
+        """Continue an answer that was interrupted or stopped; of a duel both sides, if both were.
+
+        Raises Problem when there is nothing to continue, NoEngine, QueueFull.
+        """
+        turn = await self._conversations.answers(conversation.id)
+        turn = [one for one in turn if one.id == answer.id or (one.duel_id and one.duel_id == answer.duel_id)]
+        turn = await self.settled(turn)
+        broken = [one for one in turn if one.state in ("failed", "stopped")]
+        message = await self._conversations.message(conversation.id, answer.parent_id)
+        duel = await self._conversations.duel(answer.duel_id) if answer.duel_id else None
+        over = all(one.state != "streaming" for one in turn)
+        if message is None or not over or all(one.id != answer.id for one in broken):
+            remedy = "wait for its end, or ask for another one with POST .../answers"
+            raise Problem(409, "not_interrupted", "this answer was not interrupted", remedy=remedy)
+        later = {one.parent_id for one in await self._conversations.messages(conversation.id)}
+        if later & {one.id for one in broken} or (duel is not None and duel.vote_id is not None):
+            remedy = "ask for another answer with POST .../answers"
+            raise Problem(409, "not_last", "the conversation went on after this answer", remedy=remedy)
+        prompt = await self._conversations.prompt(conversation, message.id)
+
+        def versions() -> list[int | None]:
+            numbers = [one.policy_version for one in broken]
+            return [number if self._pool.gives(number) else None for number in numbers]
+
+        waiting = self._admission.enter(account.id, versions, conversation.id)
+        try:
+            if not await self._streams.claim([one.id for one in broken], self._server_id):
+                remedy = "follow the conversation's stream"
+                raise Problem(409, "not_interrupted", "this answer goes on already", remedy=remedy)
+            stream_id = f"{conversation.id}.{new_id('turn')}"
+            fresh: dict[str, object] = dict.fromkeys(("finish_reason", "error", "ended_at"))
+            fresh |= {"state": "streaming", "stream_id": stream_id}
+            sides = [
+                Side(one.model_copy(update=fresh), place, said=one.text) for place, one in enumerate(broken)
+            ]
+            await self._conversations.open_turn(None, [side.answer for side in sides])
+            await self._show(conversation, message, message.id if duel else answer.id)
+            beside = [one for one in turn if one not in broken]
+            await self._begin(stream_id, sides, duel, prompt, waiting, beside)
+        except BaseException:
+            await waiting.leave()
+            raise
+        answers = sorted((*beside, *(side.answer for side in sides)), key=lambda one: one.side or "")
+        return Turn(message, tuple(answers), duel, stream_id)
+
     async def stop(self, answer: Answer) -> None:
         """Ask whichever server writes this answer to end it now."""
         if answer.state != "streaming":
@@ -175,83 +229,53 @@ class TurnService:
         limit = await room(self._pool, prompt, sampling.max_tokens)
         sampling = sampling.model_copy(update={"max_tokens": limit})
         is_duel = mode == "duel" or (mode == "auto" and self._chance.random() < self._config.duel.share)
-        leases: list[Lease] = []
+        canary = await self._policies.canary()
+
+        def versions() -> tuple[int | None, ...]:
+            return versions_of_turn(conversation.id, canary, self._pool.canary, is_duel=is_duel)
+
+        waiting = self._admission.enter(account.id, versions, conversation.id)
         try:
-            for _ in range(2 if is_duel else 1):
-                leases.append(await self._pool.lease(user=account.id))
             stream_id = f"{conversation.id}.{new_id('turn')}"
-            sides, duel = self._sides(conversation, message, leases, sampling, stream_id, is_duel)
+            planned = waiting.planned()
+            seed = self._chance.getrandbits(32)
+            sides, duel = new_sides(conversation, message, planned, sampling, stream_id, seed)
             answers = tuple(side.answer for side in sides)
             await self._conversations.open_turn(message if new else None, answers, duel)
             await self._show(conversation, message, message.id if duel else answers[0].id)
-            live = LiveTurn(
-                stream_id,
-                sides,
-                duel,
-                prompt,
-                pool=self._pool,
-                conversations=self._conversations,
-                streams=self._streams,
-                metrics=self._metrics,
-                owner=self._server_id,
-                user=account.id,
-            )
-            await live.begin()
-            if self._group is None:
-                raise NoEngine("the server is shutting down")
-            task = self._group.create_task(self._run(live))
+            await self._begin(stream_id, sides, duel, prompt, waiting)
         except BaseException:
-            for lease in leases:
-                await lease.release()
+            await waiting.leave()
             raise
-        self._under_way[stream_id] = (live, task)
         return Turn(message, answers, duel, stream_id)
 
-    def _sides(
+    async def _begin(
         self,
-        conversation: Conversation,
-        message: Message,
-        leases: Sequence[Lease],
-        sampling: Sampling,
         stream_id: str,
-        is_duel: bool,
-    ) -> tuple[list[Side], Duel | None]:
-        """The answers on their leases; in a duel the seed decides which lease becomes side a."""
-        seed, at = self._chance.getrandbits(32), now()
-        if is_duel and random.Random(seed).random() < 0.5:
-            leases = leases[::-1]
-        duel_id = new_id("duel") if is_duel else None
-        sides = []
-        for number, lease in enumerate(leases):
-            # One sampling seed for both sides would draw the same answer twice.
-            own_seed = None if sampling.seed is None else sampling.seed + number
-            answer = Answer(
-                id=new_id("ans"),
-                conversation_id=conversation.id,
-                parent_id=message.id,
-                stream_id=stream_id,
-                duel_id=duel_id,
-                side=("a", "b")[number] if is_duel else None,
-                policy_version=lease.version,
-                versions=(lease.version,),
-                sampling=sampling.model_copy(update={"seed": own_seed}),
-                created_at=at,
-            )
-            sides.append(Side(answer, lease))
-        if duel_id is None:
-            return sides, None
-        duel = Duel(
-            id=duel_id,
-            conversation_id=conversation.id,
-            parent_id=message.id,
-            stream_id=stream_id,
-            answer_a=sides[0].answer.id,
-            answer_b=sides[1].answer.id,
-            seed=seed,
-            owner_id=conversation.owner_id,
-            created_at=at,
+        sides: Sequence[Side],
+        duel: Duel | None,
+        prompt: Sequence[ChatTurn],
+        waiting: Waiting,
+        beside: Sequence[Answer] = (),
+    ) -> None:
+        """Let a saved turn run, whoever is connected. Raises StoreUnavailable, NoEngine."""
+        live = LiveTurn(
+            stream_id,
+            sides,
+            duel,
+            prompt,
+            beside=beside,
+            waiting=waiting,
+            pool=self._pool,
+            conversations=self._conversations,
+            streams=self._streams,
+            metrics=self._metrics,
+            owner=self._server_id,
         )
-        return sides, duel
+        await live.begin()
+        if self._group is None:
+            raise NoEngine("the server is shutting down")
+        self._under_way[stream_id] = (live, self._group.create_task(self._run(live)))
 
     async def _show(self, conversation: Conversation, message: Message, leaf_id: str) -> None:
         """Make this the shown branch; the first message gives an unnamed conversation its title."""

@@ -64,7 +64,14 @@ class VoteService:
         await self._go_on(duel, duel.answer_b if vote.choice == "b" else duel.answer_a, created)
         return Cast(vote, created, await self.pending())
 
-    async def thumb(self, account: Account, answer_id: str, choice: ThumbChoice, key: str) -> Cast:
+    async def thumb(
+        self,
+        account: Account,
+        answer_id: str,
+        choice: ThumbChoice,
+        key: str,
+        comment: str | None = None,
+    ) -> Cast:
         """A thumb on one answer; a later one replaces it. Raises Problem, StoreUnavailable."""
         answer = await self._conversations.answer(answer_id)
         conversation = await self._conversations.get(answer.conversation_id) if answer else None
@@ -85,6 +92,7 @@ class VoteService:
             annotator_id=account.id,
             choice=choice,
             version_a=answer.policy_version,
+            comment=comment,
             idempotency_key=key,
             created_at=now(),
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import secrets
 import unicodedata
 from pathlib import Path
@@ -15,6 +14,7 @@ from argon2.exceptions import VerifyMismatchError
 from store import keys
 from store.connection import Redis, available
 from store.records import Account, ApiKey, Role, new_id, now
+from store.tokens import token_in
 
 PASSWORD_LENGTH = 12
 IDLE_S = 12 * 3600
@@ -81,7 +81,7 @@ class Accounts:
         """The token of the one-time set-up link; None once an account exists."""
         if not await self.setup_needed():
             return None
-        return await asyncio.to_thread(_token_in, self._token_file)
+        return await asyncio.to_thread(token_in, self._token_file)
 
     async def create_first(self, token: str, name: str, password: str) -> Account:
         """Make the first admin, once. Raises WrongToken, PasswordTooShort."""
@@ -188,23 +188,6 @@ class Accounts:
         with available():
             text = await self._redis.hget(keys.API_KEYS, _digest(secret))
         return await self.get(ApiKey.model_validate_json(text).account_id) if text else None
-
-
-def _token_in(path: Path) -> str:
-    """The token in the file: made once, whoever comes first, for this user only, never half written."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = path.with_name(f".tmp-{secrets.token_hex(6)}")
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(24))
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
-    return path.read_text()
 
 
 def _folded(name: str) -> str:

@@ -180,6 +180,7 @@ class Conversations:
             message = messages[node]
             turns.append(ChatTurn(role="user", content=message.text))
             if message.parent_id is None:
+                turns += reversed(message.before)
                 break
             answer = answers[message.parent_id]
             turns.append(ChatTurn(role="assistant", content=answer.text))

@@ -12,6 +12,11 @@ CONVERSATIONS = "heed:conversations"  # hash: id -> json
 ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
 DUEL_PLACE = "heed:duels:place"  # hash: duel id -> conversation id
 
+RESPONSES = "heed:responses"  # hash: id of an API response -> json, until it is too old for feedback
+RESPONSE_ORDER = "heed:responses:order"  # list of "id milliseconds", oldest first
+RESPONSE_BYTES = "heed:responses:bytes"  # how much they hold together
+RESPONSES_RATED = "heed:responses:rated"  # hash: id -> 1 for those whose conversation was made
+
 RUNS = "heed:runs"  # hash: id -> json
 RUN_ORDER = "heed:runs:order"  # list, newest first
 RUN_OPEN = "heed:runs:open"  # id of the run that is queued or running
@@ -21,7 +26,11 @@ POLICIES = "heed:policies"  # hash: number -> json
 POLICY_NUMBERS = "heed:policies:numbers"  # hash: run id -> number
 POLICY_COUNTER = "heed:policies:counter"
 POLICY_ACTIVE = "heed:policies:active"
+POLICY_CANARY = "heed:policies:canary"  # json while one runs
 POLICY_TIMELINE = "heed:policies:timeline"  # list of activations, newest first
+
+ENGINE_MEMBERS = "heed:engines:members"  # hash: name -> json of an engine that joined at run time
+ENGINES_DRAINING = "heed:engines:draining"  # set of names that get no new answers
 
 SERVERS = "heed:servers"  # set of server ids that ever reported
 
@@ -80,6 +89,10 @@ def lock(name: str) -> str:
 
 def session(digest: str) -> str:
     return f"heed:session:{digest}"
+
+
+def budget(kind: str, person: str) -> str:
+    return f"heed:budget:{kind}:{person}"  # when it is whole again, with a TTL
 
 
 def attempts(name: str) -> str:

@@ -52,6 +52,10 @@ class Sampling(Record):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int | None = None
     stop: tuple[str, ...] = Field(default=(), max_length=4)
+    frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    presence_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
+    logit_bias: dict[int, float] = Field(default_factory=dict, max_length=300)
+    """Token id -> what is added to its logit."""
 
 
 class Conversation(Record):
@@ -74,6 +78,8 @@ class Message(Record):
     parent_id: str | None
     text: str
     created_at: datetime
+    before: tuple[ChatTurn, ...] = ()
+    """Of a root that came by the API: the turns before it, which were said elsewhere."""
 
 
 class Answer(Record):
@@ -96,6 +102,8 @@ class Answer(Record):
     sampling: Sampling
     prompt_tokens: int | None = None
     response_tokens: int | None = None
+    continued: tuple[int, ...] = ()
+    """Lengths of the text at which it broke off and went on: on another engine, or when somebody asked."""
     finish_reason: Literal["stop", "length", "stopped", "error"] | None = None
     error: str | None = None
     created_at: datetime
@@ -115,6 +123,19 @@ class Duel(Record):
     owner_id: str
     vote_id: str | None = None
     created_at: datetime
+
+
+class Response(Record):
+    """An answer or several to one prompt of an API client, kept for a while so that feedback can come.
+
+    Only with feedback do its conversation, message and answers join the others.
+    """
+
+    id: str
+    conversation: Conversation
+    message: Message
+    answers: tuple[Answer, ...]
+    """One a choice, in the order of the choices."""
 
 
 class Vote(Record):
@@ -229,6 +250,19 @@ class Activation(Record):
     at: datetime
 
 
+class Canary(Record):
+    """The version that is compared with the active one, blind, on a share of the answers."""
+
+    number: int
+    share: float = Field(ge=0.0, le=1.0)
+    """Of duels and turns; a conversation is in or out of it as a whole."""
+    started_at: datetime
+    actor: str
+    reason: str
+    before: PolicyState = "candidate"
+    """What the version was, and is again when the canary is stopped."""
+
+
 class StageStatus(Record):
     stage: Stage
     state: StageState = "waiting"
@@ -278,6 +312,10 @@ class EngineStatus(Record):
     version: int | None = None
     in_flight: int = 0
     error: str | None = None
+    draining: bool = False
+    """Somebody asked that it gets no new answers."""
+    device: str = ""
+    """What it computes on: engines with the same device share it."""
     seen_at: datetime
 
 
@@ -302,3 +340,15 @@ class AuditEvent(Record):
     object: str
     detail: dict[str, Any] = Field(default_factory=dict)
     at: datetime
+
+
+class EngineMember(Record):
+    """An engine on another host that joined at run time."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    address: str = Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$", max_length=300)
+    """Of its sidecar, `https://host:port`."""
+    device: str = Field(min_length=1, max_length=64)
+    """What it computes on: engines that name the same device share it."""
+    actor: str
+    joined_at: datetime

@@ -14,6 +14,8 @@ SECTIONS = (
     "sampling",
     "duel",
     "engine",
+    "queue",
+    "limits",
     "schedule",
     "release",
     "scale",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from store import keys
 from store.connection import Redis, available
+from store.tail import Entry as Entry
+from store.tail import Tail
 
 AFTER_END_S = 15 * 60
 AT_MOST_S = 24 * 3600
-BLOCK_MS = 1000  # below the socket's time-out
-SILENCE_S = 5
 FEED_LENGTH = 2000
 
 # A stream whose server died before its end must not stay for ever.
@@ -23,31 +23,18 @@ if redis.call('TTL', KEYS[1]) < 0 then redis.call('EXPIRE', KEYS[1], ARGV[3]) en
 return entry
 """
 
-
-class Entry(NamedTuple):
-    """One event of a stream; `id` is the SSE id that a reconnect continues from."""
-
-    id: str
-    event: str
-    data: dict[str, Any]
-
-
-async def _follow(redis: Redis, key: str, after: str) -> AsyncIterator[Entry | None]:
-    """Entries after `after` for ever; None whenever nothing came for 5 s (a chance for a heartbeat)."""
-    silent_ms = 0
-    while True:
-        with available():
-            answer = await redis.xread({key: after}, count=500, block=BLOCK_MS)
-        if answer:
-            silent_ms = 0
-            for entry_id, fields in answer[0][1]:
-                after = entry_id
-                yield Entry(entry_id, fields["event"], json.loads(fields["data"]))
-            continue
-        silent_ms += BLOCK_MS
-        if silent_ms >= SILENCE_S * 1000:
-            silent_ms = 0
-            yield None
+# KEYS: who generates each answer, then the stop of each. ARGV: owner, seconds.
+_CLAIM = """
+local count = #KEYS / 2
+for i = 1, count do
+  if redis.call('EXISTS', KEYS[i]) == 1 then return 0 end
+end
+for i = 1, count do
+  redis.call('SET', KEYS[i], ARGV[1], 'EX', ARGV[2])
+  redis.call('DEL', KEYS[count + i])
+end
+return 1
+"""
 
 
 class AnswerStream:
@@ -56,6 +43,8 @@ class AnswerStream:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._append = redis.register_script(_APPEND)
+        self._claim = redis.register_script(_CLAIM)
+        self._tail = Tail(redis)
 
     async def append(self, stream_id: str, event: str, data: dict[str, Any]) -> str:
         """Add one event; returns its id."""
@@ -65,7 +54,7 @@ class AnswerStream:
 
     def read(self, stream_id: str, after: str = "0") -> AsyncIterator[Entry | None]:
         """Entries after the id `after` for ever; None after each 5 s of silence."""
-        return _follow(self._redis, keys.answer_stream(stream_id), after)
+        return self._tail.follow(keys.answer_stream(stream_id), after)
 
     async def exists(self, stream_id: str) -> bool:
         with available():
@@ -80,6 +69,12 @@ class AnswerStream:
         """Say that `owner` is generating this answer; renew before `ttl_s` passes."""
         with available():
             await self._redis.set(keys.generation(answer_id), owner, ex=ttl_s)
+
+    async def claim(self, answer_ids: Sequence[str], owner: str, ttl_s: int = 15) -> bool:
+        """Hold answers that nobody generates: all of them, or False. Earlier stops are forgotten."""
+        held, stops = [*map(keys.generation, answer_ids)], [*map(keys.stop, answer_ids)]
+        with available():
+            return bool(await self._claim(keys=held + stops, args=[owner, ttl_s]))
 
     async def release(self, answer_id: str) -> None:
         """The answer has ended: nobody generates it any more."""
@@ -109,6 +104,7 @@ class Feed:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._tail = Tail(redis)
 
     async def append(self, event: str, data: dict[str, Any]) -> str:
         """Add one event; returns its id."""
@@ -124,4 +120,4 @@ class Feed:
 
     def read(self, after: str) -> AsyncIterator[Entry | None]:
         """Entries after the id `after` for ever; None after each 5 s of silence."""
-        return _follow(self._redis, keys.FEED, after)
+        return self._tail.follow(keys.FEED, after)

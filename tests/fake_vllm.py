@@ -1,9 +1,14 @@
-"""A fake vLLM: its HTTP calls on a Unix socket, weights that are a folder's name, and ways to go wrong."""
+"""A fake vLLM: its HTTP calls on a Unix socket, weights that are a folder's name, and ways to go wrong.
+
+`python -m tests.fake_vllm SOCKET ROOT` is one in a process of its own, which can be killed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +29,17 @@ class FakeVllm:
         """Weights that turn every log-probability into NaN, and leave NaN in the KV cache."""
         self.refuses: set[str] = set()
         """Weights that end a reload half-way."""
+        self.keeps_old: set[str] = set()
+        """Weights whose reload leaves a tensor of the ones before."""
+        self.word_s = 0.0
+        """Time that a word of a stream takes."""
+        self.load_s = 0.0
+        """Time that a reload takes."""
         self.mumbles: dict[str, int] = {}
         """Weights -> how many of its greedy answers come out differently."""
         self.gate = asyncio.Event()
         """Streams say one word, then wait for it."""
+        self.words: list[str] = []
         self.silent = False
         self.others = 0
         """Answers that other servers have under way here."""
@@ -85,12 +97,20 @@ class FakeVllm:
             case "/load":
                 return web.json_response({"server_load": self.in_flight + self.others})
             case "/tokenize":
-                words = sum(len(turn["content"].split()) for turn in body["messages"])
-                return web.json_response({"count": words})
+                tokens = self._tokens("".join(turn["content"] + " " for turn in body["messages"][:-1]))
+                tokens += self._tokens(body["messages"][-1]["content"])
+                return web.json_response({"count": len(tokens), "tokens": tokens})
+            case "/detokenize":
+                return web.json_response({"prompt": "".join(self.words[one] for one in body["tokens"])})
             case "/v1/chat/completions" if body.get("stream"):
                 return await self._stream(request, body)
             case "/v1/chat/completions":
                 return self._greedy(body)
+        if (body or {}).get("method") == "reload_weights":
+            await asyncio.sleep(self.load_s)
+        if (body or {}).get("method") == "end_process":
+            self.calls.append("end_process")
+            self._ending = asyncio.create_task(self.die())
         return self._control(request, body)
 
     def _control(self, request: web.Request, body: dict[str, Any]) -> web.Response:
@@ -102,7 +122,12 @@ class FakeVllm:
                 assert self.paused
                 self.spoiled = False
                 self.calls.append("clear_kv_cache")
-            case "/collective_rpc":
+            case "/collective_rpc" if body["method"] == "compare_weights":
+                folder = Path(body["kwargs"]["weights_path"]).name
+                wrong = folder != self.weights or folder in self.keeps_old
+                differ = ["lm_head.weight"] if wrong else []
+                return web.json_response({"results": [{"compared": 1, "differ": differ}]})
+            case "/collective_rpc" if body["method"] == "reload_weights":
                 folder = Path(body["kwargs"]["weights_path"]).name
                 self.calls.append(f"reload {folder}")
                 if folder in self.refuses:
@@ -116,7 +141,7 @@ class FakeVllm:
             case "/resume":
                 self._running.set()
                 self.calls.append("resume")
-            case path:
+            case "/reset_prefix_cache" as path:
                 self.calls.append(path.strip("/"))
         return web.json_response({"results": [None]})
 
@@ -134,23 +159,49 @@ class FakeVllm:
 
     async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         self.bodies.append(body)
+        length = body.get("max_completion_tokens") or body["max_tokens"]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         self.in_flight += 1
         try:
-            for word in range(body["max_tokens"]):
+            for word in range(length):
                 await self._running.wait()
                 choice = {"delta": {"content": self.weights + " "}, "finish_reason": None}
+                if body.get("logprobs"):
+                    choice["logprobs"] = {"content": [self._logprob(body["top_logprobs"])]}
                 await self._send(response, {"choices": [choice]})
+                await asyncio.sleep(self.word_s)
                 if word == 0:
                     await self.gate.wait()
             await self._send(response, {"choices": [{"delta": {}, "finish_reason": "length"}]})
-            usage = {"prompt_tokens": 3, "completion_tokens": body["max_tokens"]}
+            usage = {"prompt_tokens": 3, "completion_tokens": length}
             await self._send(response, {"choices": [], "usage": usage})
             await response.write(b"data: [DONE]\n\n")
         finally:
             self.in_flight -= 1
         return response
 
+    def _tokens(self, text: str) -> list[int]:
+        """One token a word with the blanks after it."""
+        words = re.findall(r"\s+|\S+\s*", text)
+        self.words += [word for word in words if word not in self.words]
+        return [self.words.index(word) for word in words]
+
+    def _logprob(self, top: int) -> dict[str, Any]:
+        token = {"token": self.weights, "logprob": -0.5, "bytes": list(self.weights.encode())}
+        return token | {"top_logprobs": [token] * top}
+
     async def _send(self, response: web.StreamResponse, chunk: dict[str, Any]) -> None:
         await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+
+async def _serve(socket: Path, root: Path, word_s: float) -> None:
+    engine = FakeVllm(socket, root)
+    engine.word_s, engine.load_s = word_s, 0.1
+    engine.gate.set()
+    await engine.start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1]), Path(sys.argv[2]), float((sys.argv[3:] or ["0.02"])[0])))

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from server.engines.client import Delta, EngineClient
-from server.engines.pool import EnginePool, Lease
+from server.engines.pool import EnginePool
 from server.errors import EngineFailed
 from store.records import ChatTurn, Sampling
 
@@ -52,7 +52,15 @@ class ScriptedEngine(EngineClient):
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
         return sum(len(turn.content.split()) for turn in messages)
 
-    async def stream(self, messages: Sequence[ChatTurn], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+    async def tokens(self, messages: Sequence[ChatTurn], *, goes_on: bool = False) -> list[int]:
+        return [ord(character) for turn in messages for character in turn.content]
+
+    async def text(self, tokens: Sequence[int]) -> str:
+        return "".join(map(chr, tokens))
+
+    async def stream(
+        self, messages: Sequence[ChatTurn], sampling: Sampling, *, goes_on: bool = False
+    ) -> AsyncGenerator[Delta, None]:
         self.asked.append((list(messages), sampling))
         script = self.scripts.popleft() if self.scripts else Script()
         ended = False
@@ -75,25 +83,14 @@ class ScriptedEngine(EngineClient):
 
 
 class ScriptedPool(EnginePool):
-    """The real pool over scripted engines, one a version; the first version serves.
+    """The real pool over scripted engines, one a version; the first version serves."""
 
-    `alternate` makes the leases of a turn alternate between the versions, as a canary would.
-    """
-
-    def __init__(self, *versions: int, queue_limit: int = 64, per_user: int = 32) -> None:
+    def __init__(self, *versions: int, places: int = 64) -> None:
         self.clients = [ScriptedEngine(f"engine-{number}") for number, _ in enumerate(versions, 1)]
-        super().__init__(self.clients, max_model_len=2048, queue_limit=queue_limit, per_user=per_user)
+        super().__init__(self.clients, max_model_len=2048, places=places)
         for engine, version in zip(self.engines, versions, strict=True):
             engine.state, engine.version = "ready", version
         self.serving = versions[0] if versions else None
-        self.alternate = False
-        self._leased = 0
-
-    async def lease(self, version: int | None = None, *, user: str) -> Lease:
-        if version is None and self.alternate:
-            version = self.engines[self._leased % len(self.engines)].version
-            self._leased += 1
-        return await super().lease(version, user=user)
 
     def say(self, *scripts: Script) -> None:
         """Queue answers on the first engine."""

@@ -7,13 +7,14 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import uvicorn
 
 from server.app import create_app
 from server.dependencies import Parts
+from server.engines.pool import EnginePool
 from server.settings import ServerSettings
 from tests.fakes import ScriptedPool
 
@@ -109,6 +110,7 @@ class Heed:
     url: str
     pool: ScriptedPool
     parts: Parts
+    server: uvicorn.Server
     people: list[Person] = field(default_factory=list)
 
     async def person(self, name: str, role: str = "annotator") -> Person:
@@ -120,8 +122,8 @@ class Heed:
 
 
 @contextlib.asynccontextmanager
-async def serving(settings: ServerSettings, pool: ScriptedPool) -> AsyncIterator[Heed]:
-    """The server on a free loopback port, for as long as the context lasts."""
+async def serving(settings: ServerSettings, pool: EnginePool | None) -> AsyncIterator[Heed]:
+    """The server on a free loopback port, for as long as the context lasts; no pool: its own engines."""
     app = create_app(settings, pool)
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", timeout_graceful_shutdown=2)
     server = QuietServer(config)
@@ -131,7 +133,8 @@ async def serving(settings: ServerSettings, pool: ScriptedPool) -> AsyncIterator
         if task.done():
             task.result()
     port = server.servers[0].sockets[0].getsockname()[1]
-    heed = Heed(f"http://127.0.0.1:{port}", pool, app.state.parts)
+    parts: Parts = app.state.parts
+    heed = Heed(f"http://127.0.0.1:{port}", cast(ScriptedPool, pool or parts.pool), parts, server)
     try:
         yield heed
     finally:

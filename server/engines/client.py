@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 
-from server.errors import EngineFailed, Problem
+from server.engines.completion import MODEL, read_deltas, refusal, request_body
+from server.engines.completion import Delta as Delta
+from server.errors import EngineFailed
 from store.records import ChatTurn, Fingerprint, Sampling
 
-MODEL = "policy"
+HERE = "here"
+"""The device of engines on this machine that name none: they share its cores."""
+GOES_ON = {"continue_final_message": True, "add_generation_prompt": False}
 HEALTH_TIMEOUT_S = 5
 CONTROL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 600
@@ -23,15 +28,6 @@ NO_LOGPROB = -9999
 """What vLLM writes for a log-probability that JSON cannot hold."""
 LOADING, HELD, DRAINING = "heed-loading", "heed:", "heed-draining:"
 """Labels of an engine's weights: being replaced; checked, and of which folder; and about to be replaced."""
-
-
-class Delta(NamedTuple):
-    """A piece of an answer; the last one carries why it ended and the token counts."""
-
-    text: str
-    finish_reason: str | None = None
-    prompt_tokens: int | None = None
-    response_tokens: int | None = None
 
 
 class Held(NamedTuple):
@@ -49,12 +45,22 @@ class NotFinite(EngineFailed):
     """The engine computes NaN. Its KV cache holds NaN now, which also spoils what good weights say later."""
 
 
+class OtherWeights(EngineFailed):
+    """The engine holds weights that are not those of the file: a load went wrong."""
+
+
 class EngineClient:
     """Requests are built field by field: nothing a client sent is passed through."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, device: str = HERE, token: str | None = None) -> None:
         self.name = name
         self.address = address
+        self.device = device
+        """What the engine computes on. Engines that name the same device share it."""
+        self._token = token
+        """What the sidecar of an engine on another host asks for."""
+        self.why = ""
+        """What `healthy` found wrong last."""
         self._session: aiohttp.ClientSession | None = None
         self._streams: set[aiohttp.ClientResponse] = set()
 
@@ -67,7 +73,8 @@ class EngineClient:
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=HEALTH_TIMEOUT_S, sock_read=SILENCE_S)
         base = "http://engine" if unix else self.address
-        self._session = aiohttp.ClientSession(base, connector=connector, timeout=timeout)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token and not unix else {}
+        self._session = aiohttp.ClientSession(base, connector=connector, timeout=timeout, headers=headers)
 
     async def close(self) -> None:
         if self._session:
@@ -83,10 +90,13 @@ class EngineClient:
         try:
             timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
             async with self.session.get("/health", timeout=timeout) as response:
+                refused = response.status == 401
+                self.why = "it refuses HEED_ENGINE_TOKEN" if refused else "its core has died"
                 return response.status == 200
         except TimeoutError:
             raise
         except (aiohttp.ClientError, OSError):
+            self.why = "nobody listens"
             return False
 
     async def held(self) -> Held | None:
@@ -107,46 +117,26 @@ class EngineClient:
         """Answers that the engine is giving, to whichever server. Raises EngineFailed."""
         return int((await self._call("GET", "/load"))["server_load"])
 
-    async def stream(self, messages: Sequence[ChatTurn], sampling: Sampling) -> AsyncGenerator[Delta, None]:
+    async def stream(
+        self, messages: Sequence[ChatTurn], sampling: Sampling, *, goes_on: bool = False
+    ) -> AsyncGenerator[Delta, None]:
         """The answer piece by piece; closing the generator aborts it in the engine.
 
-        Raises EngineFailed when the engine breaks off, Problem (422) when the context is too long.
+        `goes_on`: the last message is the beginning of the answer. Raises EngineFailed when the engine breaks
+        off, Problem (422) when the context is too long.
         """
-        body = {
-            "model": MODEL,
-            "messages": [turn.model_dump() for turn in messages],
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": None if sampling.seed is None else sampling.seed % (1 << 63),
-            "stop": list(sampling.stop),
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
         try:
+            body = request_body(messages, sampling) | (GOES_ON if goes_on else {})
             async with self.session.post("/v1/chat/completions", json=body) as response:
                 if response.status != 200:
-                    raise _refusal(response.status, await response.text())
+                    raise refusal(response.status, await response.text())
                 self._streams.add(response)
                 try:
-                    finish_reason, usage = None, None
-                    async for line in response.content:
-                        if not line.startswith(b"data: {"):
-                            continue
-                        chunk = json.loads(line[6:])
-                        if "error" in chunk:
-                            raise EngineFailed(f"{self.name} broke off: {chunk['error'].get('message')}")
-                        usage = chunk.get("usage") or usage
-                        for choice in chunk["choices"]:
-                            finish_reason = choice["finish_reason"] or finish_reason
-                            if text := choice["delta"].get("content"):
-                                yield Delta(text)
+                    async with aclosing(read_deltas(response, self.name)) as deltas:
+                        async for delta in deltas:
+                            yield delta
                 finally:
                     self._streams.discard(response)
-                if finish_reason not in ("stop", "length"):
-                    raise EngineFailed(f"{self.name} ended the stream early ({finish_reason})")
-                counts = usage or {}
-                yield Delta("", finish_reason, counts.get("prompt_tokens"), counts.get("completion_tokens"))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EngineFailed(f"{self.name} went away in the middle of the answer") from error
 
@@ -157,8 +147,18 @@ class EngineClient:
 
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
         """Prompt tokens of these turns with the chat template. Raises EngineFailed."""
-        body = {"model": MODEL, "messages": [turn.model_dump() for turn in messages]}
-        return int((await self._call("POST", "/tokenize", body))["count"])
+        return len(await self.tokens(messages))
+
+    async def tokens(self, messages: Sequence[ChatTurn], *, goes_on: bool = False) -> list[int]:
+        """The prompt's token ids; `goes_on` as for `stream`. Raises EngineFailed."""
+        body: dict[str, Any] = {"model": MODEL, "messages": [turn.model_dump() for turn in messages]}
+        tokens = await self._call("POST", "/tokenize", body | (GOES_ON if goes_on else {}))
+        return list(tokens["tokens"])
+
+    async def text(self, tokens: Sequence[int]) -> str:
+        """What these tokens say. Raises EngineFailed."""
+        body = {"model": MODEL, "tokens": list(tokens)}
+        return str((await self._call("POST", "/detokenize", body))["prompt"])
 
     async def label(self, label: str) -> None:
         """Say of the weights what `held` is to answer."""
@@ -176,6 +176,24 @@ class EngineClient:
         body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
         await self._call("POST", "/collective_rpc", body, timeout_s=LOAD_TIMEOUT_S)
         await self._call("POST", "/reset_prefix_cache")
+
+    async def compare(self, folder: Path, *, fresh: bool = False) -> None:
+        """See that the engine holds exactly the weights of the folder. Raises OtherWeights, EngineFailed.
+
+        `fresh`: it has just been started on them; what differs now is never compared.
+        """
+        arguments = {"weights_path": str(folder), "fresh": fresh}
+        body = {"method": "compare_weights", "kwargs": arguments}
+        answer = await self._call("POST", "/collective_rpc", body, timeout_s=LOAD_TIMEOUT_S)
+        differ = sorted({name for worker in answer["results"] for name in worker["differ"]})
+        if differ and not fresh:
+            names = ", ".join(differ[:3]) + (" and others" if len(differ) > 3 else "")
+            raise OtherWeights(f"{self.name} holds other weights than {folder.name}: {names}")
+
+    async def end_process(self) -> None:
+        """End the engine's processes: its supervisor starts it anew. It may end before it can answer."""
+        with suppress(EngineFailed):
+            await self._call("POST", "/collective_rpc", {"method": "end_process"}, timeout_s=HEALTH_TIMEOUT_S)
 
     async def clear_kv_cache(self) -> None:
         """Overwrite the whole KV cache with zeros. Only while paused."""
@@ -214,11 +232,3 @@ class EngineClient:
                 return json.loads(text) if text else None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise EngineFailed(f"{self.name} does not answer {path}: {error!r}") from error
-
-
-def _refusal(status: int, text: str) -> Exception:
-    """vLLM's refusal of one request: the caller's fault (too long) or the engine's."""
-    if status == 400 and "context length" in text:
-        detail = "the conversation is longer than the model's context"
-        return Problem(422, "too_long", detail, field="text", remedy="shorten it or start a new conversation")
-    return EngineFailed(f"the engine refused the request ({status}): {text[:300]}")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.engines import routing
 from server.engines.client import Delta, EngineClient
-from server.errors import EngineFailed, NoEngine, QueueFull, VersionNotServed
+from server.engines.prefix import go_on
+from server.errors import EngineFailed, NoEngine, VersionNotServed
 from store.records import ChatTurn, EngineState, EngineStatus, PolicyVersion, Sampling, now
 
-BATCH = 32
-"""Answers that one engine gets before the next one gets any. Engines of one machine share its cores, and a
-step for 32 answers costs hardly more than a step for one: two half-full engines would be half as fast."""
 SWAP_PATIENCE_S = 30.0
 """How long a new answer waits for a lone engine that takes new weights."""
 
@@ -33,8 +32,16 @@ class Engine:
     folder: Path | None = None
     error: str | None = None
     leases: set[Lease] = field(default_factory=set)
+    target: int | None = None
+    """The version that is loaded into it now."""
     draining: bool = False
     """New answers go to another engine if one holds the same version: this one is to be swapped."""
+    drained_at: float = 0.0
+    """When it began to drain (monotonic)."""
+    joined: bool = False
+    """It is in the registry of engines, not in the settings."""
+    leaving: bool = False
+    """An admin asked that it gets no new answers, and no versions either."""
     alive: bool = False
     busy: bool = False
     """This server is swapping or checking it: what `look` sees meanwhile does not count."""
@@ -50,38 +57,64 @@ class Engine:
     def name(self) -> str:
         return self.client.name
 
+    @property
+    def device(self) -> str:
+        return self.client.device
+
 
 class Lease:
     """The right to one answer from one engine. `versions` grows if the engine is swapped meanwhile."""
 
-    def __init__(self, engine: Engine, version: int, user: str) -> None:
+    def __init__(
+        self, engine: Engine, version: int, user: str, freed: Callable[[], None] = lambda: None
+    ) -> None:
         self.engine = engine
         self.version = version
         self.versions: tuple[int, ...] = (version,)
         self.user = user
+        self._freed = freed
 
     async def release(self) -> None:
-        self.engine.leases.discard(self)
+        if self in self.engine.leases:
+            self.engine.leases.discard(self)
+            self._freed()
 
 
 class EnginePool:
     """Routes answers to engines. The reconciler moves versions about; leases pin what is under way."""
 
     def __init__(
-        self, clients: Sequence[EngineClient], *, max_model_len: int, queue_limit: int, per_user: int
+        self,
+        clients: Sequence[EngineClient],
+        *,
+        max_model_len: int,
+        places: int,
+        max_unavailable: int = 1,
     ) -> None:
         self.engines = [Engine(client) for client in clients]
         self.max_model_len = max_model_len
+        self.places = places
+        """Answers that one engine speaks at once; the queue in front of it is `server.admission`."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when there may be a free place."""
+        self.max_unavailable = max_unavailable
+        """Engines of a fleet that a rolling swap may take out at once."""
         self.wanted: int | None = None
         """The active version, which should serve."""
+        self.trial: int | None = None
+        """The canary, which an engine should hold beside the active version."""
+        self.previous: int | None = None
+        """The version that a rollback returns to."""
         self.serving: int | None = None
         """The version that new answers get."""
+        self.name = ""
+        """The server that this pool belongs to."""
         self.drives = False
         """This server is the one that moves versions."""
         self.failed_loads: Counter[int] = Counter()
         """Version -> loads of it that failed."""
-        self._queue_limit = queue_limit
-        self._per_user = per_user
+        self.sound: dict[int, object] = {}
+        """Version -> its files as they were when they were found sound."""
         self._news = asyncio.Event()
 
     async def open(self) -> None:
@@ -92,44 +125,92 @@ class EnginePool:
         for engine in self.engines:
             await engine.client.close()
 
-    async def lease(self, version: int | None = None, *, user: str) -> Lease:
-        """An engine for one answer of `version` (None: the one that serves now).
+    @property
+    def canary(self) -> int | None:
+        """The canary once an engine holds it ready, else None."""
+        return self.trial if self.trial is not None and self.gives(self.trial) else None
 
-        Waits while the only engine takes new weights. Raises NoEngine, VersionNotServed, QueueFull.
+    def gives(self, version: int) -> bool:
+        """Whether an engine takes new answers of the version."""
+        return bool(self._holders(version))
+
+    async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
+        """An engine for an answer of `version` (None: the one that serves now) that was admitted before.
+
+        Beyond the engine's places if need be. `affinity` is the conversation: its answers go where its
+        prefix is cached, unless that is much fuller. Waits while the only engine takes new weights. Raises
+        NoEngine, VersionNotServed.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(SWAP_PATIENCE_S):
-                while (lease := self._lease(version, user)) is None:
+                while (engine := self._route(version, affinity)) is None:
+                    self.check(version)
                     await self._news.wait()
-                return lease
+                return self._lease(engine, user)
         raise NoEngine()
 
-    def _lease(self, version: int | None, user: str) -> Lease | None:
-        """A lease, or None when it is worth waiting for one."""
-        leases = [lease for engine in self.engines for lease in engine.leases]
-        if len(leases) >= self._queue_limit:
-            raise QueueFull(f"{len(leases)} answers are under way, the limit is {self._queue_limit}")
-        if Counter(lease.user for lease in leases)[user] >= self._per_user:
-            raise QueueFull(f"{self._per_user} of your answers are under way, which is the limit")
-        wanted = self.serving if version is None else version
-        ready = [engine for engine in self.engines if engine.state == "ready"]
-        holders = [engine for engine in ready if engine.version == wanted]
-        if wanted is None or not holders:
-            if version is not None and ready:
-                raise VersionNotServed(f"v{version}")
-            if not ready and any(engine.state == "loading" for engine in self.engines):
+    def try_leases(
+        self, versions: Sequence[int | None], *, user: str, affinity: str | None = None
+    ) -> list[Lease] | None:
+        """Free places for answers of these versions: all of them, or None. Raises VersionNotServed."""
+        leases: list[Lease] = []
+        for version in versions:
+            if (engine := self._route(version, affinity, self.places)) is None:
+                for lease in leases:
+                    lease.engine.leases.discard(lease)
+                with suppress(NoEngine):
+                    self.check(version)
                 return None
+            leases.append(self._lease(engine, user))
+        return leases
+
+    def check(self, version: int | None) -> None:
+        """Whether an answer of the version is worth waiting for. Raises VersionNotServed, NoEngine if not."""
+        wanted = self.serving if version is None else version
+        if wanted is not None and self._holders(wanted):
+            return
+        states = {engine.state for engine in self.engines}
+        if version is not None and "ready" in states:
+            raise VersionNotServed(f"v{version}")
+        if "ready" in states or "loading" not in states:
             raise NoEngine()
-        engine = min(holders, key=_preference)
-        lease = Lease(engine, wanted, user)
+
+    def _lease(self, engine: Engine, user: str) -> Lease:
+        assert engine.version is not None
+        lease = Lease(engine, engine.version, user, lambda: self.changed())
         engine.leases.add(lease)
         return lease
 
+    def _route(self, version: int | None, affinity: str | None, places: int | None = None) -> Engine | None:
+        """The engine for a new answer; with `places` one that has a free one. None: there is none."""
+        wanted = self.serving if version is None else version
+        if wanted is None:
+            return None
+        load = routing.load_by_device(self.engines)
+        engine = routing.choose(self._holders(wanted, places), load, affinity)
+        if version is not None or wanted != self.wanted or self.previous is None:
+            return engine
+        before = self._holders(self.previous, places)
+        if engine is None or len(before) < 2:  # one keeps it for a rollback: no swap is rolling
+            return engine
+        return routing.overflow(engine, routing.choose(before, load, affinity), load)
+
+    def _holders(self, version: int, places: int | None = None) -> list[Engine]:
+        """Engines for new answers of the version; those that are to be swapped only if it must be served."""
+        holders = [one for one in self.engines if one.state == "ready" and one.version == version]
+        staying = [one for one in holders if not one.draining and not one.leaving]
+        found = staying or (holders if version == self.serving else [])
+        return [one for one in found if places is None or len(one.leases) < places]
+
     async def stream(
-        self, lease: Lease, messages: Sequence[ChatTurn], sampling: Sampling
+        self, lease: Lease, messages: Sequence[ChatTurn], sampling: Sampling, said: str = ""
     ) -> AsyncGenerator[Delta, None]:
-        """The answer on the leased engine. Closing it aborts the generation. Raises EngineFailed."""
-        generation = lease.engine.client.stream(messages, sampling)
+        """The answer on the leased engine, or what is left of it after the text `said`.
+
+        Closing it aborts the generation. Raises EngineFailed.
+        """
+        client = lease.engine.client
+        generation = go_on(client, messages, sampling, said) if said else client.stream(messages, sampling)
         try:
             async for delta in generation:
                 yield delta
@@ -175,9 +256,11 @@ class EnginePool:
         if self.wanted in held:
             self.serving = self.wanted
         elif held and self.serving not in held:
-            self.serving = max(held)
+            # The canary only when nothing else is there: it is meant for a share of the answers.
+            self.serving = max(held.keys() - {self.trial} or held)
         self._news.set()
         self._news = asyncio.Event()
+        self.changed()
 
     async def count_tokens(self, messages: Sequence[ChatTurn]) -> int:
         """Prompt tokens of these turns. Raises NoEngine."""
@@ -204,14 +287,9 @@ class EnginePool:
                 version=engine.version,
                 in_flight=len(engine.leases),
                 error=engine.error,
+                draining=engine.leaving,
+                device=engine.device,
                 seen_at=now(),
             )
             for engine in self.engines
         ]
-
-
-def _preference(engine: Engine) -> tuple[bool, bool, int]:
-    """Smallest first: not to be swapped, has room in its batch, the fullest of these; then the emptiest."""
-    answers = len(engine.leases)
-    full = answers >= BATCH
-    return engine.draining, full, answers if full else -answers

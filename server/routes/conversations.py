@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
 from server import shapes
 from server.dependencies import Heed, Me, OwnConversation, Parts
 from server.errors import Problem
+from server.limits import limit_messages
 from server.turns import Turn
 from store.records import Account, Answer, Conversation, Duel
 
@@ -53,7 +54,7 @@ async def delete_conversation(conversation: OwnConversation, heed: Heed) -> None
     await heed.conversations.delete(conversation)
 
 
-@router.post("/{conversation_id}/messages", status_code=202)
+@router.post("/{conversation_id}/messages", status_code=202, dependencies=[Depends(limit_messages)])
 async def say(body: shapes.MessageIn, conversation: OwnConversation, heed: Heed, me: Me) -> shapes.TurnOut:
     """Say something: one answer or a duel of two begins; follow `stream`."""
     return turn_out(
@@ -61,7 +62,7 @@ async def say(body: shapes.MessageIn, conversation: OwnConversation, heed: Heed,
     )
 
 
-@router.post("/{conversation_id}/answers", status_code=202)
+@router.post("/{conversation_id}/answers", status_code=202, dependencies=[Depends(limit_messages)])
 async def answer_again(
     body: shapes.AnswersIn, conversation: OwnConversation, heed: Heed, me: Me
 ) -> shapes.TurnOut:

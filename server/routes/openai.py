@@ -1,91 +1,174 @@
-"""OpenAI-compatible chat completions: an allow-list of fields, the same engines, OpenAI's errors."""
+"""OpenAI-compatible endpoints: chat completions, models, and feedback on what was answered."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Request
-from sse_starlette.event import ServerSentEvent
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Header, Request
+from starlette.responses import JSONResponse
+from starlette.responses import Response as HttpResponse
 
+from server.completions import Completion
 from server.dependencies import Heed, Me, Parts
-from server.drawing import room, speak
-from server.engines.client import Delta
-from server.engines.pool import Lease
-from server.errors import EngineFailed, Problem, VersionNotServed, openai_error, problem_of
+from server.drawing import room
+from server.engines.pool import EnginePool
+from server.errors import VersionNotServed
 from server.events import EventStream
-from server.openai_shapes import CompletionIn
-from store.records import ChatTurn, Sampling, new_id
+from server.feedback import Feedback
+from server.limits import limit_completions
+from server.openai_shapes import CompletionIn, FeedbackIn, FeedbackOut
+from store.connection import StoreUnavailable
+from store.records import Account, new_id
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 CLIENT_GONE = 499
 LOOK_S = 0.25
 T = TypeVar("T")
+log = logging.getLogger("heed.openai")
 
-
-class Said(NamedTuple):
-    """A piece of one choice, and the version that it comes from."""
-
-    choice: int
-    delta: Delta
-    version: int
+OptionalKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 
 
 @router.get("/models")
 async def models(heed: Heed, me: Me) -> dict[str, Any]:
-    """`active` and each version that an engine holds."""
-    names = ["active", *(f"v{number}" for number in sorted(heed.pool.served()))]
+    """`active`, `canary` while one runs, and each version that an engine holds."""
+    return {"object": "list", "data": list(_models(heed.pool).values())}
+
+
+@router.get("/models/{model}")
+async def model(model: str, heed: Heed, me: Me) -> dict[str, Any]:
+    """One of them."""
+    found = _models(heed.pool).get(model)
+    if found is None:
+        raise VersionNotServed(model)
+    return found
+
+
+def _models(pool: EnginePool) -> dict[str, dict[str, Any]]:
+    """What can be asked for now; `root` says which version a name stands for."""
+    made = {
+        engine.version: int(engine.record.created_at.timestamp())
+        for engine in pool.engines
+        if engine.version is not None and engine.record is not None
+    }
+    names = {"active": pool.serving, "canary": getattr(pool, "canary", None)}
+    names |= {f"v{number}": number for number in sorted(pool.served())}
     return {
-        "object": "list",
-        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "heed"} for name in names],
+        name: {
+            "id": name,
+            "object": "model",
+            "created": made.get(number, 0),
+            "owned_by": "heed",
+            "root": f"v{number}",
+        }
+        for name, number in names.items()
+        if number is not None
     }
 
 
-@router.post("/chat/completions", response_model=None)
-async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> Response:
-    """One or two answers, whole or as a stream. A client that leaves stops its generation."""
-    version = _version(body.model)
+@router.post("/chat/completions", response_model=None, dependencies=[Depends(limit_completions)])
+async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> HttpResponse:
+    """One or more answers, whole or as a stream. A client that leaves stops its generation."""
+    version = _version(heed.pool, body.model)
     prompt = [turn.turn() for turn in body.messages]
-    sampling = body.sampling(heed.config.sampling)
-    limit = await room(heed.pool, prompt, sampling.max_tokens, field="messages")
-    sampling = sampling.model_copy(update={"max_tokens": limit})
-    leases: list[Lease] = []
+    asked = body.asked(heed.config.sampling)
+    limit = await room(heed.pool, prompt, asked.max_tokens, field="messages")
+    asked = asked.model_copy(update={"max_tokens": limit})
+    waiting = heed.admission.enter(me.id, lambda: [version] * body.n)
     try:
-        for _ in range(body.n or 1):
-            leases.append(await heed.pool.lease(version, user=me.id))
-        head = {
-            "id": new_id("chatcmpl"),
-            "created": int(time.time()),
-            "model": body.model,
-            "system_fingerprint": f"v{leases[0].version}",
-        }
-        said = _choices(heed, leases, prompt, sampling, version, me.id)
+        leases = await _unless_gone(request, waiting.leases())
+        if leases is None:
+            await waiting.leave()
+            return HttpResponse(status_code=CLIENT_GONE)
+        said = Completion(
+            new_id("chatcmpl"), body.model, heed.pool, leases, prompt, asked, version=version, user=me.id
+        )
+        headers = {"x-request-id": said.id}
         if not body.stream:
-            whole = await _unless_gone(request, _whole(head, said, len(leases)))
-            return Response(status_code=CLIENT_GONE) if whole is None else JSONResponse(whole)
+            whole = await _unless_gone(request, said.whole())
+            await waiting.leave()
+            if whole is None:
+                return HttpResponse(status_code=CLIENT_GONE)
+            await _ended(heed, me, said, body.store)
+            headers["x-heed-version"] = f"v{said.choices[0].versions[-1]}"
+            return JSONResponse(whole, headers=headers)
         # The first words before the headers, so that a refusal still has its HTTP status.
-        first = await _unless_gone(request, _first(said))
+        first = await _unless_gone(request, said.begin())
     except BaseException:
-        for lease in leases:
-            await lease.release()
+        await waiting.leave()
         raise
     if first is None:
-        return Response(status_code=CLIENT_GONE)
-    with_usage = body.stream_options is not None and body.stream_options.include_usage
-    return EventStream(_frames(head, first, said, with_usage))
+        await waiting.leave()
+        return HttpResponse(status_code=CLIENT_GONE)
+    stream = EventStream(_stream(heed, me, said, body.store, body.stream_options.include_usage))
+    stream.headers.update(headers | {"x-heed-version": f"v{first.lease.version}"})
+    return stream
 
 
-def _version(model: str) -> int | None:
+async def _stream(
+    heed: Parts, me: Account, said: Completion, keep: bool, with_usage: bool
+) -> AsyncIterator[bytes]:
+    async with aclosing(said.chunks(with_usage=with_usage)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+    if all(choice.end for choice in said.choices):
+        await _ended(heed, me, said, keep)
+        yield b"data: [DONE]\n\n"
+
+
+async def _ended(heed: Parts, me: Account, said: Completion, keep: bool) -> None:
+    """Count what was said, and keep it before its end is told: who hears of the end may give feedback."""
+    for choice in said.choices:
+        if choice.end is not None:
+            heed.metrics.answered(choice.versions[-1], choice.end.response_tokens)
+    kept = said.kept(me) if keep else None
+    if kept is not None:
+        try:
+            await heed.responses.keep(kept)
+        except StoreUnavailable as error:
+            log.warning("no feedback can come to %s: %s", said.id, error)
+
+
+@router.post("/feedback", status_code=201)
+async def give_feedback(
+    body: FeedbackIn, response: HttpResponse, heed: Heed, me: Me, idempotency_key: OptionalKey = None
+) -> FeedbackOut:
+    """Say what an answer was worth, once: it becomes a vote. Only for the account that asked."""
+    began = time.monotonic()
+    feedback = Feedback(heed.responses, heed.conversations, heed.votes, heed.voting)
+    cast, rated = await feedback.give(me, body, idempotency_key)
+    if cast.created:
+        heed.metrics.vote(cast.vote, began)
+    else:
+        response.status_code = 200
+    answer = rated.answers[body.index if body.choice is None else 0]
+    return FeedbackOut(
+        id=cast.vote.id,
+        response_id=rated.id,
+        index=body.index if body.choice is None else None,
+        kind=cast.vote.kind,
+        choice=cast.vote.choice,
+        comment=cast.vote.comment,
+        model=f"v{answer.policy_version}",
+        created=int(cast.vote.created_at.timestamp()),
+    )
+
+
+def _version(pool: EnginePool, model: str) -> int | None:
+    """The version that a model's name asks for; None: the one that serves. Raises VersionNotServed."""
     if model == "active":
         return None
     if model.startswith("v") and model[1:].isascii() and model[1:].isdecimal() and len(model) < 12:
         return int(model[1:])
+    canary: int | None = getattr(pool, "canary", None)
+    if model == "canary" and canary is not None:
+        return canary
     raise VersionNotServed(model)
 
 
@@ -102,119 +185,3 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T | No
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
-
-
-async def _choices(
-    heed: Parts,
-    leases: Sequence[Lease],
-    prompt: Sequence[ChatTurn],
-    sampling: Sampling,
-    version: int | None,
-    user: str,
-) -> AsyncGenerator[Said, None]:
-    """The words of all choices as they come; closing it aborts every generation in the engine."""
-    arrived: asyncio.Queue[Said | BaseException | None] = asyncio.Queue()
-
-    async def draw(index: int, lease: Lease) -> None:
-        # One seed for both choices would draw the same answer twice.
-        seed = None if sampling.seed is None else sampling.seed + index
-        own = sampling.model_copy(update={"seed": seed})
-        try:
-            words = speak(heed.pool, lease, prompt, own, version=version, user=user)
-            async with aclosing(words):
-                async for delta, current in words:
-                    arrived.put_nowait(Said(index, delta, current.version))
-            arrived.put_nowait(None)
-        except Exception as error:
-            arrived.put_nowait(error)
-
-    tasks = [asyncio.create_task(draw(index, lease)) for index, lease in enumerate(leases)]
-    speaking = len(tasks)
-    try:
-        while speaking:
-            item = await arrived.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                speaking -= 1
-                continue
-            if item.delta.finish_reason:
-                heed.metrics.answered(item.version, item.delta.response_tokens)
-            yield item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for lease in leases:
-            await lease.release()
-
-
-async def _first(said: AsyncGenerator[Said, None]) -> Said:
-    try:
-        return await anext(said)
-    except StopAsyncIteration:
-        raise EngineFailed("the engine said nothing") from None
-
-
-async def _frames(
-    head: dict[str, Any], first: Said, said: AsyncGenerator[Said, None], with_usage: bool
-) -> AsyncIterator[ServerSentEvent]:
-    """OpenAI's chunks; after an error the error object, and no [DONE]."""
-    head = head | {"object": "chat.completion.chunk"}
-    usage: dict[str, Any] = {"usage": None} if with_usage else {}
-    tokens: dict[int, Delta] = {}
-    opened: set[int] = set()
-
-    def chunk(index: int, delta: dict[str, str], reason: str | None = None) -> ServerSentEvent:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return ServerSentEvent(json.dumps(head | {"choices": [choice]} | usage))
-
-    item: Said | None = first
-    async with aclosing(said):
-        try:
-            while item is not None:
-                index, delta = item.choice, item.delta
-                if index not in opened:
-                    opened.add(index)
-                    yield chunk(index, {"role": "assistant", "content": ""})
-                if delta.text:
-                    yield chunk(index, {"content": delta.text})
-                if delta.finish_reason:
-                    tokens[index] = delta
-                    yield chunk(index, {}, delta.finish_reason)
-                item = await anext(said, None)
-        except (EngineFailed, Problem) as error:
-            yield ServerSentEvent(json.dumps({"error": openai_error(problem_of(error))}))
-            return
-    if with_usage:
-        yield ServerSentEvent(json.dumps(head | {"choices": [], "usage": _usage(tokens)}))
-    yield ServerSentEvent("[DONE]")
-
-
-async def _whole(head: dict[str, Any], said: AsyncGenerator[Said, None], n: int) -> dict[str, Any]:
-    texts: list[list[str]] = [[] for _ in range(n)]
-    ends: dict[int, Delta] = {}
-    async with aclosing(said):
-        async for index, delta, _ in said:
-            texts[index].append(delta.text)
-            if delta.finish_reason:
-                ends[index] = delta
-    if len(ends) != n:
-        raise EngineFailed("the engine ended without a reason")
-    choices = [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": "".join(text), "refusal": None},
-            "logprobs": None,
-            "finish_reason": ends[index].finish_reason,
-        }
-        for index, text in enumerate(texts)
-    ]
-    return head | {"object": "chat.completion", "choices": choices, "usage": _usage(ends)}
-
-
-def _usage(ends: dict[int, Delta]) -> dict[str, int]:
-    """Token counts of all choices; the prompt counts once."""
-    prompt = max((end.prompt_tokens or 0 for end in ends.values()), default=0)
-    said = sum(end.response_tokens or 0 for end in ends.values())
-    return {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Response
 
 from server import shapes
 from server.dependencies import Heed, Me, OwnDuel
+from server.limits import limit_votes
 from server.routes.conversations import duel_shown
 
 router = APIRouter(prefix="/api/v1", tags=["votes"])
@@ -16,7 +17,7 @@ router = APIRouter(prefix="/api/v1", tags=["votes"])
 IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 
 
-@router.post("/votes", status_code=201)
+@router.post("/votes", status_code=201, dependencies=[Depends(limit_votes)])
 async def cast_vote(
     body: shapes.VoteIn, response: Response, heed: Heed, me: Me, idempotency_key: IdempotencyKey
 ) -> shapes.CastOut:

@@ -12,26 +12,35 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import openai
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.marked import LETTERS, publish_marked
+from server.drawing import speak
 from server.engines import reconcile
-from server.engines.client import Delta, EngineClient
+from server.engines.client import Delta, EngineClient, OtherWeights
 from server.engines.pool import EnginePool, Lease
+from server.engines.swap import swap
 from server.errors import EngineFailed
+from server.settings import ServerSettings
 from store.artifacts import seal
 from store.connection import connect
 from store.policies import Policies, write_pointer
 from store.records import ChatTurn, Fingerprint, GateReport, PolicyVersion, Sampling, now
-from trainer.tiny import make_tiny
+from tests.running import serving as serving_people
+from trainer.tiny import byte_tokenizer, make_tiny
 
 # Two engines start on two cores that other tests may use too.
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 SAY = [ChatTurn(role="user", content="Say something.")]
 LONG = Sampling(max_tokens=1800, temperature=0)  # greedy never meets the end token here
+MARKED = (6, 7, 8)
+"""Versions that speak letters of their own only."""
 PROMPTS = ("Hi", "What is two plus two?", "Name three colours.", "Tell me more. " * 20)
 
 
@@ -57,8 +66,9 @@ class Process:
 
     def kill(self) -> None:
         assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def publish(
@@ -91,6 +101,8 @@ def home() -> Iterator[Path]:
     publish(folder, 2)
     publish(folder, 3, nan)
     publish(folder, 4, overflowing)
+    for number in MARKED:
+        publish_marked(folder, number, LETTERS[number - MARKED[0]])
     yield folder
     shutil.rmtree(folder)
 
@@ -114,7 +126,7 @@ class Site:
         self.policies = policies
         self.home = home
         clients = [EngineClient(process.name, process.address) for process in processes]
-        self.pool = EnginePool(clients, max_model_len=2048, queue_limit=64, per_user=64)
+        self.pool = EnginePool(clients, max_model_len=2048, places=64)
         self.pool.drives = True
 
     async def settled(self, on: int, engines: int = 1, timeout_s: float = 20) -> float:
@@ -165,7 +177,7 @@ class serving:
         self.count = len(processes)
 
     async def __aenter__(self) -> Site:
-        for number in (1, 2, 3, 4):
+        for number in (1, 2, 3, 4, *MARKED):
             version = PolicyVersion(number=number, folder=f"v{number:04d}", sha256="", created_at=now())
             await self.site.policies.register(version)
         await self.site.policies.activate(1, "test", "base", expected=None)
@@ -178,15 +190,21 @@ class serving:
         await self.redis.aclose()
 
 
-async def until_stopped(site: Site, stop: asyncio.Event, sampling: Sampling) -> list[tuple[Lease, Delta]]:
-    """Ask again and again; each lease with the end of its answer."""
-    ends = []
+async def until_stopped(site: Site, stop: asyncio.Event, sampling: Sampling) -> list[Said]:
+    """Ask again and again."""
+    answers = []
     while not stop.is_set():
         lease = await site.pool.lease(user="me")
-        last = [delta async for delta in site.pool.stream(lease, SAY, sampling)][-1]
+        deltas = [delta async for delta in site.pool.stream(lease, SAY, sampling)]
         await lease.release()
-        ends.append((lease, last))
-    return ends
+        answers.append(Said(lease, "".join(delta.text for delta in deltas), deltas[-1]))
+    return answers
+
+
+class Said(NamedTuple):
+    lease: Lease
+    text: str
+    end: Delta
 
 
 async def test_prompts_with_seeds_do_not_end_the_engine(lone: Site) -> None:
@@ -203,25 +221,68 @@ async def test_prompts_with_seeds_do_not_end_the_engine(lone: Site) -> None:
     assert all(end.response_tokens for end in await asyncio.gather(*map(answer, range(8))))
 
 
-async def test_a_swap_under_streams_fails_none_and_mixes_none(site: Site) -> None:
-    old = await site.said()
+async def test_swaps_and_rollbacks_under_answers_drop_none_and_mix_none(site: Site) -> None:
+    """`python -m bench.swaps` is the long form."""
+    first, second, third = MARKED
+    await site.activate(first)
+    await site.settled(on=first)
     stop = asyncio.Event()
-    sampling = Sampling(max_tokens=60)
-    asking = [asyncio.create_task(until_stopped(site, stop, sampling)) for _ in range(6)]
-    await asyncio.sleep(0.5)
+    asking = [asyncio.create_task(until_stopped(site, stop, Sampling(max_tokens=60))) for _ in range(8)]
+    await site.activate(second, expected=first)
+    await site.settled(on=second)
+    await site.activate(third, expected=second)
+    await site.settled(on=third)
+    await site.policies.rollback("test", "worse")
+    assert await site.settled(on=second) < 1, "the version before is warm"
+    await site.policies.rollback("test", "worse too")
+    await site.settled(on=first)
+    stop.set()
+    answers = [said for answers in await asyncio.gather(*asking) for said in answers]
+    assert {said.lease.version for said in answers} == set(MARKED)
+    for said in answers:
+        assert said.lease.versions == (said.lease.version,)
+        assert (said.end.finish_reason, said.end.response_tokens, len(said.text)) == ("length", 60, 60)
+        assert set(said.text) <= set(LETTERS[said.lease.version - first])
+
+
+async def test_a_rollback_gives_the_same_answers_as_before(site: Site) -> None:
+    old = await site.said()
     await site.activate(2)
     await site.settled(on=2)
-    await asyncio.sleep(0.5)
-    stop.set()
-    ends = [end for ends in await asyncio.gather(*asking) for end in ends]
-    assert {lease.version for lease, _ in ends} == {1, 2}
-    assert all(lease.versions == (lease.version,) for lease, _ in ends)
-    assert all(last.finish_reason in ("stop", "length") and last.response_tokens for _, last in ends)
     assert all(a != b for a, b in zip(await site.said(), old, strict=True))
-
     await site.policies.rollback("test", "worse")
-    assert await site.settled(on=1) < 1, "the version before is warm"
+    assert await site.settled(on=1) < 1
     assert await site.said() == old
+
+
+async def test_an_engine_whose_load_left_an_old_tensor_is_found_out(lone: Site) -> None:
+    """What an engine holds is compared with the file: packed, fused and plain weights alike."""
+    client = lone.pool.engines[0].client
+    for number in (1, 2):
+        folder = lone.home / "policies" / f"v{number:04d}"
+        await client.pause()
+        await client.reload(folder)
+        await client.compare(folder)
+        await client.resume()
+        answer = await client._call(
+            "POST", "/collective_rpc", {"method": "compare_weights", "kwargs": {"weights_path": str(folder)}}
+        )
+        names = set(load_file(folder / "model.safetensors"))
+        fused = sum(name.endswith(("k_proj.weight", "v_proj.weight", "up_proj.weight")) for name in names)
+        assert answer["results"][0]["compared"] >= len(names) - fused - 1, "all but a tied head"
+    for change in ("mlp.down_proj", "self_attn.k_proj", "mlp.up_proj", "input_layernorm", "embed_tokens"):
+        other = lone.home / f"other-{change}"
+        other.mkdir()
+        weights = load_file(lone.home / "policies" / "v0002" / "model.safetensors")
+        name = next(name for name in weights if change in name)
+        weights[name] = weights[name] + 0.5
+        save_file(weights, other / "model.safetensors")
+        with pytest.raises(OtherWeights, match=r"layers\.0|embed_tokens"):
+            await client.compare(other)
+    await client.pause()
+    await client.reload(lone.home / "policies" / "v0001")
+    await client.resume()
+    assert await lone.said()
 
 
 async def test_a_lone_engine_is_swapped_under_its_streams(lone: Site) -> None:
@@ -236,10 +297,10 @@ async def test_a_lone_engine_is_swapped_under_its_streams(lone: Site) -> None:
     deltas = [delta async for delta in long]
     await settling
     stop.set()
-    ends = [end for ends in await asyncio.gather(*asking) for end in ends]
+    answers = [said for answers in await asyncio.gather(*asking) for said in answers]
     assert deltas[-1].finish_reason in ("stop", "length")
     assert lease.versions == (1, 2)
-    assert all(last.finish_reason in ("stop", "length") for _, last in ends)
+    assert all(said.end.finish_reason in ("stop", "length") for said in answers)
     await lease.release()
     assert all(a != b for a, b in zip(await lone.said(), old, strict=True))
     await lone.policies.rollback("test", "worse")
@@ -259,6 +320,24 @@ async def test_a_stopped_answer_ends_in_the_engine_within_a_second(lone: Site) -
         assert time.monotonic() - began < 1
         await asyncio.sleep(0.02)
     await lease.release()
+
+
+async def test_an_api_client_that_leaves_ends_its_answer_in_the_engine(
+    lone: Site, home: Path, redis_url: str
+) -> None:
+    client = lone.pool.engines[0].client
+    settings = ServerSettings(data=home, redis_url=redis_url, web=home / "dist")
+    async with serving_people(settings, lone.pool) as heed:
+        ann = await heed.person("ann")
+        say = {"role": "user", "content": "Say something."}
+        body = {"model": "active", "messages": [say], "max_tokens": 1800, "temperature": 0, "stream": True}
+        async with ann.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            await anext(response.aiter_lines())
+            assert await running(client) == 1
+        began = time.monotonic()
+        while await client.in_flight() or await running(client):
+            assert time.monotonic() - began < 1
+            await asyncio.sleep(0.02)
 
 
 async def running(client: EngineClient) -> float:
@@ -310,6 +389,81 @@ async def test_an_engine_that_says_what_the_version_would_not_is_refused(lone: S
     assert await lone.said() == said
 
 
+async def test_every_parameter_of_the_api_does_what_it_says(
+    lone: Site, redis_url: str, tmp_path: Path
+) -> None:
+    """OpenAI's client, our server, real vLLM: whole and streamed. Tokens are bytes here."""
+    (tmp_path / "config.toml").touch()
+    settings = ServerSettings(data=tmp_path, redis_url=redis_url, config=tmp_path / "config.toml")
+    async with serving_people(settings, lone.pool) as heed:
+        ann = await heed.person("ann")
+        key = ann.http.headers["authorization"].removeprefix("Bearer ")
+        async with openai.AsyncOpenAI(base_url=f"{heed.url}/v1", api_key=key, max_retries=0) as client:
+            await ask_everything(client)
+
+
+async def ask_everything(client: openai.AsyncOpenAI) -> None:
+    async def whole(**more: Any) -> Any:
+        ask = {"model": "v1", "messages": [{"role": "user", "content": "Hi"}], "max_completion_tokens": 12}
+        return await client.chat.completions.create(**{**ask, **more})
+
+    async def streamed(**more: Any) -> tuple[list[str], list[Any], list[Any]]:
+        """Texts and log-probabilities by choice, and the chunks."""
+        texts, logprobs = [""] * more.get("n", 1), [[] for _ in range(more.get("n", 1))]
+        chunks = [chunk async for chunk in await whole(stream=True, **more)]
+        for choice in (choice for chunk in chunks for choice in chunk.choices):
+            texts[choice.index] += choice.delta.content or ""
+            logprobs[choice.index] += choice.logprobs.content if choice.logprobs else []
+        return texts, logprobs, chunks
+
+    def texts_of(answer: Any) -> list[str]:
+        return [choice.message.content for choice in answer.choices]
+
+    greedy = await whole(temperature=0)
+    assert greedy.system_fingerprint == "v1"
+    assert (greedy.usage.completion_tokens, greedy.choices[0].finish_reason) == (12, "length")
+    said, _, chunks = await streamed(temperature=0, stream_options={"include_usage": True})
+    assert said == texts_of(greedy)
+    assert chunks[-1].usage == greedy.usage
+
+    # Drawn: n choices differ, each seed repeats its own, the stream is the same draw.
+    few = {"max_completion_tokens": 3}
+    drawn = await whole(n=3, seed=5, **few)
+    assert len(set(texts_of(drawn))) == 3
+    assert texts_of(await whole(n=2, seed=6, **few)) == texts_of(drawn)[1:]
+    assert (await streamed(n=3, seed=5, **few))[0] == texts_of(drawn)
+    assert texts_of(await whole(seed=9, top_p=1e-6)) == texts_of(greedy)
+
+    # Log-probabilities: of each token, the likeliest first; greedy takes it.
+    ask = {"temperature": 0, "logprobs": True, "top_logprobs": 3}
+    content = (await whole(**ask)).choices[0].logprobs.content
+    assert len(content) == 12
+    for token in content:
+        top = [other.logprob for other in token.top_logprobs]
+        assert token.logprob == top[0] == max(top) <= 0
+        assert len(top) == 3
+    assert [one.logprob for one in (await streamed(**ask))[1][0]] == pytest.approx(
+        [one.logprob for one in content], abs=1e-3
+    )
+
+    # What changes the logits changes the answer.
+    (a,) = byte_tokenizer().encode("a", add_special_tokens=False)
+    only_a = {"temperature": 0, "logit_bias": {a: 100}}
+    assert texts_of(await whole(**only_a)) == ["a" * 12]
+    often = await whole(temperature=0, max_completion_tokens=60, frequency_penalty=2, presence_penalty=2)
+    plain = await whole(temperature=0, max_completion_tokens=60)
+    assert len(set(texts_of(often)[0])) > len(set(texts_of(plain)[0]))
+    with pytest.raises(openai.BadRequestError) as caught:
+        await whole(logit_bias={10**6: 1})
+    assert caught.value.param == "logit_bias"
+
+    # Ends: a stop text is not said; a JSON object is one.
+    stopped = await whole(**only_a, stop=["aaaa", "never said"])
+    assert (texts_of(stopped), stopped.choices[0].finish_reason) == ([""], "stop")
+    shaped = await whole(response_format={"type": "json_object"}, seed=1)
+    assert texts_of(shaped)[0].lstrip().startswith("{")
+
+
 async def test_a_killed_engine_fails_its_answers_and_is_seen_again(
     site: Site, processes: list[Process]
 ) -> None:
@@ -334,3 +488,29 @@ async def test_a_killed_engine_fails_its_answers_and_is_seen_again(
     await site.settled(on=2, engines=2, timeout_s=240)
     assert site.pool.served()[2] == victim.name
     assert await site.said() == reloaded, "a fresh engine says what a reloaded one does"
+
+
+async def test_a_killed_engines_answer_goes_on_with_another_one_as_if_nothing_had_happened(
+    site: Site, processes: list[Process]
+) -> None:
+    """Greedy, so that the whole text can be compared with what one engine says without a break."""
+    record = await site.policies.get(1)
+    assert record is not None
+    for engine in site.pool.engines:
+        if engine.version != 1:
+            await swap(site.pool, engine, record, site.policies.folder(record))
+    sampling = Sampling(max_tokens=400, temperature=0)
+    lease = await site.pool.lease(user="me")
+    other = next(engine for engine in site.pool.engines if engine is not lease.engine)
+    unbroken = [delta async for delta in other.client.stream(SAY, sampling)]
+    victim = next(process for process in processes if process.name == lease.engine.name)
+
+    said, leases = [], []
+    async for delta, current in speak(site.pool, lease, SAY, sampling, version=1, user="me"):
+        said.append(delta)
+        leases.append(current)
+        if len(said) == 20:
+            victim.kill()
+    assert [leases[0].engine.name, leases[-1].engine.name] == [lease.engine.name, other.name]
+    assert "".join(delta.text for delta in said) == "".join(delta.text for delta in unbroken)
+    assert said[-1] == unbroken[-1], "the end and the token counts are those of the whole answer"

@@ -24,10 +24,14 @@ POST /api/v1/conversations/{conversation_id}/messages
 POST /api/v1/conversations/{conversation_id}/answers
 GET /api/v1/streams/{stream_id}
 POST /api/v1/answers/{answer_id}/stop
+POST /api/v1/answers/{answer_id}/continue
 GET /api/v1/duels/{duel_id}
 POST /api/v1/votes
 GET /api/v1/votes/mine
 GET /api/v1/status
+GET POST /api/v1/engines
+POST /api/v1/engines/{name}/drain
+DELETE /api/v1/engines/{name}
 GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}
 GET /api/v1/runs/{run_id}/metrics
@@ -37,6 +41,8 @@ POST /api/v1/policies/rollback
 GET /api/v1/events
 POST /v1/chat/completions
 GET /v1/models
+GET /v1/models/{model}
+POST /v1/feedback
 GET /healthz
 GET /readyz
 GET /metrics
@@ -63,7 +69,7 @@ def test_the_events_of_a_turn_are_one_discriminated_union(schema: dict[str, Any]
     response = schema["paths"]["/api/v1/streams/{stream_id}"]["get"]["responses"]["200"]
     union = response["content"]["text/event-stream"]["schema"]
     assert union["discriminator"]["propertyName"] == "type"
-    names = {"answer.start", "answer.delta", "answer.end", "duel.ready", "turn.end"}
+    names = {"answer.start", "turn.waiting", "answer.delta", "answer.end", "duel.ready", "turn.end"}
     assert set(union["discriminator"]["mapping"]) == names
 
 

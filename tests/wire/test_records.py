@@ -17,6 +17,7 @@ from store.records import (
     Answer,
     ApiKey,
     AuditEvent,
+    Canary,
     ChatTurn,
     Conversation,
     Duel,
@@ -29,6 +30,7 @@ from store.records import (
     PolicyVersion,
     PreferencePair,
     Record,
+    Response,
     Run,
     Sampling,
     Snapshot,
@@ -98,6 +100,14 @@ EXAMPLES: list[Record] = [
         owner_id="acc_1",
         created_at=AT,
     ),
+    Response(
+        id="chatcmpl_1",
+        conversation=Conversation(id="conv_1", owner_id="acc_1", title=TEXT, created_at=AT, updated_at=AT),
+        message=Message(
+            id="msg_1", conversation_id="conv_1", parent_id=None, text=TEXT, created_at=AT, before=(TURN,)
+        ),
+        answers=(),
+    ),
     Vote(
         id="vote_1",
         kind="duel",
@@ -124,6 +134,7 @@ EXAMPLES: list[Record] = [
         created_at=AT,
     ),
     Activation(number=2, previous=None, actor="release", reason=TEXT, at=AT),
+    Canary(number=3, share=0.25, started_at=AT, actor="acc_1", reason=TEXT, before="retired"),
     Run(
         id="run_1",
         state="running",

@@ -6,13 +6,12 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from server.settings import ServerSettings
 from server.shapes import answer_out
-from store.records import Answer, Sampling, now
+from store.records import Answer, PolicyVersion, Sampling, now
 from tests.fakes import Script, ScriptedPool
 from tests.running import Heed, serving
 
@@ -22,9 +21,18 @@ OLD, NEW = 7_341_734_173_417, 8_252_825_282_528
 
 @pytest.fixture
 async def canary(settings: ServerSettings) -> AsyncIterator[Heed]:
-    """Every duel is one version against another."""
+    """A canary in every conversation: each duel is the candidate against the active version."""
     async with serving(settings, ScriptedPool(OLD, NEW)) as heed:
-        heed.pool.alternate = True
+        policies = heed.parts.policies
+        for number in (OLD, NEW):
+            folder = f"v{number}"
+            await policies.register(
+                PolicyVersion(number=number, folder=folder, sha256=folder, created_at=now())
+            )
+        await policies.activate(OLD, "test", "base", expected=None)
+        await policies.report_engines("test", heed.pool.statuses())
+        await policies.start_canary(NEW, 1.0, "test", "better?")
+        heed.pool.wanted, heed.pool.trial = OLD, NEW
         yield heed
 
 
@@ -87,7 +95,7 @@ async def test_a_side_that_ends_first_is_told_with_the_other(canary: Heed) -> No
     gate.set()
     kinds = (await whole).kinds()
     assert kinds[-4:] == ["answer.end", "answer.end", "duel.ready", "turn.end"]
-    assert kinds.count("answer.delta") == 3
+    assert kinds.count("answer.delta") == 4, "as much of quick as there was of slow, then the rest of both"
 
 
 def test_a_finished_side_is_shown_as_streaming_until_the_other_has_finished() -> None:
@@ -125,17 +133,71 @@ async def test_the_stored_seed_decides_the_sides(canary: Heed) -> None:
         assert duel is not None
         a = await canary.parts.conversations.answer(duel.answer_a)
         assert a is not None
-        # The pool leases OLD first in every duel.
-        assert (a.policy_version == NEW) == (random.Random(duel.seed).random() < 0.5)
+        # The candidate has the first place in every duel.
+        assert (a.policy_version == OLD) == (random.Random(duel.seed).random() < 0.5)
         first_is_a[a.policy_version == OLD] += 1
     # Both positions occur: one of them missing in 24 fair throws has a chance of 2 in 2**24.
     assert set(first_is_a) == {True, False}
 
 
 @pytest.mark.anyio
-async def test_a_single_answer_shows_its_version(canary: Heed) -> Any:
+async def test_a_single_answer_is_the_candidates_and_shows_its_version(canary: Heed) -> None:
     ann = await canary.person("ann")
     turn = await ann.say("Hi")
     await ann.follow(turn["stream"])
     tree = await ann.get(f"/api/v1/conversations/{turn['conversation']}")
-    assert tree["answers"][0]["policy_version"] == OLD
+    assert tree["answers"][0]["policy_version"] == NEW
+
+
+@pytest.mark.anyio
+async def test_when_the_canary_has_ended_the_next_answers_are_the_active_versions(canary: Heed) -> None:
+    ann = await canary.person("ann")
+    first = await ann.duel()
+    await canary.parts.policies.end_canary("stopped", "test", "enough")
+    canary.pool.trial = None
+    conversation = first["conversation"]
+    second = await ann.say("More", mode="duel", conversation=conversation)
+    await ann.follow(second["stream"])
+    answers = await canary.parts.conversations.answers(conversation)
+    versions = [
+        {one.policy_version for one in answers if one.duel_id == t["duel"]["id"]} for t in (first, second)
+    ]
+    assert versions == [{OLD, NEW}, {OLD}]
+
+
+@pytest.mark.anyio
+async def test_the_version_is_chosen_when_the_answer_begins_not_when_it_was_asked_for(canary: Heed) -> None:
+    ann = await canary.person("ann")
+    canary.pool.places = 2
+    gate = asyncio.Event()
+    for client in canary.pool.clients:
+        client.scripts.extend(Script(gate=gate) for _ in range(2))
+    turns = [await ann.say("Hi", mode="duel") for _ in range(3)]
+    assert canary.parts.admission.length == 1
+    canary.pool.trial = None  # ended while the third one waits
+    gate.set()
+    for turn in turns:
+        await ann.follow(turn["stream"])
+    for turn, versions in zip(turns, ({OLD, NEW}, {OLD, NEW}, {OLD}), strict=True):
+        answers = await canary.parts.conversations.answers(turn["conversation"])
+        assert {one.policy_version for one in answers} == versions
+        assert {one.versions for one in answers} == {(number,) for number in versions}
+
+
+@pytest.mark.anyio
+async def test_the_sides_keep_step_however_fast_each_engine_is(canary: Heed) -> None:
+    """Or whoever watches learns which engine is the busy one."""
+    ann = await canary.person("ann")
+    canary.pool.clients[0].scripts.append(Script(["fast "] * 60))
+    canary.pool.clients[1].scripts.append(Script(["slow "] * 40, pause_s=0.02))
+    turn = await ann.say("Hi", mode="duel")
+    seen = await ann.follow(turn["stream"])
+    shown = dict.fromkeys((turn["duel"]["answer_a"], turn["duel"]["answer_b"]), 0)
+    apart = []
+    for event in seen.events:
+        if event["type"] == "answer.delta":
+            shown[event["answer_id"]] += len(event["text"])
+            apart.append(abs(max(shown.values()) - min(shown.values())))
+    assert len(apart) > 20
+    assert max(apart[:-2]) <= 60, "the words of a tick or two; at the end comes what the longer one has more"
+    assert sorted(shown.values()) == [200, 300]

@@ -8,7 +8,9 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 
+from server.openai_shapes import TAKEN_AND_IGNORED, UNSUPPORTED, CompletionIn
 from tests.fakes import Script
 
 pytestmark = pytest.mark.anyio
@@ -59,7 +61,7 @@ async def test_two_choices_side_by_side(heed: Any, client: Any) -> None:
     assert [sampling.seed for _, sampling in heed.pool.clients[0].asked] == [3, 4]
 
 
-async def test_only_known_fields_reach_the_engine(heed: Any, client: Any) -> None:
+async def test_what_is_asked_for_reaches_the_engine(heed: Any, client: Any) -> None:
     await client.chat.completions.create(
         model="active",
         messages=[{"role": "developer", "content": "Be brief."}, *HI],
@@ -68,17 +70,50 @@ async def test_only_known_fields_reach_the_engine(heed: Any, client: Any) -> Non
         top_p=0.5,
         stop="END",
         user="someone",
-        extra_body={"chat_template": "{{ evil }}", "add_generation_prompt": False},
+        metadata={"team": "blue"},
     )
     turns, sampling = heed.pool.clients[0].asked[0]
     assert [(turn.role, turn.content) for turn in turns] == [("system", "Be brief."), ("user", "Hi")]
-    assert sampling.model_dump() == {
-        "max_tokens": 7,
-        "temperature": 0.0,
-        "top_p": 0.5,
-        "seed": None,
-        "stop": ("END",),
-    }
+    asked = {"max_tokens": 7, "temperature": 0.0, "top_p": 0.5, "stop": ("END",)}
+    assert sampling.model_dump(exclude_defaults=True) == asked
+
+
+async def test_an_unknown_field_is_named(client: Any) -> None:
+    extra = {"chat_template": "{{ evil }}", "add_generation_prompt": False}
+    with pytest.raises(openai.BadRequestError, match="'add_generation_prompt', 'chat_template'") as caught:
+        await client.chat.completions.create(model="active", messages=HI, extra_body=extra)
+    assert (caught.value.code, caught.value.param) == ("unknown_parameter", "add_generation_prompt")
+
+
+def test_every_parameter_of_openais_client_is_taken_or_refused_by_name() -> None:
+    ours = {*CompletionIn.model_fields, *UNSUPPORTED, *TAKEN_AND_IGNORED}
+    assert CompletionCreateParamsStreaming.__annotations__.keys() - ours == set()
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+async def test_what_heed_does_not_do_is_refused_by_name(client: Any, name: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=f"^.*{name}: ") as caught:
+        await client.chat.completions.create(model="active", messages=HI, extra_body={name: {"type": "x"}})
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", name)
+
+
+async def test_an_answer_can_be_sent_back_as_it_came(heed: Any, client: Any) -> None:
+    answer = await client.chat.completions.create(model="active", messages=HI)
+    again = [*HI, answer.choices[0].message, {"role": "user", "content": [{"type": "text", "text": "More"}]}]
+    await client.chat.completions.create(
+        model="active", messages=again, tools=[], response_format={"type": "text"}
+    )
+    turns, _ = heed.pool.clients[0].asked[1]
+    assert [turn.content for turn in turns] == ["Hi", "Hello there", "More"]
+
+
+async def test_the_version_that_answered_is_told(client: Any) -> None:
+    for stream in (False, True):
+        raw = await client.chat.completions.with_raw_response.create(
+            model="active", messages=HI, stream=stream
+        )
+        assert raw.headers["x-heed-version"] == "v1"
+        assert raw.headers["x-request-id"].startswith("chatcmpl_")
 
 
 async def test_an_unknown_model_is_404_in_openais_shape(client: Any) -> None:
@@ -100,7 +135,7 @@ async def test_a_wrong_key_is_401_in_openais_shape(heed: Any) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"n": 3},
+        {"n": 9},
         {"temperature": "hot"},
         {"messages": []},
         {
@@ -109,16 +144,29 @@ async def test_a_wrong_key_is_401_in_openais_shape(heed: Any) -> None:
             ]
         },
         {"max_tokens": 0},
-        {"tools": [{"type": "function", "function": {"name": "f"}}]},
-        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}},
         {"seed": 2**70},
+        {"top_logprobs": 3},
+        {"logit_bias": {"5": 101}},
+        {"frequency_penalty": 2.1},
+        {"stop": ["a", "b", "c", "d", "e"]},
+        {"stream_options": {"x": 1}},
     ],
+    ids=lambda wrong: next(iter(wrong)),
 )
-async def test_wrong_or_unsupported_fields_are_400(client: Any, wrong: dict[str, Any]) -> None:
+async def test_a_wrong_field_is_400_and_named(client: Any, wrong: dict[str, Any]) -> None:
     body = {"model": "active", "messages": HI, **wrong}
     with pytest.raises(openai.BadRequestError) as caught:
         await client.post("/chat/completions", body=body, cast_to=object)
     assert caught.value.type == "invalid_request_error"
+    assert caught.value.param.startswith(next(iter(wrong)))
+
+
+async def test_a_wrong_part_of_a_message_is_named_by_its_place(client: Any) -> None:
+    parts = [{"type": "text", "text": "Look:"}, {"type": "image_url", "image_url": {"url": "http://x"}}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(model="active", messages=[{"role": "user", "content": parts}])
+    assert caught.value.param == "messages[0].content[1].type"
 
 
 async def test_a_prompt_beyond_the_context_says_so(client: Any) -> None:
@@ -138,7 +186,7 @@ async def test_without_an_engine_it_is_503_with_retry_after(heed: Any, client: A
 
 
 async def test_an_engine_that_breaks_off_ends_the_stream_with_an_error(heed: Any, client: Any) -> None:
-    heed.pool.say(Script(("half",), fails=True))
+    heed.pool.say(Script(("half",), fails=True), Script((), fails=True))
     stream = await client.chat.completions.create(model="active", messages=HI, stream=True)
     seen = [(await anext(stream)).choices[0].delta.content for _ in range(2)]
     assert seen == ["", "half"]
@@ -175,6 +223,10 @@ async def test_a_client_that_leaves_stops_its_generation(heed: Any, ann: Any, st
 
 async def test_models_lists_what_is_served(client: Any) -> None:
     assert [model.id async for model in client.models.list()] == ["active", "v1"]
+    assert (await client.models.retrieve("active")).root == "v1"
+    with pytest.raises(openai.NotFoundError) as caught:
+        await client.models.retrieve("canary")
+    assert caught.value.code == "model_not_found"
 
 
 async def test_unknown_routes_under_v1_have_openais_shape(ann: Any) -> None:

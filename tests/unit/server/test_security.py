@@ -258,6 +258,7 @@ async def test_conversations_of_others_do_not_exist(heed: Any, ann: Any) -> None
         ("GET", turn["stream"], None),
         ("GET", f"/api/v1/duels/{turn['duel']['id']}", None),
         ("POST", f"/api/v1/answers/{answer}/stop", None),
+        ("POST", f"/api/v1/answers/{answer}/continue", None),
     ):
         await problem(await bob.call(method, target, body), 404)
     thumb = {"kind": "thumb", "answer_id": answer, "choice": "up"}

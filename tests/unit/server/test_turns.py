@@ -16,7 +16,7 @@ from store.connection import StoreUnavailable
 from store.records import Answer, Message, Sampling, new_id, now
 from store.streams import AnswerStream
 from tests.fakes import Script, ScriptedPool
-from tests.running import serving
+from tests.running import Person, serving
 
 pytestmark = pytest.mark.anyio
 ODD = ("Grüße, ", "世界 ", "\u2028", "🦉", "\r\ndata: x\n\n", "\x00", " end")
@@ -146,8 +146,18 @@ async def test_an_engine_that_fails_before_its_first_word_is_asked_again(heed: A
     assert seen.events[-2]["state"] == "finished"
 
 
+async def test_an_engine_that_breaks_off_in_the_middle_is_asked_to_go_on_once(heed: Any, ann: Any) -> None:
+    heed.pool.say(Script(("half", " of"), fails=True), Script((" it",)))
+    turn = await ann.say("Hi")
+    seen = await ann.follow(turn["stream"])
+    assert list(seen.texts().values()) == ["half of it"]
+    answer = await heed.parts.conversations.answer(turn["answers"][0]["id"])
+    assert (answer.state, answer.continued) == ("finished", (7,))
+    assert heed.pool.in_flight == 0
+
+
 async def test_a_failure_in_the_middle_is_told_without_naming_the_engine(heed: Any, ann: Any) -> None:
-    heed.pool.say(Script(("half",), fails=True), Script(("whole",)))
+    heed.pool.say(Script(("half",), fails=True), Script(("whole",)), Script((), fails=True))
     turn = await ann.say("Hi", mode="duel")
     seen = await ann.follow(turn["stream"])
     states = sorted(event["state"] for event in seen.events if event["type"] == "answer.end")
@@ -231,14 +241,55 @@ async def test_without_an_engine_the_message_is_kept_and_can_be_answered_later(h
     assert len((await ann.follow(again.json()["stream"])).texts()) == 2
 
 
-async def test_a_full_queue_is_429_and_no_lease_stays_behind(heed: Any, ann: Any) -> None:
-    heed.pool._per_user = 1
-    conversation = await ann.conversation()
-    path = f"/api/v1/conversations/{conversation}/messages"
-    response = await ann.call("POST", path, {"text": "Hi", "mode": "duel"})
-    assert response.status_code == 429
-    assert int(response.headers["retry-after"]) >= 1
-    assert heed.pool.in_flight == 0
+async def test_who_waits_sees_how_many_go_first_and_then_the_answer(heed: Any, ann: Any) -> None:
+    heed.pool.places = 1
+    gate = asyncio.Event()
+    heed.pool.say(Script(gate=gate))
+    first = await ann.say("First")
+    waiting = [await ann.say(text) for text in ("Second", "Third")]
+    assert heed.parts.admission.length == 2
+    seen = await ann.follow(waiting[1]["stream"], stop_at="turn.waiting")
+    assert seen.events[-1] == {"type": "turn.waiting", "ahead": 1}
+    gate.set()
+    turns = await asyncio.gather(*(ann.follow(turn["stream"]) for turn in (first, *waiting)))
+    assert [list(turn.texts().values()) for turn in turns] == [["Hello there"]] * 3
+    assert turns[0].kinds().count("turn.waiting") == 0
+    told = [event["ahead"] for event in turns[2].events if event["type"] == "turn.waiting"]
+    assert told in ([1], [1, 0])
+    assert heed.pool.in_flight == heed.parts.admission.length == 0
+
+
+async def test_a_turn_that_waits_can_be_stopped_and_gives_its_place_back(heed: Any, ann: Any) -> None:
+    heed.pool.places = 2
+    heed.pool.say(Script(hangs=True))
+    speaks, waits = await ann.say("Hi"), await ann.say("Hi", mode="duel")
+    for answer in waits["answers"]:
+        await ann.call("POST", f"/api/v1/answers/{answer['id']}/stop")
+    seen = await ann.follow(waits["stream"])
+    ends = [event["state"] for event in seen.events if event["type"] == "answer.end"]
+    assert ends == ["stopped", "stopped"]
+    assert (heed.pool.in_flight, heed.parts.admission.length) == (1, 0)
+    await ann.call("POST", f"/api/v1/answers/{speaks['answers'][0]['id']}/stop")
+
+
+async def test_a_full_queue_is_429_and_keeps_the_message(settings: ServerSettings) -> None:
+    assert settings.config is not None
+    settings.config.write_text("[queue]\nlength = 1\n")
+    async with serving(settings, ScriptedPool(1, places=1)) as heed:
+        ann = await heed.person("ann")
+        heed.pool.say(Script(hangs=True))
+        turns = [await ann.say("Hi") for _ in range(2)]
+        conversation = await ann.conversation()
+        path = f"/api/v1/conversations/{conversation}/messages"
+        response = await ann.call("POST", path, {"text": "Do not lose me"})
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        assert "/answers" in response.json()["remedy"]
+        tree = await ann.get(f"/api/v1/conversations/{conversation}")
+        assert [message["text"] for message in tree["messages"]] == ["Do not lose me"]
+        assert (heed.pool.in_flight, heed.parts.admission.length) == (1, 1)
+        for turn in turns:
+            await ann.call("POST", f"/api/v1/answers/{turn['answers'][0]['id']}/stop")
 
 
 async def test_a_message_cannot_follow_an_answer_that_is_still_written(heed: Any, ann: Any) -> None:
@@ -290,7 +341,7 @@ async def test_a_write_whose_reply_was_lost_is_neither_repeated_nor_left_out(
 ) -> None:
     monkeypatch.setattr("server.app.AnswerStream", LosesReplies)
     monkeypatch.setattr("server.generation.POLL_S", 0.01)
-    monkeypatch.setattr("store.streams.BLOCK_MS", 50)
+    monkeypatch.setattr("store.tail.BLOCK_MS", 50)
     async with serving(settings, ScriptedPool(1)) as heed:
         ann = await heed.person("ann")
         pieces = ["again "] * 12
@@ -342,6 +393,101 @@ async def test_a_server_that_stops_marks_what_it_could_not_finish(
         answer = await second.parts.conversations.answer(turn["answers"][0]["id"])
         assert answer is not None
         assert (answer.state, answer.text, answer.error) == ("failed", "half", "the server was restarted")
+
+
+async def go_on(person: Any, answer_id: str) -> Any:
+    return await person.call("POST", f"/api/v1/answers/{answer_id}/continue")
+
+
+async def test_what_a_restarted_server_left_can_be_continued_in_place(
+    settings: ServerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.turns.DRAIN_S", 0.1)
+    async with serving(settings, ScriptedPool(1)) as first:
+        ann = await first.person("ann")
+        first.pool.say(Script(("half",), hangs=True))
+        turn = await ann.say("Hi")
+        await ann.follow(turn["stream"], stop_at="answer.delta")
+        key = str(ann.http.headers["authorization"])
+    async with serving(settings, ScriptedPool(1)) as second:
+        ann = Person(second.url, key.removeprefix("Bearer "), ann.account_id)
+        second.people.append(ann)
+        second.pool.say(Script((" and half",)))
+        answer_id = turn["answers"][0]["id"]
+        response = await go_on(ann, answer_id)
+        assert response.status_code == 202
+        assert response.json()["answers"][0]["id"] == answer_id
+        assert response.json()["stream"] != turn["stream"]
+        seen = await ann.follow(response.json()["stream"])
+        assert seen.texts() == {answer_id: "half and half"}
+        answer = await second.parts.conversations.answer(answer_id)
+        assert answer is not None
+        assert (answer.state, answer.text, answer.error) == ("finished", "half and half", None)
+        assert (answer.versions, answer.continued) == ((1,), (4,))
+        turns, _ = second.pool.clients[0].asked[-1]
+        assert [(one.role, one.content) for one in turns] == [("user", "Hi"), ("assistant", "half")]
+
+
+async def test_an_answer_continued_by_another_version_names_both_and_does_not_count(
+    heed: Any, ann: Any
+) -> None:
+    heed.pool.say(Script(("half",), fails=True), Script(("whole",)), Script((), fails=True))
+    turn = await ann.say("Hi", mode="duel")
+    await ann.follow(turn["stream"])
+    broken = next(id for id, answer in (await saved(ann, turn)).items() if answer["state"] == "failed")
+    heed.pool.engines[0].version = 2
+    heed.pool.route()
+    response = await go_on(ann, broken)
+    seen = await ann.follow(response.json()["stream"])
+    assert list(seen.texts()) == [broken]
+    assert "duel.ready" not in seen.kinds()
+    assert (await heed.parts.conversations.answer(broken)).versions == (1, 2)
+    assert "swapped" in (await ann.vote(turn["duel"]["id"])).json()["detail"]
+    assert not any(b'policy_version":2' in one or b'policy_version":1' in one for one in ann.seen)
+
+
+async def test_one_side_continued_makes_the_duel_whole(heed: Any, ann: Any) -> None:
+    heed.pool.say(Script(("half",), fails=True), Script(("whole",)), Script((), fails=True))
+    turn = await ann.say("Hi", mode="duel")
+    await ann.follow(turn["stream"])
+    broken = next(id for id, answer in (await saved(ann, turn)).items() if answer["state"] == "failed")
+    seen = await ann.follow((await go_on(ann, broken)).json()["stream"])
+    assert seen.kinds()[-2:] == ["duel.ready", "turn.end"]
+    assert (await ann.vote(turn["duel"]["id"])).status_code == 201
+    assert (await go_on(ann, broken)).status_code == 409
+
+
+async def test_only_what_broke_off_at_the_end_of_a_conversation_is_continued(heed: Any, ann: Any) -> None:
+    turn = await ann.say("Hi")
+    await ann.follow(turn["stream"])
+    finished = await go_on(ann, turn["answers"][0]["id"])
+    assert (finished.status_code, finished.json()["type"]) == (409, "urn:heed:not_interrupted")
+
+    heed.pool.say(Script(("one",), hangs=True))
+    turn = await ann.say("Hi")
+    streaming = await go_on(ann, turn["answers"][0]["id"])
+    assert (streaming.status_code, streaming.json()["type"]) == (409, "urn:heed:not_interrupted")
+    await ann.follow(turn["stream"], stop_at="answer.delta")
+    await ann.call("POST", f"/api/v1/answers/{turn['answers'][0]['id']}/stop")
+    await ann.follow(turn["stream"])
+    conversation, parent = turn["conversation"], turn["answers"][0]["id"]
+    later = await ann.say("More", conversation=conversation, parent_id=parent)
+    await ann.follow(later["stream"])
+    followed = await go_on(ann, parent)
+    assert (followed.status_code, followed.json()["type"]) == (409, "urn:heed:not_last")
+
+
+async def test_two_who_continue_at_once_make_one_answer(heed: Any, ann: Any) -> None:
+    heed.pool.say(Script(("half",), fails=True), Script((), fails=True))
+    turn = await ann.say("Hi")
+    await ann.follow(turn["stream"])
+    answer_id = turn["answers"][0]["id"]
+    responses = await asyncio.gather(*(go_on(ann, answer_id) for _ in range(4)))
+    assert sorted(response.status_code for response in responses) == [202, 409, 409, 409]
+    started = next(response for response in responses if response.status_code == 202).json()
+    seen = await ann.follow(started["stream"])
+    assert list(seen.texts().values()) == ["halfHello there"]
+    assert heed.pool.in_flight == 0
 
 
 async def test_deleting_a_conversation_ends_what_is_under_way(heed: Any, ann: Any) -> None:

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from store import keys, streams
+from store import keys, streams, tail
 from store.connection import StoreUnavailable, connect
 from store.streams import AnswerStream, Feed
 
@@ -55,14 +55,14 @@ async def test_more_readers_than_a_default_pool_leave_room_for_others(client):
 
 
 async def test_silence_gives_a_chance_for_a_heartbeat(client, monkeypatch):
-    monkeypatch.setattr(streams, "BLOCK_MS", 20)
-    monkeypatch.setattr(streams, "SILENCE_S", 0.1)
+    monkeypatch.setattr(tail, "BLOCK_MS", 20)
+    monkeypatch.setattr(tail, "SILENCE_S", 0.1)
     stream = AnswerStream(client)
     assert await anext(stream.read("turn_1")) is None
 
 
 async def test_a_blocking_read_ends_before_the_sockets_timeout(client, monkeypatch):
-    monkeypatch.setattr(streams, "SILENCE_S", 1)
+    monkeypatch.setattr(tail, "SILENCE_S", 1)
     assert await anext(AnswerStream(client).read("turn_1")) is None
 
 
@@ -127,3 +127,14 @@ async def test_feed_stays_bounded(client, monkeypatch):
         await pipe.execute()
     await Feed(client).append("engines", {"number": 250})
     assert await client.xlen(keys.FEED) < 150  # trimmed by whole nodes of 100
+
+
+async def test_answers_are_claimed_together_and_once(client):
+    stream = AnswerStream(client)
+    await stream.request_stop("ans_1")
+    assert await stream.claim(["ans_1", "ans_2"], "server-1")
+    assert not await stream.stop_requested("ans_1"), "a stop of an earlier try"
+    assert not await stream.claim(["ans_3", "ans_2"], "server-2")
+    assert not await stream.alive("ans_3"), "all or none"
+    await stream.release("ans_2")
+    assert await stream.claim(["ans_3", "ans_2"], "server-2")

@@ -15,7 +15,8 @@ from server.engines import reconcile
 from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from store.artifacts import seal
-from store.connection import connect
+from store.connection import Redis, connect
+from store.engines import EngineRegistry
 from store.policies import Policies
 from store.records import Fingerprint, GateReport, PolicyVersion, now
 from tests.fake_vllm import FakeVllm
@@ -26,15 +27,16 @@ PROMPTS = ("What is two plus two?", "Name three colours.")
 class Site:
     """A volume, its registry, engines and the pool of one server."""
 
-    def __init__(self, home: Path, policies: Policies) -> None:
+    def __init__(self, home: Path, redis: Redis) -> None:
         self.home = home
-        self.policies = policies
+        self.policies = Policies(redis, home)
+        self.registry = EngineRegistry(redis)
         self.engines: list[FakeVllm] = []
         self.pool = self._pool()
 
     def _pool(self) -> EnginePool:
         clients = [EngineClient(engine.socket.stem, engine.address) for engine in self.engines]
-        pool = EnginePool(clients, max_model_len=2048, queue_limit=8, per_user=4)
+        pool = EnginePool(clients, max_model_len=2048, places=8)
         pool.drives = True
         return pool
 
@@ -102,7 +104,7 @@ def home() -> Iterator[Path]:
 @pytest.fixture
 async def site(home: Path, redis_url: str) -> AsyncIterator[Site]:
     redis = connect(redis_url)
-    site = Site(home, Policies(redis, home))
+    site = Site(home, redis)
     yield site
     await site.pool.close()
     for engine in site.engines:

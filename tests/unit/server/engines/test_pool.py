@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from server.engines import client, pool
+from server.engines import client, completion, pool, routing
 from server.engines.client import Delta
-from server.errors import EngineFailed, NoEngine, Problem, QueueFull, VersionNotServed
+from server.errors import EngineFailed, NoEngine, Problem, VersionNotServed
 from store.records import ChatTurn, Sampling
 from tests.unit.server.engines.conftest import Site
 
@@ -26,7 +26,7 @@ async def rest(answer: AsyncGenerator[Delta, None]) -> list[Delta]:
 async def test_one_batch_is_filled_before_the_next_engine_gets_answers(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "BATCH", 2)
+    monkeypatch.setattr(routing, "BATCH", 2)
     engines = await site.start(2)
     leases = [await engines.lease(user=f"user-{number}") for number in range(6)]
     assert [lease.engine.name[-1] for lease in leases[:4]] == ["1", "1", "2", "2"]
@@ -45,18 +45,29 @@ async def test_a_version_that_nobody_holds_is_not_served(site: Site) -> None:
         await pool.lease(7, user="me")
 
 
-async def test_limits_are_per_person_and_in_all(site: Site) -> None:
+async def test_free_places_are_given_all_together_or_not_at_all(site: Site) -> None:
     pool = await site.start(1)
-    mine = [await pool.lease(user="me") for _ in range(4)]
-    with pytest.raises(QueueFull, match="your answers"):
-        await pool.lease(user="me")
-    for _ in range(4):
-        await pool.lease(user="you")
-    with pytest.raises(QueueFull, match="8 answers are under way"):
-        await pool.lease(user="they")
+    changes: list[int] = []
+    pool.changed = lambda: changes.append(1)
+    mine = pool.try_leases([None] * 7, user="me")
+    assert mine is not None
+    assert pool.try_leases([None, 1], user="you") is None
+    assert len(pool.engines[0].leases) == 7
+    assert not changes, "places that were only looked at are no news"
     await mine[0].release()
     await mine[0].release()
-    assert await pool.lease(user="they")
+    assert len(changes) == 1
+    assert pool.try_leases([None, 1], user="you") is not None
+    await mine[1].release()
+    with pytest.raises(VersionNotServed):
+        pool.try_leases([None, 7], user="you")
+    assert len(pool.engines[0].leases) == 7
+
+
+async def test_an_answer_that_was_admitted_gets_an_engine_beyond_its_places(site: Site) -> None:
+    pool = await site.start(1)
+    assert pool.try_leases([None] * 8, user="me") is not None
+    assert (await pool.lease(1, user="me")).version == 1
 
 
 async def test_a_request_holds_only_what_is_allowed(site: Site) -> None:
@@ -64,7 +75,7 @@ async def test_a_request_holds_only_what_is_allowed(site: Site) -> None:
     site.engines[0].gate.set()
     sampling = Sampling(max_tokens=2, temperature=0.5, top_p=0.9, seed=-1, stop=("x",))
     deltas = await rest(pool.stream(await pool.lease(user="me"), SAY, sampling))
-    assert [delta.text for delta in deltas] == ["v0001 ", "v0001 ", ""]
+    assert "".join(delta.text for delta in deltas) == "v0001 v0001 "
     assert deltas[-1] == Delta("", "length", 3, 2)
     assert site.engines[0].bodies == [
         {
@@ -152,7 +163,7 @@ async def test_a_lease_does_not_wait_for_ever(site: Site, monkeypatch: pytest.Mo
 
 async def test_a_prompt_beyond_the_context_is_the_callers_fault() -> None:
     text = '{"error": {"message": "This model\'s maximum context length is 2048 tokens."}}'
-    refused = client._refusal(400, text)
+    refused = completion.refusal(400, text)
     assert isinstance(refused, Problem)
     assert refused.kind == "too_long"
-    assert isinstance(client._refusal(500, text), EngineFailed)
+    assert isinstance(completion.refusal(500, text), EngineFailed)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.engines import pool as engine_pool
-from server.engines import reconcile
+from server.engines import reconcile, routing
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from store.records import ChatTurn, Sampling
@@ -81,7 +80,7 @@ async def test_a_rollback_to_a_warm_version_is_a_change_of_route(site: Site) -> 
 async def test_an_engine_with_answers_drains_before_it_is_loaded(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_pool, "BATCH", 1)  # so that each engine gets an answer
+    monkeypatch.setattr(routing, "BATCH", 1)  # so that each engine gets an answer
     pool = await site.start(2)
     answers = [await speaking(pool), await speaking(pool)]
     await site.publish(2)
@@ -102,7 +101,7 @@ async def test_an_engine_with_answers_drains_before_it_is_loaded(
 async def test_an_engine_that_was_to_drain_answers_again_when_the_pointer_is_back(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_pool, "BATCH", 1)  # so that each engine gets an answer
+    monkeypatch.setattr(routing, "BATCH", 1)  # so that each engine gets an answer
     pool = await site.start(2)
     answers = [await speaking(pool), await speaking(pool)]
     await site.publish(2)
@@ -350,7 +349,7 @@ async def test_a_swap_by_another_server_is_followed(site: Site) -> None:
 async def test_versions_move_and_are_reported_while_it_runs(site: Site) -> None:
     await site.start(2)
     site.pool.drives = False
-    running = asyncio.create_task(reconcile.run(site.pool, site.policies, "here"))
+    running = asyncio.create_task(reconcile.run(site.pool, site.policies, site.registry, "here"))
     await site.publish(2)
     await site.activate(2)
     async with asyncio.timeout(10):

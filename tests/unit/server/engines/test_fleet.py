@@ -1,0 +1,234 @@
+"""A fleet of engines in processes of their own: rolling swaps under answers, kills, joins and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from server.engines import reconcile, routing
+from server.engines.client import EngineClient
+from server.engines.pool import EnginePool
+from server.engines.sidecar import create_sidecar
+from server.errors import EngineFailed
+from store.records import ChatTurn, EngineMember, Sampling, now
+from tests.unit.server.engines.conftest import Site
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+
+ROOT = Path(__file__).resolve().parents[4]
+SAY = [ChatTurn(role="user", content="Hi")]
+WORDS = 25
+TOKEN = "an engine token for tests only"
+
+
+class Fleet:
+    """Engines in processes, each a device of its own; a server that reconciles; people who ask."""
+
+    def __init__(self, site: Site, max_unavailable: int) -> None:
+        self.site = site
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.pool = EnginePool([], max_model_len=64, places=1000, max_unavailable=max_unavailable)
+        self.sidecars: list[web.AppRunner] = []
+        self.stop = asyncio.Event()
+        self.texts: list[str] = []
+        """Answers that ended."""
+        self.broken: list[str] = []
+        """Engines that broke an answer off."""
+        self.most_unavailable = 0
+
+    def launch(self, name: str) -> None:
+        socket = self.site.home / f"{name}.sock"
+        command = [sys.executable, "-m", "tests.fake_vllm", str(socket), str(self.active_folder)]
+        self.processes[name] = subprocess.Popen(command, cwd=ROOT)
+
+    @property
+    def active_folder(self) -> Path:
+        return self.site.home / "policies" / (self.site.home / "policies" / "ACTIVE").read_text().strip()
+
+    async def join(self, name: str) -> None:
+        """A new engine on another host, as its sidecar shows it."""
+        self.launch(name)
+        app = create_sidecar(self.site.home / f"{name}.sock", self.site.home / "policies", TOKEN)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        self.sidecars.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        member = EngineMember(
+            name=name, address=f"http://{host}:{port}", device=name, actor="ann", joined_at=now()
+        )
+        await self.site.registry.join(member)
+
+    def kill(self, name: str) -> None:
+        self.processes[name].send_signal(signal.SIGKILL)
+        self.processes[name].wait()
+
+    async def ask(self) -> None:
+        """One person who asks again and again."""
+        while not self.stop.is_set():
+            lease = await self.pool.lease(user="me")
+            said = []
+            try:
+                async for delta in self.pool.stream(lease, SAY, Sampling(max_tokens=WORDS)):
+                    said.append(delta)
+                assert said[-1].finish_reason == "length"
+                assert lease.versions == (lease.version,)
+                self.texts.append("".join(delta.text for delta in said))
+            except EngineFailed:
+                self.broken.append(lease.engine.name)
+            finally:
+                await lease.release()
+
+    async def watch(self) -> None:
+        """How many engines are out at once while a swap rolls."""
+        while not self.stop.is_set():
+            out = [one for one in self.pool.engines if one.target is not None or one.draining]
+            self.most_unavailable = max(self.most_unavailable, len(out))
+            await asyncio.sleep(0.01)
+
+    async def holds(self, **versions: int) -> None:
+        """Wait until so many engines hold v1, v2 ..."""
+        began = time.monotonic()
+        while True:
+            held = [f"v{engine.version}" for engine in self.pool.engines if engine.state == "ready"]
+            if all(held.count(name) == count for name, count in versions.items()):
+                return
+            assert time.monotonic() - began < 20, self.pool.statuses()
+            await asyncio.sleep(0.02)
+
+
+class running:
+    """So many engines on version 1, and people who ask."""
+
+    def __init__(self, site: Site, engines: int, people: int, max_unavailable: int = 1) -> None:
+        self.fleet = Fleet(site, max_unavailable)
+        self.engines, self.people = engines, people
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Fleet:
+        fleet = self.fleet
+        for number in (1, 2):
+            await fleet.site.publish(number, gated=True)
+        await fleet.site.policies.activate(1, "test", "base", expected=None)
+        for number in range(self.engines):
+            await fleet.join(f"e{number}")
+        site = fleet.site
+        run = reconcile.run(fleet.pool, site.policies, site.registry, "here", TOKEN)
+        self.reconciler = asyncio.create_task(run)
+        await fleet.holds(v1=self.engines)
+        self.tasks += [asyncio.create_task(fleet.ask()) for _ in range(self.people)]
+        self.tasks.append(asyncio.create_task(fleet.watch()))
+        return fleet
+
+    async def __aexit__(self, *_: object) -> None:
+        self.fleet.stop.set()
+        await asyncio.gather(*self.tasks)
+        self.reconciler.cancel()
+        await asyncio.gather(self.reconciler, return_exceptions=True)
+        await self.fleet.pool.close()
+        for sidecar in self.fleet.sidecars:
+            await sidecar.cleanup()
+        for name in self.fleet.processes:
+            self.fleet.kill(name)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, "TICK_S", 0.05)
+    monkeypatch.setattr(reconcile, "RETRY_S", 0.2)
+    monkeypatch.setattr(routing, "BATCH", 2)
+
+
+def whole_and_of_one_version(text: str) -> bool:
+    words = text.split()
+    return len(words) == WORDS and len(set(words)) == 1
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_rolling_swap_drops_nothing(site: Site, limit: int) -> None:
+    async with running(site, engines=6, people=16, max_unavailable=limit) as fleet:
+        await site.activate(2)
+        await fleet.holds(v2=5, v1=1)
+    assert fleet.broken == []
+    assert all(map(whole_and_of_one_version, fleet.texts))
+    assert {text.split()[0] for text in fleet.texts} == {"v0001", "v0002"}
+    assert fleet.most_unavailable == limit
+
+
+async def test_an_engine_killed_in_mid_swap_holds_nothing_up(site: Site) -> None:
+    async with running(site, engines=4, people=8) as fleet:
+        await site.activate(2)
+        while not (loading := [one.name for one in fleet.pool.engines if one.state == "loading"]):
+            await asyncio.sleep(0.005)
+        fleet.kill(loading[0])
+        await fleet.holds(v2=2, v1=1)
+        fleet.launch(loading[0])  # as its supervisor does, on the version that is active now
+        await fleet.holds(v2=3, v1=1)
+    assert fleet.broken == [], "nobody spoke on it"
+    assert all(map(whole_and_of_one_version, fleet.texts))
+    assert await site.state(2) == "active"
+
+
+async def test_an_engine_killed_in_mid_answer_breaks_only_its_own_answers(site: Site) -> None:
+    async with running(site, engines=4, people=8) as fleet:
+        victim = next(one for one in fleet.pool.engines if one.leases)
+        speaking = len(victim.leases)
+        fleet.kill(victim.name)
+        began = time.monotonic()
+        while victim.state == "ready":
+            await asyncio.sleep(0.005)
+        assert time.monotonic() - began < 1
+        done = len(fleet.texts)
+        while len(fleet.texts) < done + 16:
+            await asyncio.sleep(0.01)
+    assert set(fleet.broken) == {victim.name}
+    assert len(fleet.broken) <= speaking + 1
+
+
+async def test_engines_join_and_leave_while_a_swap_rolls(site: Site) -> None:
+    async with running(site, engines=4, people=8) as fleet:
+        await site.activate(2)
+        await fleet.join("new")
+        last = next(one for one in reversed(fleet.pool.engines) if one.state == "ready" and one.leases)
+        await site.registry.leave(last.name, "ann")
+        while any(one.name == last.name for one in fleet.pool.engines):
+            await asyncio.sleep(0.01)
+        assert not last.leases, "its answers ended first"
+        await fleet.holds(v2=3, v1=1)
+        assert {one.name for one in fleet.pool.engines} == {"e0", "e1", "e2", "e3", "new"} - {last.name}
+    assert fleet.broken == []
+    assert all(map(whole_and_of_one_version, fleet.texts))
+
+
+async def test_a_drained_engine_gives_no_answers_until_it_is_resumed(site: Site) -> None:
+    async with running(site, engines=3, people=4) as fleet:
+        await site.registry.drain("e1", True, "ann")
+        drained = next(one for one in fleet.pool.engines if one.name == "e1")
+        while not drained.leaving or drained.leases:
+            await asyncio.sleep(0.01)
+        await site.activate(2)
+        await fleet.holds(v2=1, v1=2)  # one keeps version 1 for a rollback, one is left alone
+        assert drained.version == 1
+        assert not drained.leases
+        await site.registry.drain("e1", False, "ann")
+        await fleet.holds(v2=2, v1=1)
+    assert fleet.broken == []
+
+
+async def test_a_token_that_is_refused_is_said(site: Site) -> None:
+    async with running(site, engines=1, people=0) as fleet:
+        address = fleet.pool.engines[0].client.address
+        stranger = EnginePool([EngineClient("e0", address, "e0", "another token")], max_model_len=1, places=1)
+        await stranger.open()
+        stranger.engines[0].state = "down"
+        stranger.engines[0].alive = True
+        await reconcile.look(stranger, site.policies)
+        assert "HEED_ENGINE_TOKEN" in (stranger.statuses()[0].error or "")
+        await stranger.close()
