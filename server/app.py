@@ -16,8 +16,9 @@ from server.engines import reconcile
 from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from server.errors import add_handlers
+from server.leaks import served_names
 from server.metrics import Metrics
-from server.routes import accounts, admin, conversations, openai, ops, streams, votes
+from server.routes import accounts, admin, conversations, guidelines, openai, ops, streams, votes
 from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.turns import TurnService
@@ -27,6 +28,8 @@ from store.accounts import Accounts
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.guidelines import GuidelineBook
+from store.lineage import Lineage
 from store.policies import Policies
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
@@ -70,7 +73,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, admin, openai, ops):
+    for module in (accounts, conversations, streams, votes, guidelines, admin, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -95,13 +98,24 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
-    turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
+    book = GuidelineBook(redis)
+    turns = TurnService(
+        pool,
+        conversations,
+        AnswerStream(redis),
+        metrics,
+        config,
+        settings.server_id,
+        names=served_names(settings.data),
+    )
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns),
+        voting=VoteService(conversations, log_of_votes, turns, book),
+        guidelines=book,
+        lineage=Lineage(redis),
         accounts=Accounts(redis, settings.data),
         audit=Audit(redis),
         conversations=conversations,
