@@ -18,7 +18,8 @@ from server.engines.pool import EnginePool
 from server.errors import add_handlers
 from server.leaks import served_names
 from server.metrics import Metrics
-from server.routes import accounts, admin, conversations, guidelines, openai, ops, streams, votes
+from server.queue import QueueService
+from server.routes import accounts, admin, conversations, guidelines, openai, ops, queue, streams, votes
 from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.turns import TurnService
@@ -31,6 +32,7 @@ from store.conversations import Conversations
 from store.guidelines import GuidelineBook
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -73,7 +75,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, guidelines, admin, openai, ops):
+    for module in (accounts, conversations, streams, votes, guidelines, queue, admin, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -108,12 +110,16 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         settings.server_id,
         names=served_names(settings.data),
     )
+    items = Queue(redis)
+    tasks = QueueService(redis, items, conversations, turns, log_of_votes)
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns, book),
+        voting=VoteService(conversations, log_of_votes, turns, book, tasks),
+        queue=items,
+        tasks=tasks,
         guidelines=book,
         lineage=Lineage(redis),
         accounts=Accounts(redis, settings.data),

@@ -17,7 +17,7 @@ class ConversationGone(Exception):
 _CHANGE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+redis.call('ZADD', KEYS[2], 'XX', ARGV[4], ARGV[1])
 return 1
 """
 
@@ -55,8 +55,10 @@ class Conversations:
         self._save = redis.register_script(_SAVE)
         self._delete = redis.register_script(_DELETE)
 
-    async def create(self, owner_id: str, title: str = "", system_prompt: str | None = None) -> Conversation:
-        """A new, empty conversation."""
+    async def create(
+        self, owner_id: str, title: str = "", system_prompt: str | None = None, *, listed: bool = True
+    ) -> Conversation:
+        """A new, empty conversation; not `listed` where it serves something else, such as the queue."""
         at = now()
         conversation = Conversation(
             id=new_id("conv"),
@@ -69,7 +71,8 @@ class Conversations:
         with available():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.hset(keys.CONVERSATIONS, conversation.id, conversation.model_dump_json())
-                pipe.zadd(keys.by_owner(owner_id), {conversation.id: at.timestamp()})
+                if listed:
+                    pipe.zadd(keys.by_owner(owner_id), {conversation.id: at.timestamp()})
                 await pipe.execute()
         return conversation
 
