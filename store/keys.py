@@ -11,6 +11,8 @@ THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
 CONVERSATIONS = "heed:conversations"  # hash: id -> json
 ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
 DUEL_PLACE = "heed:duels:place"  # hash: duel id -> conversation id
+TRASH = "heed:trash"  # hash: conversation id -> json, deleted but not yet for good
+TRASH_DUE = "heed:trash:due"  # zset: conversation id by the time when it goes for good
 
 RUNS = "heed:runs"  # hash: id -> json
 RUN_ORDER = "heed:runs:order"  # list, newest first

@@ -73,6 +73,8 @@ class Message(Record):
     conversation_id: str
     parent_id: str | None
     text: str
+    system_prompt: str | None = None
+    """What its answers were told first: the conversation's system prompt of that time; empty means none."""
     created_at: datetime
 
 
@@ -80,7 +82,8 @@ class Answer(Record):
     """One assistant turn; siblings share `parent_id`, the user's message.
 
     `versions` names every policy version that made part of the text, in order: one entry, unless a
-    single engine was swapped while it spoke (such an answer never counts in a duel).
+    single engine was swapped while it spoke (such an answer never counts in a duel). It is empty, and
+    `policy_version` 0, where the text came from elsewhere: such an answer can be gone on from, never voted on.
     """
 
     id: str
