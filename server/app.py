@@ -16,8 +16,21 @@ from server.engines import reconcile
 from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from server.errors import add_handlers
+from server.leaks import served_names
 from server.metrics import Metrics
-from server.routes import accounts, admin, archive, conversations, openai, ops, streams, votes
+from server.queue import QueueService
+from server.routes import (
+    accounts,
+    admin,
+    archive,
+    conversations,
+    guidelines,
+    openai,
+    ops,
+    queue,
+    streams,
+    votes,
+)
 from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.trash import emptied
@@ -28,7 +41,10 @@ from store.accounts import Accounts
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.guidelines import GuidelineBook
+from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.runs import Runs
 from store.search import Search
 from store.streams import AnswerStream, Feed
@@ -74,7 +90,9 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, archive, streams, votes, admin, openai, ops):
+    for module in (
+        accounts, conversations, archive, streams, votes, guidelines, queue, admin, openai, ops,
+    ):  # fmt: skip
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -99,13 +117,28 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
-    turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
+    book = GuidelineBook(redis)
+    turns = TurnService(
+        pool,
+        conversations,
+        AnswerStream(redis),
+        metrics,
+        config,
+        settings.server_id,
+        names=served_names(settings.data),
+    )
+    items = Queue(redis)
+    tasks = QueueService(redis, items, conversations, turns, log_of_votes)
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns),
+        voting=VoteService(conversations, log_of_votes, turns, book, tasks),
+        queue=items,
+        tasks=tasks,
+        guidelines=book,
+        lineage=Lineage(redis),
         accounts=Accounts(redis, settings.data),
         audit=Audit(redis),
         conversations=conversations,

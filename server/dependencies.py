@@ -12,13 +12,17 @@ from fastapi import Depends, Request
 from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
 from server.metrics import Metrics
+from server.queue import QueueService
 from server.settings import ServerConfig, ServerSettings
 from server.turns import TurnService
 from server.votes import VoteService
 from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
+from store.guidelines import GuidelineBook
+from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import Account, Answer, Conversation, Duel
 from store.runs import Runs
 from store.search import Search
@@ -40,6 +44,10 @@ class Parts:
     pool: EnginePool
     turns: TurnService
     voting: VoteService
+    guidelines: GuidelineBook
+    lineage: Lineage
+    queue: Queue
+    tasks: QueueService
     accounts: Accounts
     audit: Audit
     conversations: Conversations

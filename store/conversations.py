@@ -17,7 +17,7 @@ class ConversationGone(Exception):
 _CHANGE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+redis.call('ZADD', KEYS[2], 'XX', ARGV[4], ARGV[1])
 return 1
 """
 
@@ -45,8 +45,10 @@ class Conversations:
         self._change = redis.register_script(_CHANGE)
         self._save = redis.register_script(_SAVE)
 
-    async def create(self, owner_id: str, title: str = "", system_prompt: str | None = None) -> Conversation:
-        """A new, empty conversation."""
+    async def create(
+        self, owner_id: str, title: str = "", system_prompt: str | None = None, *, listed: bool = True
+    ) -> Conversation:
+        """A new, empty conversation; not `listed` where it serves something else, such as the queue."""
         at = now()
         conversation = Conversation(
             id=new_id("conv"),
@@ -56,11 +58,16 @@ class Conversations:
             created_at=at,
             updated_at=at,
         )
-        await self.add(conversation)
+        await self.add(conversation, listed=listed)
         return conversation
 
     async def add(
-        self, conversation: Conversation, messages: Sequence[Message] = (), answers: Sequence[Answer] = ()
+        self,
+        conversation: Conversation,
+        messages: Sequence[Message] = (),
+        answers: Sequence[Answer] = (),
+        *,
+        listed: bool = True,
     ) -> None:
         """Save a new conversation with what is in it already, as an import has it; all or nothing."""
         name = conversation.id
@@ -72,7 +79,9 @@ class Conversations:
                     pipe.hset(keys.nodes(name, "answers"), answer.id, answer.model_dump_json())
                     pipe.hset(keys.ANSWER_PLACE, answer.id, name)
                 pipe.hset(keys.CONVERSATIONS, name, conversation.model_dump_json())
-                pipe.zadd(keys.by_owner(conversation.owner_id), {name: conversation.updated_at.timestamp()})
+                if listed:
+                    at = conversation.updated_at.timestamp()
+                    pipe.zadd(keys.by_owner(conversation.owner_id), {name: at})
                 await pipe.execute()
 
     async def get(self, conversation_id: str) -> Conversation | None:
