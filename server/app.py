@@ -19,9 +19,21 @@ from server.errors import add_handlers
 from server.leaks import served_names
 from server.metrics import Metrics
 from server.queue import QueueService
-from server.routes import accounts, admin, conversations, guidelines, openai, ops, queue, streams, votes
+from server.routes import (
+    accounts,
+    admin,
+    archive,
+    conversations,
+    guidelines,
+    openai,
+    ops,
+    queue,
+    streams,
+    votes,
+)
 from server.security import Shield
 from server.settings import ServerSettings, read_config
+from server.trash import emptied
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
@@ -34,7 +46,9 @@ from store.lineage import Lineage
 from store.policies import Policies
 from store.queue import Queue
 from store.runs import Runs
+from store.search import Search
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
@@ -59,6 +73,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
             await _show_setup(parts)
             if pool is None:
                 await stack.enter_async_context(_driven(parts))
+            await stack.enter_async_context(emptied(parts.trash))
             await stack.enter_async_context(parts.turns.running())
             yield
 
@@ -75,7 +90,9 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, guidelines, queue, admin, openai, ops):
+    for module in (
+        accounts, conversations, archive, streams, votes, guidelines, queue, admin, openai, ops,
+    ):  # fmt: skip
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -130,6 +147,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
+        search=Search(redis),
+        trash=Trash(redis),
         metrics=metrics,
         warnings=[],
     )

@@ -25,7 +25,9 @@ from store.policies import Policies
 from store.queue import Queue
 from store.records import Account, Answer, Conversation, Duel
 from store.runs import Runs
+from store.search import Search
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 COOKIE = "heed_session"
@@ -54,6 +56,8 @@ class Parts:
     streams: AnswerStream
     feed: Feed
     votes: VoteLog
+    search: Search
+    trash: Trash
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""

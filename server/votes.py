@@ -355,6 +355,9 @@ class VoteService:
         if answer.state == "streaming":
             detail = "the answer is not finished"
             raise Problem(409, "not_votable", detail, field=field, remedy="wait for its end")
+        if not answer.versions:
+            detail, remedy = "this answer was imported", "vote on an answer of Heed's own"
+            raise Problem(409, "not_votable", detail, field=field, remedy=remedy)
         duel = await self._conversations.duel(answer.duel_id) if answer.duel_id else None
         if duel is not None and duel.vote_id is None and not duel.revealed:
             detail = "the duel is not decided yet"

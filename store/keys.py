@@ -26,6 +26,8 @@ QUEUE_TAKEN = "heed:queue:taken:"  # + item id, zset: annotator id by the time i
 CONVERSATIONS = "heed:conversations"  # hash: id -> json
 ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
 DUEL_PLACE = "heed:duels:place"  # hash: duel id -> conversation id
+TRASH = "heed:trash"  # hash: conversation id -> json, deleted but not yet for good
+TRASH_DUE = "heed:trash:due"  # zset: conversation id by the time when it goes for good
 
 RUNS = "heed:runs"  # hash: id -> json
 RUN_ORDER = "heed:runs:order"  # list, newest first

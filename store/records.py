@@ -78,6 +78,8 @@ class Message(Record):
     conversation_id: str
     parent_id: str | None
     text: str
+    system_prompt: str | None = None
+    """What its answers were told first: the conversation's system prompt of that time; empty means none."""
     created_at: datetime
 
 
@@ -86,7 +88,7 @@ class Answer(Record):
 
     `versions` names every policy version that made part of the text, in order: one entry, unless a
     single engine was swapped while it spoke (such an answer never counts in a duel). Version 0 stands for a
-    text that no policy of this platform made.
+    text that no policy of this platform made; an imported answer has no `versions` and is never voted on.
     """
 
     id: str

@@ -20,6 +20,10 @@ POST /api/v1/keys
 POST /api/v1/accounts
 GET POST /api/v1/conversations
 GET PATCH DELETE /api/v1/conversations/{conversation_id}
+POST /api/v1/conversations/{conversation_id}/restore
+GET /api/v1/conversations/{conversation_id}/export
+POST /api/v1/conversations/import
+GET /api/v1/search
 POST /api/v1/conversations/{conversation_id}/messages
 POST /api/v1/conversations/{conversation_id}/answers
 GET /api/v1/streams/{stream_id}

@@ -21,12 +21,23 @@ export type Policies = Schemas["PolicyPage"];
 export type PolicyVersion = Schemas["PolicyVersion"];
 export type GateReport = Schemas["GateReport"];
 export type Activation = Schemas["Activation"];
+export type SearchHit = Schemas["SearchHit"];
+export type Guidelines = Schemas["GuidelinesOut"];
 export type DuelChoice = NonNullable<Duel["vote"]>["choice"];
 export type ThumbChoice = NonNullable<Answer["thumb"]>;
+export type Strength = 1 | 2;
 export type Mode = "auto" | "duel" | "single";
 export type VoteIn =
-  | { kind: "duel"; duel_id: string; choice: DuelChoice; shown_ms?: number }
-  | { kind: "thumb"; answer_id: string; choice: ThumbChoice };
+  | { kind: "duel"; duel_id: string; choice: DuelChoice; strength: Strength; shown_ms?: number }
+  | { kind: "thumb"; answer_id: string; choice: ThumbChoice }
+  /** Ids of answers, the best first; those in one list tie. */
+  | { kind: "ranking"; ranking: string[][]; shown_ms?: number }
+  | { kind: "edit"; answer_id: string; text: string; shown_ms?: number };
+/** Reasons for a vote that was cast. */
+export interface VoteChange {
+  tags?: string[];
+  comment?: string | null;
+}
 
 /** What went wrong, as the server's problem+json says it; status 0 means that it was not reached. */
 export class Problem extends Error {
@@ -88,18 +99,28 @@ export const api = {
   signOut: () => call<void>("POST", at`logout`),
   me: () => call<Me>("GET", at`me`),
 
-  conversations: () => call<Items<Conversation>>("GET", at`conversations`),
-  open: (title?: string) => call<Conversation>("POST", at`conversations`, title ? { title } : {}),
+  conversations: (after?: string) =>
+    call<Schemas["ConversationPage"]>("GET", at`conversations` + (after ? `?after=${encodeURIComponent(after)}` : "")),
+  open: (system_prompt?: string) =>
+    call<Conversation>("POST", at`conversations`, system_prompt ? { system_prompt } : {}),
   conversation: (id: string) => call<Detail>("GET", at`conversations/${id}`),
-  change: (id: string, changes: { title?: string; leaf_id?: string }) =>
+  change: (id: string, changes: { title?: string; leaf_id?: string; system_prompt?: string }) =>
     call<Conversation>("PATCH", at`conversations/${id}`, changes),
   remove: (id: string) => call<void>("DELETE", at`conversations/${id}`),
+  restore: (id: string) => call<Conversation>("POST", at`conversations/${id}/restore`),
+  search: (words: string) => call<Items<SearchHit>>("GET", `${at`search`}?q=${encodeURIComponent(words)}`),
+  importOne: (file: unknown) => call<Conversation>("POST", at`conversations/import`, file),
+  exportLink: (id: string, format: "json" | "markdown") => `${at`conversations/${id}/export`}?format=${format}`,
   send: (id: string, text: string, parent_id: string | null, mode: Mode) =>
     call<Turn>("POST", at`conversations/${id}/messages`, { text, parent_id, mode }),
   answerAgain: (id: string, parent_id: string, mode: Mode) =>
     call<Turn>("POST", at`conversations/${id}/answers`, { parent_id, mode }),
   stop: (answerId: string) => call<void>("POST", at`answers/${answerId}/stop`),
   vote: (vote: VoteIn, key: string) => call<VoteCounted>("POST", at`votes`, vote, { "Idempotency-Key": key }),
+  amendVote: (id: string, change: VoteChange) => call<unknown>("PATCH", at`votes/${id}`, change),
+  undoVote: (id: string) => call<unknown>("DELETE", at`votes/${id}`),
+  guidelines: () => call<Guidelines>("GET", at`guidelines`),
+  guidelinesRead: (version: number) => call<void>("POST", at`guidelines/read`, { version }),
 
   status: () => call<Status>("GET", at`status`),
   runs: () => call<Items<Run>>("GET", at`runs`),

@@ -4,7 +4,8 @@ import { lazy, Suspense, useEffect } from "react";
 import { Link, Redirect, Route, Switch } from "wouter";
 import { Problem } from "./api";
 import { outbox } from "./outbox";
-import { keys, queries } from "./queries";
+import { keys, queries, refreshConversations } from "./queries";
+import { onOtherTab } from "./tabs";
 import { useTexts } from "./texts";
 import { Broken } from "./ui/broken";
 import { Empty, Loading, ProblemLine } from "./ui/notice";
@@ -31,7 +32,7 @@ export function App() {
 
 function SignedIn() {
   const me = useQuery(queries.me);
-  useCountedVotes(!!me.data);
+  useNews(!!me.data);
   if (me.data)
     return (
       <Switch>
@@ -72,13 +73,18 @@ function SignedIn() {
   );
 }
 
-/** Votes that an earlier page left behind go out now; a counted one changes what the chat shows. */
-function useCountedVotes(signedIn: boolean) {
+/** Votes that an earlier page left behind go out now; a counted one, or another tab, changes what is shown. */
+function useNews(signedIn: boolean) {
   const client = useQueryClient();
   useEffect(() => {
     if (!signedIn) return;
     outbox.flush();
-    return outbox.onSettled(() => void client.invalidateQueries({ queryKey: keys.conversations }));
+    const offVotes = outbox.onSettled(() => void refreshConversations(client));
+    const offTabs = onOtherTab(() => void client.invalidateQueries({ queryKey: keys.conversations }));
+    return () => {
+      offVotes();
+      offTabs();
+    };
   }, [signedIn, client]);
 }
 

@@ -1,12 +1,15 @@
 /** What is fetched, under which name it is cached, and what a change makes stale. */
-import { QueryClient, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, keepPreviousData, QueryClient, queryOptions } from "@tanstack/react-query";
 import { api, type Detail, Problem, type Turn } from "./api";
+import { tellTabs } from "./tabs";
 
 export const keys = {
   me: ["me"] as const,
   setup: ["setup"] as const,
   conversations: ["conversations"] as const,
-  conversation: (id: string) => ["conversations", id] as const,
+  list: ["conversations", "list"] as const,
+  search: (words: string) => ["conversations", "search", words] as const,
+  conversation: (id: string) => ["conversations", "one", id] as const,
   status: ["status"] as const,
   runs: ["runs"] as const,
   metrics: (id: string) => ["metrics", id] as const,
@@ -16,13 +19,27 @@ export const keys = {
 export const queries = {
   me: queryOptions({ queryKey: keys.me, queryFn: api.me, staleTime: 60_000 }),
   setup: queryOptions({ queryKey: keys.setup, queryFn: api.setupNeeded }),
-  conversations: queryOptions({ queryKey: keys.conversations, queryFn: api.conversations }),
+  list: infiniteQueryOptions({
+    queryKey: keys.list,
+    queryFn: ({ pageParam }) => api.conversations(pageParam),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => (page.more ? page.items.at(-1)?.id : undefined),
+  }),
+  search: (words: string) =>
+    queryOptions({ queryKey: keys.search(words), queryFn: () => api.search(words), placeholderData: keepPreviousData }),
+  guidelines: queryOptions({ queryKey: ["guidelines"], queryFn: api.guidelines, staleTime: 60_000 }),
   conversation: (id: string) =>
     queryOptions({ queryKey: keys.conversation(id), queryFn: () => api.conversation(id) }),
   status: queryOptions({ queryKey: keys.status, queryFn: api.status, refetchInterval: 5000 }),
   runs: queryOptions({ queryKey: keys.runs, queryFn: api.runs }),
   policies: queryOptions({ queryKey: keys.policies, queryFn: api.policies }),
 };
+
+/** What is shown of conversations is read anew, here and in this person's other tabs. */
+export function refreshConversations(client: QueryClient): Promise<void> {
+  tellTabs();
+  return client.invalidateQueries({ queryKey: keys.conversations });
+}
 
 /** A client whose calls are tried again only where that can help, and that notices a session's end. */
 export function newClient(): QueryClient {

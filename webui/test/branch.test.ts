@@ -1,7 +1,7 @@
 /** The shown branch of a conversation's tree. */
 import { describe, expect, it } from "vitest";
 import type { Answer, Detail, Duel, Message } from "../src/api";
-import { shownTurns } from "../src/branch";
+import { leafBelow, rankable, shownTurns } from "../src/branch";
 
 let clock = 0;
 const at = () => new Date(1_700_000_000_000 + ++clock * 1000).toISOString();
@@ -66,5 +66,42 @@ describe("shownTurns", () => {
   it("ends on a tree whose parents go round in a ring", () => {
     const ring = detail("x", [message("m", "x")], [answer("x", "m")]);
     expect(shownTurns(ring)).toEqual([]);
+  });
+});
+
+describe("edits of a message", () => {
+  const first = message("m", null);
+  const edit = message("n", null);
+  const tree = detail("x", [first, edit, message("m2", "x")], [answer("x", "m"), answer("y", "n"), answer("z", "m2")]);
+
+  it("are told with the one that is shown", () => {
+    const [turn] = shownTurns(tree);
+    expect(turn?.message.id).toBe("m");
+    expect(turn?.edits.map((one) => one.id)).toEqual(["m", "n"]);
+  });
+
+  it("lead to the newest end below them", () => {
+    expect(leafBelow(first, tree)).toBe("z");
+    expect(leafBelow(edit, tree)).toBe("y");
+  });
+
+  it("lead to the message itself while its duel is not decided", () => {
+    const open = detail(null, [first], sides("d", "m"), [duel("d", "m", null)]);
+    expect(leafBelow(first, open)).toBe("m");
+    const decided = detail(null, [first], sides("d", "m"), [duel("d", "m", "b")]);
+    expect(leafBelow(first, decided)).toBe("db");
+  });
+});
+
+describe("rankable", () => {
+  it("takes every answer that has ended, and no side of an open duel", () => {
+    const all = detail(
+      null,
+      [message("m", null)],
+      [answer("x", "m"), ...sides("d", "m"), ...sides("e", "m")],
+      [duel("d", "m", "a"), duel("e", "m", null)],
+    );
+    const [turn] = shownTurns(all);
+    expect(turn && rankable(turn).map((one) => one.id)).toEqual(["x", "da", "db"]);
   });
 });
