@@ -123,6 +123,7 @@ export const api = {
     call<Turn>("POST", at`conversations/${id}/messages`, { text, parent_id, mode }),
   answerAgain: (id: string, parent_id: string, mode: Mode) =>
     call<Turn>("POST", at`conversations/${id}/answers`, { parent_id, mode }),
+  goOn: (answerId: string) => call<Turn>("POST", at`answers/${answerId}/continue`),
   stop: (answerId: string) => call<void>("POST", at`answers/${answerId}/stop`),
   vote: (vote: VoteIn, key: string) => call<VoteCounted>("POST", at`votes`, vote, { "Idempotency-Key": key }),
   amendVote: (id: string, change: VoteChange) => call<unknown>("PATCH", at`votes/${id}`, change),

@@ -78,13 +78,16 @@ export function newClient(): QueryClient {
   return client;
 }
 
-/** The conversation with a turn that was just opened in it. */
+/** The conversation with a turn that was just opened, or goes on, in it. */
 export function withTurn(detail: Detail, turn: Turn): Detail {
-  const known = detail.messages.some((one) => one.id === turn.message.id);
+  const withOnes = <T extends { id: string }>(known: T[], ones: T[]): T[] => {
+    const news = new Map(ones.map((one) => [one.id, one]));
+    return [...known.map((one) => news.get(one.id) ?? one), ...ones.filter(({ id }) => known.every((one) => one.id !== id))];
+  };
   return {
     ...detail,
-    messages: known ? detail.messages : [...detail.messages, turn.message],
-    answers: [...detail.answers, ...turn.answers],
-    duels: turn.duel ? [...detail.duels, turn.duel] : detail.duels,
+    messages: withOnes(detail.messages, [turn.message]),
+    answers: withOnes(detail.answers, turn.answers),
+    duels: withOnes(detail.duels, turn.duel ? [turn.duel] : []),
   };
 }

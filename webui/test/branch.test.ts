@@ -13,10 +13,11 @@ const message = (id: string, parent_id: string | null): Message => ({
 });
 const answer = (id: string, parent_id: string, duel_id: string | null = null, side: "a" | "b" | null = null): Answer => ({
   id, parent_id, duel_id, side, state: "finished", text: id, finish_reason: "stop", error: null, created_at: at(),
-  policy_version: null, stream: null, thumb: null,
+  policy_version: null, stream: null, thumb: null, edited_from: null,
 }); // biome-ignore format: a fixture
+const said = (choice: "a" | "b" | "tie") => ({ id: "v", choice, strength: 1 as const, tags: [], comment: null, early: false, leak: null });
 const duel = (id: string, parent_id: string, choice: "a" | "b" | "tie" | null): Duel => ({
-  id, parent_id, answer_a: `${id}a`, answer_b: `${id}b`, ready: true, reason: null, vote: choice && { choice }, version_a: null, version_b: null,
+  id, parent_id, answer_a: `${id}a`, answer_b: `${id}b`, ready: true, reason: null, vote: choice && said(choice), version_a: null, version_b: null,
 }); // biome-ignore format: a fixture
 const detail = (leaf_id: string | null, messages: Message[], answers: Answer[], duels: Duel[] = []): Detail => ({
   conversation: { id: "c", title: "", system_prompt: null, leaf_id, created_at: at(), updated_at: at() },

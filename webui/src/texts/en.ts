@@ -142,6 +142,7 @@ export const en = {
     interruptedHint: "The server was restarted. What was said until then is kept.",
     unanswered: "This message has no answer yet.",
     retry: "Try again",
+    resume: "Continue",
     again: "Answer again and compare",
     good: "Good answer",
     bad: "Bad answer",

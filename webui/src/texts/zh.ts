@@ -137,6 +137,7 @@ export const zh: Texts = {
     interruptedHint: "服务器重启了。此前的内容已保留。",
     unanswered: "这条消息还没有回答。",
     retry: "重试",
+    resume: "继续",
     again: "重新回答并比较",
     good: "好回答",
     bad: "差回答",

@@ -55,7 +55,7 @@ export function AnswerBody({ now, veiled = false, stream = null }: BodyProps) {
 }
 
 /** A server that went away took the rest of the answer with it; the words until then are kept. */
-const isInterrupted = (now: AnswerNow) => now.state === "failed" && /^the server /.test(now.error ?? "");
+export const isInterrupted = (now: AnswerNow) => now.state === "failed" && /^the server /.test(now.error ?? "");
 
 function Ending({ now }: { now: AnswerNow }) {
   const texts = useTexts();
@@ -171,6 +171,7 @@ export function AnswerTools({ answer, now, turn, isLast, actions, children }: To
         {canVote && button("up", texts.chat.good, () => vote("up"), said === "up")}
         {canVote && button("down", texts.chat.bad, () => vote("down"), said === "down")}
         {now.text && <CopyButton text={now.text} label={texts.chat.copyAnswer} />}
+        {isLast && <ResumeButton answer={answer} now={now} actions={actions} />}
         {isLast && now.state === "failed" && <RetryButton turn={turn} actions={actions} />}
         {canAsk && button("again", texts.chat.again, compare)}
         {canEdit && button("pencil", texts.ideal.open, () => actions.ideal(answer))}
@@ -192,6 +193,23 @@ export function AnswerTools({ answer, now, turn, isLast, actions, children }: To
         />
       )}
     </>
+  );
+}
+
+/** Goes on where an answer was interrupted or stopped. */
+export function ResumeButton({ answer, now, actions }: Pick<ToolsProps, "answer" | "now" | "actions">) {
+  const texts = useTexts();
+  if (!now.text || !(isInterrupted(now) || now.state === "stopped")) return null;
+  return (
+    <button
+      type="button"
+      className="btn btn-small mx-1"
+      disabled={actions.busy}
+      onClick={() => actions.resume(answer)}
+    >
+      <Icon name="play" className="size-4" />
+      {texts.chat.resume}
+    </button>
   );
 }
 

@@ -8,7 +8,7 @@ import { useTexts } from "../../texts";
 import { CopyButton } from "../../ui/copy";
 import { Icon } from "../../ui/icons";
 import { PHONE, useMedia } from "../../ui/media";
-import { AnswerBody, type AnswerNow, AnswerTools, useAnswerNow } from "./answer";
+import { AnswerBody, type AnswerNow, AnswerTools, isInterrupted, ResumeButton, useAnswerNow } from "./answer";
 import { AttemptPager } from "./pager";
 import { SideTabs } from "./side-tabs";
 import { RetryButton, type TurnActions } from "./turn";
@@ -54,6 +54,9 @@ export function DuelCards({ attempt, duel, turn, isLast, diff, actions }: Props)
   const veiled = !choice && !now.every((one) => one.text || one.state !== "streaming");
   // Told by what was fetched: between the last word and `duel.ready` an event may still be on its way.
   const failed = !choice && !duel.ready && sides.every((one) => one?.state !== "streaming");
+  const broken = failed ? [0, 1].find((side) => isInterrupted(now[side] ?? now[0])) : undefined;
+  const answer = broken === undefined ? undefined : sides[broken];
+  const toResume = answer && { answer, now: now[broken ?? 0] ?? now[0] };
   const card = (side: 1 | 2) => (
     <Card
       key={side}
@@ -85,6 +88,7 @@ export function DuelCards({ attempt, duel, turn, isLast, diff, actions }: Props)
       {failed && isLast && (
         <div className="flex flex-wrap items-center gap-3">
           <p className="text-muted">{texts.duel.notCounted}</p>
+          {toResume && <ResumeButton answer={toResume.answer} now={toResume.now} actions={actions} />}
           <RetryButton turn={turn} actions={actions} />
         </div>
       )}

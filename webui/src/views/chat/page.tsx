@@ -45,7 +45,7 @@ export function ChatPage({ id }: { id: string | null }) {
   const [over, setOver] = useState<Over | null>(null);
   const [diff, setDiff] = useState(false);
   const [newPrompt, setNewPrompt] = useState(systemPromptDraft);
-  const { say, again, goOn, prompt } = useTurns(id, detail, mode);
+  const { say, again, resume, goOn, prompt } = useTurns(id, detail, mode);
   useStreams(detail);
 
   const last = turns.at(-1);
@@ -77,10 +77,11 @@ export function ChatPage({ id }: { id: string | null }) {
     guideline: duel ? () => setOver({ kind: "guideline" }) : undefined,
   });
 
-  const busy = again.isPending || goOn.isPending || say.isPending;
+  const busy = again.isPending || resume.isPending || goOn.isPending || say.isPending;
   const actions: TurnActions = {
     again: (messageId, asMode) => again.mutate({ messageId, asMode: asMode ?? mode }),
     compare: (messageId) => again.mutate({ messageId, asMode: mode === "single" ? "single" : "duel" }),
+    resume: (answer) => resume.mutate(answer.id),
     goOn: (leaf) => goOn.mutate(leaf),
     turnTo: (message) => detail && goOn.mutate(leafBelow(message, detail)),
     edit: setEditing,
@@ -109,7 +110,7 @@ export function ChatPage({ id }: { id: string | null }) {
       </main>
     );
 
-  const problem = say.error ?? again.error ?? goOn.error ?? prompt.error;
+  const problem = say.error ?? again.error ?? resume.error ?? goOn.error ?? prompt.error;
   return (
     <main
       id="content"

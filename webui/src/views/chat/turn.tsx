@@ -13,6 +13,8 @@ export interface TurnActions {
   again: (messageId: string, mode?: Mode) => void;
   /** New answers to a message, two to compare unless the person never compares. */
   compare: (messageId: string) => void;
+  /** Lets an answer that broke off or was stopped go on where it ended. */
+  resume: (answer: Answer) => void;
   /** Shows the branch that ends with this answer. */
   goOn: (answerId: string) => void;
   /** Shows the branch below another edit of a message. */

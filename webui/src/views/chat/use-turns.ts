@@ -73,6 +73,14 @@ export function useTurns(id: string | null, detail: Detail | undefined, mode: Mo
     onSettled: refresh,
   });
 
+  const resume = useMutation({
+    mutationFn: async (answerId: string) => {
+      const turn = await api.goOn(answerId);
+      client.setQueryData<Detail>(keys.conversation(id ?? ""), (before) => before && withTurn(before, turn));
+    },
+    onSettled: refresh,
+  });
+
   const show = (conversation: Conversation) =>
     client.setQueryData<Detail>(
       keys.conversation(conversation.id),
@@ -86,5 +94,5 @@ export function useTurns(id: string | null, detail: Detail | undefined, mode: Mo
     mutationFn: (system_prompt: string) => api.change(id ?? "", { system_prompt }),
     onSuccess: show,
   });
-  return { say, again, goOn, prompt };
+  return { say, again, resume, goOn, prompt };
 }
