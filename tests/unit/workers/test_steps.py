@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from store.artifacts import verify
-from store.policies import read_pointer
 from store.lineage import Lineage
+from store.policies import read_pointer
 from store.records import PolicyVersion, Run
 from tests.worker_parts import Platform
 from workers import recipe
