@@ -129,4 +129,12 @@ export const QUEUE_ROUTES = [
     },
   ],
   ["GET", /^votes\/mine$/, mine],
+  [
+    "PUT",
+    /^guidelines$/,
+    (_, body) => {
+      db.guidelines = { newest: { version: body.after + 1, text: body.text, by: "acc_1", at: now() }, read_version: body.after + 1, read: null };
+      return [200, db.guidelines.newest];
+    },
+  ],
 ];

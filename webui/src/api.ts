@@ -65,7 +65,7 @@ export class Problem extends Error {
   }
 }
 
-type Method = "GET" | "POST" | "PATCH" | "DELETE";
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 async function problemOf(response: Response): Promise<Problem> {
   try {
@@ -139,6 +139,7 @@ export const api = {
     call<Schemas["ItemsAdded"]>("POST", at`queue/items`, { jsonl, first_line, overlap }),
   queueRemove: (id: string) => call<void>("DELETE", at`queue/items/${id}`),
   guidelines: () => call<Guidelines>("GET", at`guidelines`),
+  writeGuidelines: (text: string, after: number) => call<unknown>("PUT", at`guidelines`, { text, after }),
   guidelinesRead: (version: number) => call<void>("POST", at`guidelines/read`, { version }),
 
   status: () => call<Status>("GET", at`status`),

@@ -137,6 +137,12 @@ describe("queue", () => {
     expect(server.current.bodies("POST /api/v1/queue/items")).toEqual([
       { jsonl: '{"prompt": "x"}\n{"nothing": 1}', first_line: 1, overlap: 2 },
     ]);
+    server.current.on("PUT /api/v1/guidelines", () => ({}));
+    await userEvent.type(screen.getByRole("textbox", { name: "Guidelines" }), " And short.");
+    await userEvent.click(screen.getByRole("button", { name: "Save as version 3" }));
+    expect(server.current.bodies("PUT /api/v1/guidelines")).toEqual([
+      { text: "Prefer what is **true**. And short.", after: 2 },
+    ]);
     await userEvent.click(screen.getByRole("button", { name: 'Remove "Name a river."' }));
     expect(server.current.calls).toContain("DELETE /api/v1/queue/items/item_1");
   });

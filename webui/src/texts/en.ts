@@ -523,6 +523,8 @@ export const en = {
     addThem: "Add to the queue",
     added: (added: number, known: number) =>
       `${many(added, "prompt", "prompts")} added${known ? `, ${known} were there already` : ""}.`,
+    guidelinesHint: "What should annotators prefer? Markdown.",
+    saveAs: (version: number) => `Save as version ${version}`,
     annotators: "Annotators",
     columns: { name: "Name", verdicts: "Verdicts", gold: "Known verdicts met", self: "Same when asked again", seconds: "Seconds each" },
     items: "Prompts in the queue",

@@ -501,6 +501,8 @@ export const zh: Texts = {
     overlap: "每个提示的标注人数",
     addThem: "加入队列",
     added: (added, known) => `已添加 ${added} 个提示${known ? `，其中 ${known} 个早已存在` : ""}。`,
+    guidelinesHint: "标注者应偏好什么？可用 Markdown。",
+    saveAs: (version) => `保存为第 ${version} 版`,
     annotators: "标注者",
     columns: { name: "姓名", verdicts: "评判数", gold: "与已知结论相符", self: "再问时一致", seconds: "每个秒数" },
     items: "队列中的提示",

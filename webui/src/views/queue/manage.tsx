@@ -7,6 +7,7 @@ import { keys, queries } from "../../queries";
 import { useLanguage, useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
+import { GuidelineEditor } from "./guideline-editor";
 import { parts } from "./parts";
 
 export default function Manage({ onChanged }: { onChanged: () => void }) {
@@ -25,7 +26,10 @@ export default function Manage({ onChanged }: { onChanged: () => void }) {
   };
   return (
     <div className="grid items-start gap-4 min-[1100px]:grid-cols-[22rem_minmax(0,1fr)]">
-      <Upload onAdded={changed} />
+      <div className="flex min-w-0 flex-col gap-4">
+        <Upload onAdded={changed} />
+        <GuidelineEditor />
+      </div>
       <div className="flex min-w-0 flex-col gap-4">
         {query.isPending && <Loading lines={6} />}
         {query.error && <ProblemLine error={query.error} retry={() => void query.refetch()} />}

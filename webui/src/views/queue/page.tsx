@@ -10,6 +10,7 @@ import { useLanguage, useTexts } from "../../texts";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import { GuidelinePanel } from "./guidelines";
 import { Task } from "./task";
+import "./queue.css";
 
 const Manage = lazy(() => import("./manage"));
 
