@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,6 @@ def test_what_the_model_here_is_called_counts_wherever_it_stands(tmp_path: Path)
 
 
 def test_a_long_text_is_searched_in_no_time() -> None:
-    import time
-
-    began = time.monotonic()
+    began = time.process_time()
     assert find_leak("I am " * 20_000 + "google made " * 20_000) is None
-    assert time.monotonic() - began < 1.0
+    assert time.process_time() - began < 0.3

@@ -77,7 +77,7 @@ async def test_annotators_judge_the_same_two_answers_until_the_item_has_enough(h
     assert (mine["all_wanted"], mine["all_done"]) == (2, 2)
     page = await admin.get("/api/v1/queue/items")
     assert [(one["prompt"], one["verdicts"]) for one in page["items"]] == [("Longest river?", 2)]
-    assert [(one["name"], one["verdicts"]) for one in page["annotators"]] == [("ann", 1), ("bob", 1)]
+    assert {one["name"]: one["verdicts"] for one in page["annotators"]} == {"ann": 1, "bob": 1}
     # What serves the queue is not in the list of chats, and votes on one item are one group of evidence.
     assert (await ann.get("/api/v1/conversations"))["items"] == []
     items = {vote.item_id for _, vote in await heed.parts.votes.read()}
@@ -101,7 +101,7 @@ async def test_a_known_verdict_measures_the_annotator_and_trains_nothing(heed: A
     await upload(admin, ready("One?", gold="a"), ready("Two?", gold="a"), ready("Three?"))
     ann = await heed.person("ann")
     first = await next_task(ann)
-    (better, worse), prompt = await texts(ann, first), "One?"
+    better, worse = await texts(ann, first)
     assert (better.split()[0], worse.split()[0]) == ("two", "one"), "swapped"
     body = await judge(ann, first, "b")
     second = await next_task(ann)
@@ -112,7 +112,7 @@ async def test_a_known_verdict_measures_the_annotator_and_trains_nothing(heed: A
     record = (await admin.get("/api/v1/queue/items"))["annotators"][0]
     assert (record["gold"], record["gold_right"]) == (2, 1)
     seen = b"".join(ann.seen)
-    assert prompt.encode() in seen
+    assert b"Three?" in seen
     assert b"gold" not in seen
     assert b'"check"' not in seen
     assert {vote.check for _, vote in await heed.parts.votes.read()} == {"gold"}

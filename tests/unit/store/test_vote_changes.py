@@ -14,6 +14,7 @@ from store.connection import connect
 from store.conversations import Conversations
 from store.lineage import Lineage
 from store.records import Exclusion, Vote, VotedAnswer, new_id, now
+from store.trash import GRACE, Trash
 from store.votes import AlreadyVoted, IdempotencyConflict, VoteLog, VoteUndone
 
 pytestmark = pytest.mark.anyio
@@ -180,7 +181,8 @@ async def test_an_ideal_answer_is_saved_with_its_vote_or_not_at_all(client, ask)
     await votes.cast(vote, edited=edited)
     assert await conversations.answer(edited.id) == edited
     assert await votes.pending("0") == 1
-    await conversations.delete(asked.conversation)
+    await Trash(client).put(asked.conversation, now())
+    await Trash(client).empty(now() + GRACE)
     late = vote.model_copy(update={"id": new_id("vote"), "idempotency_key": "k2"})
     with pytest.raises(AlreadyVoted, match="deleted"):
         await votes.cast(late, edited=edited)
