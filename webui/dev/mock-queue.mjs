@@ -1,6 +1,7 @@
 /** The mock server's queue and My votes. Development only. */
-import { SHORT_A, SHORT_B } from "./mock-texts.mjs";
+
 import { db, empty, newId, now } from "./mock-state.mjs";
+import { SHORT_A, SHORT_B } from "./mock-texts.mjs";
 
 const PROMPTS = [
   "Why is the sky blue?",
@@ -47,12 +48,27 @@ function next() {
   }
   if (!queue.task && queue.at < Math.min(2, items.length)) queue.task = layOut(items[queue.at++].prompt);
   const left = Math.max(0, Math.min(2, items.length) - queue.at + (queue.task ? 1 : 0));
-  return { task: queue.task, done: queue.done, left, seconds: queue.done ? 14.2 : null, all_wanted: 40, all_done: 12 + queue.done };
+  return {
+    task: queue.task,
+    done: queue.done,
+    left,
+    seconds: queue.done ? 14.2 : null,
+    all_wanted: 40,
+    all_done: 12 + queue.done,
+  };
 }
 
 const past = empty ? [] : pastVotes();
 function pastVotes() {
-  const about = (id, version, position, more = {}) => ({ answer_id: id, version, position, rank: null, tokens: 40, leak: null, ...more });
+  const about = (id, version, position, more = {}) => ({
+    answer_id: id,
+    version,
+    position,
+    rank: null,
+    tokens: 40,
+    leak: null,
+    ...more,
+  });
   const vote = (more) => ({
     id: newId("vote"), kind: "duel", conversation_id: "conv_past", duel_id: "duel_past", answer_id: null, choice: "a", strength: 1,
     answers: [about("ans_1", 2, 1), about("ans_2", 1, 2)], tags: [], comment: null, blind: true, early: false, guideline_version: 2,
@@ -77,7 +93,9 @@ function pastVotes() {
 
 function mine(_, __, request) {
   const asked = new URL(request.url, "http://mock").searchParams;
-  const chosen = past.filter((one) => ["kind", "status"].every((name) => !asked.get(name) || one[name] === asked.get(name)));
+  const chosen = past.filter((one) =>
+    ["kind", "status"].every((name) => !asked.get(name) || one[name] === asked.get(name)),
+  );
   return [200, { items: chosen, next: null, this_week: past.length }];
 }
 
@@ -104,8 +122,26 @@ export const QUEUE_ROUTES = [
         annotators: empty
           ? []
           : [
-              { annotator_id: "acc_1", name: "Ada", verdicts: 11, gold_right: 3, gold: 3, repeats_same: 1, repeats: 1, seconds: 14.2 },
-              { annotator_id: "acc_2", name: "Grace", verdicts: 41, gold_right: 5, gold: 7, repeats_same: 2, repeats: 3, seconds: 6.8 },
+              {
+                annotator_id: "acc_1",
+                name: "Ada",
+                verdicts: 11,
+                gold_right: 3,
+                gold: 3,
+                repeats_same: 1,
+                repeats: 1,
+                seconds: 14.2,
+              },
+              {
+                annotator_id: "acc_2",
+                name: "Grace",
+                verdicts: 41,
+                gold_right: 5,
+                gold: 7,
+                repeats_same: 2,
+                repeats: 3,
+                seconds: 6.8,
+              },
             ],
       },
     ],
@@ -116,7 +152,15 @@ export const QUEUE_ROUTES = [
     (_, body) => {
       const lines = body.jsonl.split("\n").filter((line) => line.trim());
       for (const line of lines)
-        items.unshift({ ...items[0], id: newId("item"), prompt: JSON.parse(line).prompt, verdicts: 0, gold: null, overlap: body.overlap, source: "upload" });
+        items.unshift({
+          ...items[0],
+          id: newId("item"),
+          prompt: JSON.parse(line).prompt,
+          verdicts: 0,
+          gold: null,
+          overlap: body.overlap,
+          source: "upload",
+        });
       return [201, { added: lines.length, known: 0 }];
     },
   ],
@@ -124,7 +168,10 @@ export const QUEUE_ROUTES = [
     "DELETE",
     /^queue\/items\/([^/]+)$/,
     ([id]) => {
-      items.splice(items.findIndex((one) => one.id === id), 1);
+      items.splice(
+        items.findIndex((one) => one.id === id),
+        1,
+      );
       return [204];
     },
   ],
@@ -133,7 +180,11 @@ export const QUEUE_ROUTES = [
     "PUT",
     /^guidelines$/,
     (_, body) => {
-      db.guidelines = { newest: { version: body.after + 1, text: body.text, by: "acc_1", at: now() }, read_version: body.after + 1, read: null };
+      db.guidelines = {
+        newest: { version: body.after + 1, text: body.text, by: "acc_1", at: now() },
+        read_version: body.after + 1,
+        read: null,
+      };
       return [200, db.guidelines.newest];
     },
   ],

@@ -30,7 +30,14 @@ function counted(choice: string) {
 }
 
 function made(more: Partial<MyVote>): MyVote {
-  const about = (n: number) => ({ answer_id: `ans_${n}`, version: n, position: n, rank: null, tokens: 4, leak: null });
+  const about = (n: number) => ({
+    answer_id: `ans_${n}`,
+    version: n,
+    position: n,
+    rank: null,
+    tokens: 4,
+    leak: null,
+  });
   return {
     id: "vote_1", kind: "duel", conversation_id: "conv_1", duel_id: "duel_1", answer_id: null, choice: "a", strength: 1,
     answers: [about(1), about(2)], tags: [], comment: null, blind: true, early: false, guideline_version: 2, status: "active",
@@ -83,7 +90,9 @@ describe("queue", () => {
     open("/queue");
     const aside = await screen.findByRole("complementary", { name: "Guidelines" });
     await within(aside).findByText(/Changed/);
-    server.current.on("POST /api/v1/guidelines/read", () => ({})).on("GET /api/v1/guidelines", () => guidelines(2));
+    server.current
+      .on("POST /api/v1/guidelines/read", () => ({}))
+      .on("GET /api/v1/guidelines", () => guidelines(2));
     await userEvent.click(within(aside).getByRole("button", { name: "I have read this" }));
     await waitFor(() => expect(within(aside).queryByText(/Changed/)).toBeNull());
     expect(server.current.bodies("POST /api/v1/guidelines/read")).toEqual([{ version: 2 }]);
@@ -128,7 +137,11 @@ describe("queue", () => {
     open("/queue");
     await userEvent.click(await screen.findByRole("button", { name: "Manage" }));
     const row = await screen.findByRole("row", { name: /Ada/ });
-    expect(within(row).getAllByRole("cell").map((cell) => cell.textContent)).toEqual(["4", "1 / 2", "–", "8.25"]);
+    expect(
+      within(row)
+        .getAllByRole("cell")
+        .map((cell) => cell.textContent),
+    ).toEqual(["4", "1 / 2", "–", "8.25"]);
     await isAccessible();
     await userEvent.click(screen.getByRole("textbox", { name: "or paste lines here" }));
     await userEvent.paste('{"prompt": "x"}\n{"nothing": 1}');
@@ -167,10 +180,24 @@ describe("my votes", () => {
   const page = (items: MyVote[], next: string | null = null) => ({ items, next, this_week: 37 });
 
   it("say what each was about and what became of it", async () => {
-    const leaking = made({ id: "vote_2", choice: "b", status: "excluded", changeable: false, prompt: "Who are you?" });
+    const leaking = made({
+      id: "vote_2",
+      choice: "b",
+      status: "excluded",
+      changeable: false,
+      prompt: "Who are you?",
+    });
     if (leaking.answers[0]) leaking.answers[0].leak = "I am SmolLM2";
-    const gone = made({ id: "vote_3", choice: "both_bad", changeable: false, prompt: null, texts: [null, null] });
-    server.current.on("GET /api/v1/votes/mine?", () => page([made({ strength: 2, tags: ["clear"] }), leaking, gone]));
+    const gone = made({
+      id: "vote_3",
+      choice: "both_bad",
+      changeable: false,
+      prompt: null,
+      texts: [null, null],
+    });
+    server.current.on("GET /api/v1/votes/mine?", () =>
+      page([made({ strength: 2, tags: ["clear"] }), leaking, gone]),
+    );
     open("/mine");
     const [first, second, third] = await screen.findAllByTestId("my-vote");
     if (!first || !second || !third) throw new Error("three votes");
@@ -204,7 +231,10 @@ describe("my votes", () => {
     await waitFor(() => expect(within(row).getAllByText("Tie")[0]?.tagName).toBe("SPAN"));
     await userEvent.type(within(row).getByRole("textbox"), "too long");
     await userEvent.click(within(row).getByRole("button", { name: "Save" }));
-    expect(server.current.bodies("PATCH /api/v1/votes/vote_1")).toEqual([{ choice: "tie" }, { comment: "too long" }]);
+    expect(server.current.bodies("PATCH /api/v1/votes/vote_1")).toEqual([
+      { choice: "tie" },
+      { comment: "too long" },
+    ]);
     await userEvent.click(within(row).getByRole("button", { name: "Undo" }));
     await waitFor(() => expect(row.dataset.status).toBe("undone"));
     expect(within(row).queryByRole("button", { name: "Undo" })).toBeNull();

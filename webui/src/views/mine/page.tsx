@@ -1,8 +1,8 @@
 /** My votes: what the person said so far, which versions it was about, and the way back while there is one. */
 import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { queries, keys } from "../../queries";
 import type { VoteFilter } from "../../api";
+import { keys, queries } from "../../queries";
 import { useTexts } from "../../texts";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import { VoteRow } from "./row";
@@ -28,7 +28,9 @@ export default function MinePage() {
         <header className="flex flex-wrap items-center gap-x-4 gap-y-2">
           <h1 className="text-[1.3rem] font-semibold">{texts.mine.title}</h1>
           {pages[0] && (
-            <span className="text-[0.9rem] text-muted tabular-nums">{texts.mine.week(pages[0].this_week)}</span>
+            <span className="text-[0.9rem] text-muted tabular-nums">
+              {texts.mine.week(pages[0].this_week)}
+            </span>
           )}
           <span className="flex-1" />
           <Choice

@@ -125,8 +125,10 @@ function Answers({ vote }: { vote: MyVote }) {
       {vote.answers.map((answer, index) => (
         <div key={answer.answer_id} className="rounded-lg bg-sunken p-2.5">
           <p className="mb-1 text-[0.85rem] font-medium text-muted">
-            {vote.kind === "edit" && index === 1 ? texts.ideal.yours : texts.chat.answerN(answer.position as 1 | 2)}
-            {answer.rank !== null && ` · ${texts.mine.rank(answer.rank)}`}
+            {vote.kind === "edit" && index === 1
+              ? texts.ideal.yours
+              : texts.chat.answerN(answer.position as 1 | 2)}
+            {answer.rank != null && ` · ${texts.mine.rank(answer.rank)}`}
             {` · ${texts.mine.version(answer.version)}`}
           </p>
           <p className="line-clamp-4 text-[0.93rem] wrap-anywhere whitespace-pre-wrap">
@@ -186,7 +188,11 @@ function Change({ vote, busy, amend }: ChangeProps) {
             onChange={(event) => setComment(event.target.value)}
           />
         </div>
-        <button type="submit" className="btn btn-small" disabled={busy || comment.trim() === (vote.comment ?? "")}>
+        <button
+          type="submit"
+          className="btn btn-small"
+          disabled={busy || comment.trim() === (vote.comment ?? "")}
+        >
           {texts.mine.save}
         </button>
       </form>

@@ -31,7 +31,11 @@ export function GuidelinePanel() {
           )}
         </summary>
         <div className="mt-3 text-[0.93rem]">
-          {newest ? <Markdown text={newest.text} streaming={false} /> : <p className="text-muted">{texts.guideline.none}</p>}
+          {newest ? (
+            <Markdown text={newest.text} streaming={false} />
+          ) : (
+            <p className="text-muted">{texts.guideline.none}</p>
+          )}
         </div>
         {isNew && (
           <button type="button" className="btn btn-small mt-3" onClick={() => void markRead(newest.version)}>

@@ -11,7 +11,6 @@ import { GuidelineEditor } from "./guideline-editor";
 import { parts } from "./parts";
 
 export default function Manage({ onChanged }: { onChanged: () => void }) {
-  const texts = useTexts();
   const client = useQueryClient();
   const query = useQuery(queries.queueItems);
   const [problem, setProblem] = useState<unknown>(null);
@@ -73,7 +72,9 @@ function Upload({ onAdded }: { onAdded: () => void }) {
       <h2 className="font-semibold">{texts.queue.add}</h2>
       <p className="text-[0.9rem] text-muted">{texts.queue.addHint}</p>
       <pre className="overflow-x-auto rounded-lg bg-sunken p-2.5 text-[0.8rem]" tabIndex={0}>
-        {'{"prompt": "…"}\n{"prompt": "…", "answers": ["…", "…"]}\n{"prompt": "…", "answers": ["…", "…"], "gold": "a"}'}
+        {
+          '{"prompt": "…"}\n{"prompt": "…", "answers": ["…", "…"]}\n{"prompt": "…", "answers": ["…", "…"], "gold": "a"}'
+        }
       </pre>
       <input
         type="file"
@@ -142,7 +143,9 @@ function Annotators({ page }: { page: QueueItems }) {
               <td className="px-3 py-1.5">{one.verdicts}</td>
               <td className="px-3 py-1.5">{of(one.gold_right, one.gold)}</td>
               <td className="px-3 py-1.5">{of(one.repeats_same, one.repeats)}</td>
-              <td className="px-3 py-1.5">{one.seconds === null ? "–" : formatNumber(one.seconds, language)}</td>
+              <td className="px-3 py-1.5">
+                {one.seconds === null ? "–" : formatNumber(one.seconds, language)}
+              </td>
             </tr>
           ))}
         </tbody>

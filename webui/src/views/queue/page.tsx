@@ -1,9 +1,9 @@
 /** The annotators' queue: one stored prompt after the other, judged blind, with the guidelines beside it. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useEffect, useRef, useState } from "react";
-import { api, type Me, type MyQueue } from "../../api";
+import type { Me, MyQueue } from "../../api";
 import { formatNumber } from "../../format";
-import { useActions, useKeys, capOf } from "../../keys";
+import { capOf, useActions, useKeys } from "../../keys";
 import { outbox, type Sending, useSending } from "../../outbox";
 import { keys, queries } from "../../queries";
 import { useLanguage, useTexts } from "../../texts";
@@ -46,7 +46,12 @@ export default function QueuePage({ me }: { me: Me }) {
           {query.data && <Progress queue={query.data} />}
           <span className="flex-1" />
           {me.role === "admin" && (
-            <button type="button" className="btn btn-small" aria-expanded={managing} onClick={() => setManaging(!managing)}>
+            <button
+              type="button"
+              className="btn btn-small"
+              aria-expanded={managing}
+              onClick={() => setManaging(!managing)}
+            >
               {managing ? texts.queue.toTasks : texts.queue.manage}
             </button>
           )}
@@ -62,7 +67,9 @@ export default function QueuePage({ me }: { me: Me }) {
               {judged && judged.duel !== duel && <LastVerdict judged={judged} onUndone={next} />}
               {query.isPending && <Loading lines={6} />}
               {query.error && <ProblemLine error={query.error} retry={() => void query.refetch()} />}
-              {query.data && !query.data.task && <NothingWaits queue={query.data} again={() => void query.refetch()} />}
+              {query.data && !query.data.task && (
+                <NothingWaits queue={query.data} again={() => void query.refetch()} />
+              )}
               {query.data?.task && (
                 <Task key={query.data.task.duel_id} task={query.data.task} onGivenBack={next} />
               )}
@@ -94,7 +101,9 @@ function Progress({ queue }: { queue: MyQueue }) {
       <span className="tabular-nums">{texts.queue.progress(queue.all_done, queue.all_wanted)}</span>
       <span className="tabular-nums">{texts.queue.yours(queue.done, queue.left)}</span>
       {queue.seconds !== null && (
-        <span className="tabular-nums">{texts.queue.pace(formatNumber(Math.round(queue.seconds), language))}</span>
+        <span className="tabular-nums">
+          {texts.queue.pace(formatNumber(Math.round(queue.seconds), language))}
+        </span>
       )}
     </div>
   );

@@ -56,6 +56,7 @@ export function Task({ task, onGivenBack }: Props) {
   // A task is judged, not talked to: what a chat can do besides has no place here.
   const actions: TurnActions = {
     again: () => void giveBack(),
+    resume: nothing,
     compare: nothing,
     goOn: nothing,
     turnTo: nothing,
@@ -67,8 +68,7 @@ export function Task({ task, onGivenBack }: Props) {
     busy: true,
   };
 
-  if (query.error && !detail)
-    return <ProblemLine error={query.error} retry={() => void query.refetch()} />;
+  if (query.error && !detail) return <ProblemLine error={query.error} retry={() => void query.refetch()} />;
   if (!detail || !last || !attempt || !duel) return <Loading lines={6} />;
   return (
     <section aria-label={last.message.text.slice(0, 80)} className="flex flex-col gap-4" data-testid="task">
