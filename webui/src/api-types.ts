@@ -68,6 +68,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Conversation
+         * @description A conversation from a file: what Heed exported, `{"messages": [...]}`, or a ShareGPT record.
+         */
+        post: operations["import_conversation_api_v1_conversations_import_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations/{conversation_id}": {
         parameters: {
             query?: never;
@@ -84,14 +104,14 @@ export interface paths {
         post?: never;
         /**
          * Delete Conversation
-         * @description Remove it and its texts; answers under way are stopped first.
+         * @description Delete it; answers under way are stopped first. For a minute `POST .../restore` brings it back.
          */
         delete: operations["delete_conversation_api_v1_conversations__conversation_id__delete"];
         options?: never;
         head?: never;
         /**
          * Change Conversation
-         * @description Rename it, or show another branch.
+         * @description Rename it, show another branch, or set the system prompt of the messages to come.
          */
         patch: operations["change_conversation_api_v1_conversations__conversation_id__patch"];
         trace?: never;
@@ -116,6 +136,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/{conversation_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Conversation
+         * @description The conversation as a file: the whole tree as JSON, or the shown branch as Markdown.
+         */
+        get: operations["export_conversation_api_v1_conversations__conversation_id__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations/{conversation_id}/messages": {
         parameters: {
             query?: never;
@@ -130,6 +170,26 @@ export interface paths {
          * @description Say something: one answer or a duel of two begins; follow `stream`.
          */
         post: operations["say_api_v1_conversations__conversation_id__messages_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Conversation
+         * @description Undo its deletion, as long as its texts are there.
+         */
+        post: operations["restore_conversation_api_v1_conversations__conversation_id__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -588,6 +648,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search
+         * @description The caller's conversations that hold every word, newest first: titles of all, texts of the newest 500.
+         */
+        get: operations["search_api_v1_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/setup": {
         parameters: {
             query?: never;
@@ -1030,6 +1110,8 @@ export interface components {
         ConversationChange: {
             /** Leaf Id */
             leaf_id?: string | null;
+            /** System Prompt */
+            system_prompt?: string | null;
             /** Title */
             title?: string | null;
         };
@@ -1068,6 +1150,8 @@ export interface components {
         ConversationPage: {
             /** Items */
             items: components["schemas"]["ConversationOut"][];
+            /** More */
+            more: boolean;
         };
         /** ConversationTree */
         ConversationTree: {
@@ -1201,6 +1285,25 @@ export interface components {
             at: string;
             /** Reason */
             reason: string;
+        };
+        /**
+         * ExportedConversation
+         * @description A conversation as a file: what the page shows of it, and what an import takes.
+         */
+        ExportedConversation: {
+            /** Answers */
+            answers: components["schemas"]["AnswerOut"][];
+            conversation: components["schemas"]["ConversationOut"];
+            /** Duels */
+            duels: components["schemas"]["DuelOut"][];
+            /**
+             * Format
+             * @default heed-conversation-1
+             * @constant
+             */
+            format: "heed-conversation-1";
+            /** Messages */
+            messages: components["schemas"]["MessageOut"][];
         };
         /**
          * Fingerprint
@@ -1712,6 +1815,17 @@ export interface components {
              */
             top_p: number;
         };
+        /** SearchHit */
+        SearchHit: {
+            conversation: components["schemas"]["ConversationOut"];
+            /** Excerpt */
+            excerpt: string | null;
+        };
+        /** SearchPage */
+        SearchPage: {
+            /** Items */
+            items: components["schemas"]["SearchHit"][];
+        };
         /** SetupIn */
         SetupIn: {
             /** Name */
@@ -2085,7 +2199,10 @@ export interface operations {
     };
     list_conversations_api_v1_conversations_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only those that follow this conversation in the list */
+                after?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2101,6 +2218,15 @@ export interface operations {
                     "application/json": components["schemas"]["ConversationPage"];
                 };
             };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
         };
     };
     create_conversation_api_v1_conversations_post: {
@@ -2113,6 +2239,41 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ConversationIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    import_conversation_api_v1_conversations_import_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
             };
         };
         responses: {
@@ -2266,6 +2427,39 @@ export interface operations {
             };
         };
     };
+    export_conversation_api_v1_conversations__conversation_id__export_get: {
+        parameters: {
+            query?: {
+                format?: "json" | "markdown";
+            };
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportedConversation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     say_api_v1_conversations__conversation_id__messages_post: {
         parameters: {
             query?: never;
@@ -2288,6 +2482,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TurnOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    restore_conversation_api_v1_conversations__conversation_id__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
                 };
             };
             /** @description Validation Error */
@@ -2964,6 +3189,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MetricPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_api_v1_search_get: {
+        parameters: {
+            query: {
+                q: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchPage"];
                 };
             };
             /** @description Validation Error */
