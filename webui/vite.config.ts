@@ -12,7 +12,9 @@ const oneFontFormat: Plugin = {
   name: "one-font-format",
   enforce: "pre",
   transform: (code, id) =>
-    /katex(\.min)?\.css/.test(id) ? code.replace(/,\s*url\([^)]*\.(?:woff|ttf)\) format\("[a-z]+"\)/g, "") : null,
+    /katex(\.min)?\.css/.test(id)
+      ? code.replace(/,\s*url\([^)]*\.(?:woff|ttf)\) format\("[a-z]+"\)/g, "")
+      : null,
 };
 
 export default defineConfig({

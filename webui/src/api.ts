@@ -108,7 +108,10 @@ export const api = {
   me: () => call<Me>("GET", at`me`),
 
   conversations: (after?: string) =>
-    call<Schemas["ConversationPage"]>("GET", at`conversations` + (after ? `?after=${encodeURIComponent(after)}` : "")),
+    call<Schemas["ConversationPage"]>(
+      "GET",
+      at`conversations` + (after ? `?after=${encodeURIComponent(after)}` : ""),
+    ),
   open: (system_prompt?: string) =>
     call<Conversation>("POST", at`conversations`, system_prompt ? { system_prompt } : {}),
   conversation: (id: string) => call<Detail>("GET", at`conversations/${id}`),
@@ -118,7 +121,8 @@ export const api = {
   restore: (id: string) => call<Conversation>("POST", at`conversations/${id}/restore`),
   search: (words: string) => call<Items<SearchHit>>("GET", `${at`search`}?q=${encodeURIComponent(words)}`),
   importOne: (file: unknown) => call<Conversation>("POST", at`conversations/import`, file),
-  exportLink: (id: string, format: "json" | "markdown") => `${at`conversations/${id}/export`}?format=${format}`,
+  exportLink: (id: string, format: "json" | "markdown") =>
+    `${at`conversations/${id}/export`}?format=${format}`,
   send: (id: string, text: string, parent_id: string | null, mode: Mode) =>
     call<Turn>("POST", at`conversations/${id}/messages`, { text, parent_id, mode }),
   answerAgain: (id: string, parent_id: string, mode: Mode) =>

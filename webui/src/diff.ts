@@ -25,7 +25,10 @@ export function diffOf(before: readonly string[], after: readonly string[]): Pie
 
 function middle(a: readonly string[], b: readonly string[]): Piece[] {
   if (a.length * b.length > MOST_CELLS)
-    return [...a.map((text): Piece => ({ kind: "gone", text })), ...b.map((text): Piece => ({ kind: "new", text }))];
+    return [
+      ...a.map((text): Piece => ({ kind: "gone", text })),
+      ...b.map((text): Piece => ({ kind: "new", text })),
+    ];
   const width = b.length + 1;
   const common = new Uint32Array((a.length + 1) * width);
   const at = (i: number, j: number) => common[i * width + j] ?? 0;
@@ -74,12 +77,19 @@ function joined(pieces: readonly Piece[]): Piece[] {
 
 /** Words with the space after them; a sign of Chinese or Japanese is a word. */
 export const wordsOf = (text: string): string[] =>
-  text.match(/[\u3000-\u303f\u4e00-\u9fff\u3040-\u30ff\uff00-\uffef]|[^\s\u3000-\u303f\u4e00-\u9fff\u3040-\u30ff\uff00-\uffef]+\s*|\s+/g) ?? [];
+  text.match(
+    /[\u3000-\u303f\u4e00-\u9fff\u3040-\u30ff\uff00-\uffef]|[^\s\u3000-\u303f\u4e00-\u9fff\u3040-\u30ff\uff00-\uffef]+\s*|\s+/g,
+  ) ?? [];
 
 /** Sentences and lines, each with what ends it. */
-export const sentencesOf = (text: string): string[] => text.match(/[^.!?。！？\n]*(?:[.!?。！？]+["'”’)]*\s*|\n+|$)/g)?.filter(Boolean) ?? [];
+export const sentencesOf = (text: string): string[] =>
+  text.match(/[^.!?。！？\n]*(?:[.!?。！？]+["'”’)]*\s*|\n+|$)/g)?.filter(Boolean) ?? [];
 
-const bare = (sentence: string) => sentence.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+const bare = (sentence: string) =>
+  sentence
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}]+/gu, " ")
+    .trim();
 
 /** The text in sentences, each marked when the other text does not say it too. */
 export function onlyHere(text: string, other: string): { text: string; only: boolean }[] {

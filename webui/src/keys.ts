@@ -83,14 +83,17 @@ const MODIFIERS = new Set(["Shift", "Control", "Alt", "Meta", "AltGraph"]);
  * The names under which a pressed key may be bound; none for a modifier alone. Digits go by their place on the
  * keyboard, so that `Shift+1` is one key on every layout; everything else by the character that it writes.
  */
-export function namesOf(event: Pick<KeyboardEvent, "key" | "code" | "shiftKey" | "ctrlKey" | "metaKey" | "altKey">): string[] {
+export function namesOf(
+  event: Pick<KeyboardEvent, "key" | "code" | "shiftKey" | "ctrlKey" | "metaKey" | "altKey">,
+): string[] {
   if (MODIFIERS.has(event.key) || event.altKey) return [];
   const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
   const shift = event.shiftKey ? "Shift+" : "";
   const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1];
   const names = digit ? [`${control}${shift}${digit}`] : [];
   const isLetter = /^\p{L}$/u.test(event.key);
-  if (isLetter || event.key.length > 1) names.push(`${control}${shift}${isLetter ? event.key.toUpperCase() : event.key}`);
+  if (isLetter || event.key.length > 1)
+    names.push(`${control}${shift}${isLetter ? event.key.toUpperCase() : event.key}`);
   else if (!/^\d$/.test(event.key)) names.push(control + event.key);
   return names;
 }
@@ -142,7 +145,13 @@ function subscribe(listener: () => void): () => void {
 export const useKeys = (): Bindings => useSyncExternalStore(subscribe, () => bindings);
 export const useKeysOff = (): boolean => useSyncExternalStore(subscribe, () => kept.off);
 
-const SHOWN: Record<string, string> = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
+const SHOWN: Record<string, string> = {
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  Escape: "Esc",
+};
 
 /** The key as it is printed on a key cap. */
 export const capOf = (key: string): string =>

@@ -38,7 +38,9 @@ export function targetOf(vote: VoteIn): string {
 }
 
 const randomKey = () =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join(
+    "",
+  );
 
 export class Outbox {
   private entries: Entry[];
@@ -59,7 +61,8 @@ export class Outbox {
     this.entries = this.read();
     for (const entry of this.entries) {
       this.everOurs.add(entry.key);
-      if (entry.does === "cast") this.known.set(entry.target, { state: "sending", vote: entry.vote, tries: 0 });
+      if (entry.does === "cast")
+        this.known.set(entry.target, { state: "sending", vote: entry.vote, tries: 0 });
       if (entry.does === "undo") this.known.set(entry.target, { state: "undone", tries: 0 });
     }
   }
@@ -151,7 +154,10 @@ export class Outbox {
     } catch (error) {
       const problem = error instanceof Problem ? error : new Problem(0, "unreachable", String(error));
       // Signed out is no verdict on the vote: it goes out after the next sign-in.
-      if (problem.passing || problem.status === 401) return this.tryLater(entry);
+      if (problem.passing || problem.status === 401) {
+        this.tryLater(entry);
+        return;
+      }
       this.refused(entry, problem);
     } finally {
       this.underWay.delete(entry.key);
@@ -163,7 +169,9 @@ export class Outbox {
 
   private send(entry: Entry): Promise<unknown> {
     if (entry.does === "cast") return this.post.vote(entry.vote, entry.key);
-    return entry.does === "amend" ? this.post.amendVote(entry.of, entry.change) : this.post.undoVote(entry.of);
+    return entry.does === "amend"
+      ? this.post.amendVote(entry.of, entry.change)
+      : this.post.undoVote(entry.of);
   }
 
   private tryLater(entry: Entry): void {
@@ -176,11 +184,13 @@ export class Outbox {
   }
 
   private taken(entry: Entry, reply: unknown): void {
-    const isNewest = this.entries.findLast((one) => one.target === entry.target && one.does !== "amend") === entry;
+    const isNewest =
+      this.entries.findLast((one) => one.target === entry.target && one.does !== "amend") === entry;
     this.entries = this.entries.filter((one) => one !== entry);
     if (entry.does === "cast") {
       const counted = reply as VoteCounted;
-      for (const one of this.entries) if (one.does !== "cast" && one.of === entry.key) one.of = counted.vote.id;
+      for (const one of this.entries)
+        if (one.does !== "cast" && one.of === entry.key) one.of = counted.vote.id;
       const before = this.known.get(entry.target);
       const change = before?.state === "sending" ? before.change : undefined;
       const known = { state: "counted" as const, vote: entry.vote, counted, change };
@@ -198,7 +208,10 @@ export class Outbox {
       (one) => one !== entry && (entry.does !== "cast" || one.does === "cast" || one.of !== entry.key),
     );
     this.write();
-    if (entry.does === "cast") return this.tell(target, { state: "refused", vote: entry.vote, problem });
+    if (entry.does === "cast") {
+      this.tell(target, { state: "refused", vote: entry.vote, problem });
+      return;
+    }
     const counted = this.counted.get(target);
     if (counted) this.tell(target, { ...counted, problem });
     else {

@@ -29,7 +29,11 @@ export const queries = {
     getNextPageParam: (page) => (page.more ? page.items.at(-1)?.id : undefined),
   }),
   search: (words: string) =>
-    queryOptions({ queryKey: keys.search(words), queryFn: () => api.search(words), placeholderData: keepPreviousData }),
+    queryOptions({
+      queryKey: keys.search(words),
+      queryFn: () => api.search(words),
+      placeholderData: keepPreviousData,
+    }),
   guidelines: queryOptions({ queryKey: ["guidelines"], queryFn: api.guidelines, staleTime: 60_000 }),
   conversation: (id: string) =>
     queryOptions({ queryKey: keys.conversation(id), queryFn: () => api.conversation(id) }),
@@ -82,7 +86,10 @@ export function newClient(): QueryClient {
 export function withTurn(detail: Detail, turn: Turn): Detail {
   const withOnes = <T extends { id: string }>(known: T[], ones: T[]): T[] => {
     const news = new Map(ones.map((one) => [one.id, one]));
-    return [...known.map((one) => news.get(one.id) ?? one), ...ones.filter(({ id }) => known.every((one) => one.id !== id))];
+    return [
+      ...known.map((one) => news.get(one.id) ?? one),
+      ...ones.filter(({ id }) => known.every((one) => one.id !== id)),
+    ];
   };
   return {
     ...detail,

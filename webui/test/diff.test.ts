@@ -18,7 +18,10 @@ describe("diffOf", () => {
   it("gives both texts back, whatever they are", () => {
     const words = ["a ", "b ", "c ", "\n", "好"];
     let seed = 7;
-    const random = (n: number) => (seed = (seed * 48_271) % 2_147_483_647) % n;
+    const random = (n: number) => {
+      seed = (seed * 48_271) % 2_147_483_647;
+      return seed % n;
+    };
     for (let round = 0; round < 200; round++) {
       const text = () => Array.from({ length: random(9) }, () => words[random(words.length)] ?? "");
       const [before, after] = [text(), text()];

@@ -27,7 +27,8 @@ class Server {
       this.kept.set(key, vote);
       return counted(key);
     });
-  amendVote = (id: string, change: VoteChange) => this.answer(`amend ${id} ${JSON.stringify(change)}`, () => null);
+  amendVote = (id: string, change: VoteChange) =>
+    this.answer(`amend ${id} ${JSON.stringify(change)}`, () => null);
   undoVote = (id: string) => this.answer(`undo ${id}`, () => null);
 }
 
@@ -165,9 +166,10 @@ describe("reasons", () => {
     outbox.amend("duel_1", { tags: ["clear"] });
     outbox.amend("duel_1", { tags: ["clear", "accurate"] });
     outbox.amend("duel_1", { comment: "good" });
+    await settle();
     server.fault = "none";
     await runLater();
-    expect(server.calls.slice(1)).toEqual([
+    expect(server.calls.slice(-2)).toEqual([
       "vote key-1",
       'amend vote-of-key-1 {"tags":["clear","accurate"],"comment":"good"}',
     ]);
@@ -208,9 +210,11 @@ describe("undo", () => {
     await settle();
     outbox.amend("duel_1", { tags: ["clear"] });
     outbox.undo("duel_1");
+    await settle();
     server.fault = "none";
     await runLater();
-    expect(server.calls).toEqual(["vote key-1", "vote key-1", "undo vote-of-key-1"]);
+    expect(server.calls.at(-1)).toBe("undo vote-of-key-1");
+    expect(new Set(server.calls.slice(0, -1))).toEqual(new Set(["vote key-1"]));
     expect(outbox.of("duel_1")?.state).toBe("undone");
     await runLater();
     expect(outbox.of("duel_1")).toBeUndefined();

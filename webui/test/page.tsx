@@ -11,7 +11,7 @@ import { setTheme } from "../src/theme";
 import { FakeEventSource, ScriptedServer } from "./server";
 
 /** A fresh server before each test, at fetch and EventSource; everything kept in the browser is cleared after. */
-export function useServer(): { current: ScriptedServer } {
+export function serverOfEachTest(): { current: ScriptedServer } {
   const held = { current: new ScriptedServer() };
   beforeEach(() => {
     FakeEventSource.all = [];

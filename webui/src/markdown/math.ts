@@ -12,7 +12,7 @@ const BLOCK = [/^ {0,3}\$\$([\s\S]+?)\$\$[ \t]*(?:\n|$)/, /^ {0,3}\\\[([\s\S]+?)
 // As pandoc has it: no space inside the dollars and no digit after them, so that "$5 and $10" is money.
 const INLINE: [RegExp, boolean][] = [
   [/^\$\$([^$]+?)\$\$/, true],
-  [/^\$(?!\s)((?:\\.|[^\\$\n])+?)(?<!\s)\$(?!\d)/, false],
+  [/^\$(?!\s)((?:\\.|[^\\$`\n])+?)(?<!\s)\$(?!\d)/, false],
   [/^\\\(([\s\S]+?)\\\)/, false],
   [/^\\\[([\s\S]+?)\\\]/, true],
 ];

@@ -172,8 +172,8 @@ export const en = {
     early: "Sure already? A vote now stops the other answer.",
     seeBoth: "Look at both answers, then vote",
     notSeen: "not seen yet",
-    ready: (keys: { voteA: string; voteB: string; voteTie: string; voteBothBad: string }) =>
-      `Two answers are ready. Press ${keys.voteA} or ${keys.voteB}, ${keys.voteTie} for a tie, ${keys.voteBothBad} for both bad.`,
+    ready: (a: string, b: string, tie: string, bothBad: string) =>
+      `Two answers are ready. Press ${a} or ${b}, ${tie} for a tie, ${bothBad} for both bad.`,
     readyNoKeys: "Two answers are ready. Choose which is better.",
     notCounted: "This duel does not count, because one answer did not finish.",
     continueHere: "Go on from this answer",
@@ -227,7 +227,7 @@ export const en = {
     rankOf: (n: number) => `Rank of answer ${n}`,
     rank: (n: number) => `Rank ${n}`,
     missing: (n: number) => `${many(n, "answer has", "answers have")} no rank yet`,
-    order: (tiers: number[][]) => `Best first: ${tiers.map((tier) => tier.join(" = ")).join(", then ")}`,
+    order: (best: string) => `Best first: ${best}`,
     save: "Save the ranking",
   },
   ideal: {

@@ -167,8 +167,7 @@ export const zh: Texts = {
     early: "已经确定了？现在投票会停止另一个回答。",
     seeBoth: "请先看过两个回答再投票",
     notSeen: "还没有看过",
-    ready: (keys) =>
-      `两个回答已就绪。按 ${keys.voteA} 或 ${keys.voteB}，平局按 ${keys.voteTie}，都不好按 ${keys.voteBothBad}。`,
+    ready: (a, b, tie, bothBad) => `两个回答已就绪。按 ${a} 或 ${b}，平局按 ${tie}，都不好按 ${bothBad}。`,
     readyNoKeys: "两个回答已就绪。请选出更好的一个。",
     notCounted: "有一个回答没有完成，这次对决不计入。",
     continueHere: "从这个回答继续",
@@ -222,7 +221,7 @@ export const zh: Texts = {
     rankOf: (n) => `回答 ${n} 的名次`,
     rank: (n) => `第 ${n} 名`,
     missing: (n) => `还有 ${n} 个回答没有名次`,
-    order: (tiers) => `从好到差：${tiers.map((tier) => tier.join(" = ")).join("，然后 ")}`,
+    order: (best) => `从好到差：${best}`,
     save: "保存排名",
   },
   ideal: {

@@ -31,7 +31,8 @@ const PATHS = {
   keyboard: "M2.8 5.5h14.4v9H2.8zM5.5 8.4h.01M8.5 8.4h.01M11.5 8.4h.01M14.5 8.4h.01M6.5 11.8h7",
   rank: "M4 16v-5h4v5M8 16V5h4v11M12 16V8.5h4V16M3 16h14",
   theme: "M10 3.5a6.5 6.5 0 1 0 6.5 6.5A5 5 0 0 1 10 3.5",
-  language: "M10 3.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M3.5 10h13M10 3.5c4 4 4 9 0 13M10 3.5c-4 4-4 9 0 13",
+  language:
+    "M10 3.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M3.5 10h13M10 3.5c4 4 4 9 0 13M10 3.5c-4 4-4 9 0 13",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -14,7 +14,12 @@ export interface MenuItem {
 const WIDTH_PX = 232;
 const ROW_PX = 40;
 
-export function Menu({ label, items, children, className = "icon-btn" }: {
+export function Menu({
+  label,
+  items,
+  children,
+  className = "icon-btn",
+}: {
   label: string;
   items: MenuItem[];
   children: ReactNode;
@@ -51,7 +56,12 @@ export function Menu({ label, items, children, className = "icon-btn" }: {
   );
 }
 
-function List({ label, items, anchor, onClose }: {
+function List({
+  label,
+  items,
+  anchor,
+  onClose,
+}: {
   label: string;
   items: MenuItem[];
   anchor: HTMLElement | null;
@@ -89,7 +99,8 @@ function List({ label, items, anchor, onClose }: {
     event.preventDefault();
     event.stopPropagation();
   };
-  const row = "flex min-h-9 w-full items-center gap-2.5 rounded-md px-2.5 text-left hover:bg-hover focus:bg-hover";
+  const row =
+    "flex min-h-9 w-full items-center gap-2.5 rounded-md px-2.5 text-left hover:bg-hover focus:bg-hover";
   return (
     <div
       ref={list}
@@ -102,7 +113,15 @@ function List({ label, items, anchor, onClose }: {
     >
       {items.map(({ label: name, icon, run, href, isBad }) =>
         href ? (
-          <a key={name} role="menuitem" tabIndex={-1} href={href} download className={row} onClick={() => onClose(true)}>
+          <a
+            key={name}
+            role="menuitem"
+            tabIndex={-1}
+            href={href}
+            download
+            className={row}
+            onClick={() => onClose(true)}
+          >
             <Icon name={icon} className="size-4" />
             {name}
           </a>

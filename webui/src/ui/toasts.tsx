@@ -42,6 +42,8 @@ export function Toasts() {
         // It stays while somebody points at it or has the focus in it.
         <div
           key={shown.id}
+          role="group"
+          aria-label={shown.text}
           className="arrive pointer-events-auto flex max-w-full items-center gap-3 rounded-xl bg-ink py-1.5 pr-1.5 pl-4 text-paper shadow-(--shadow)"
           onPointerEnter={() => setHeld(true)}
           onPointerLeave={() => setHeld(false)}

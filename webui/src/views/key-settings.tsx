@@ -15,7 +15,18 @@ import { useTexts } from "../texts";
 import { Dialog } from "../ui/dialog";
 
 const GROUPS: Record<"vote" | "answer" | "page", Action[]> = {
-  vote: ["voteA", "voteB", "voteTie", "voteBothBad", "voteMuchA", "voteMuchB", "voteSkip", "voteUndo", "diff", "guideline"],
+  vote: [
+    "voteA",
+    "voteB",
+    "voteTie",
+    "voteBothBad",
+    "voteMuchA",
+    "voteMuchB",
+    "voteSkip",
+    "voteUndo",
+    "diff",
+    "guideline",
+  ],
   answer: ["thumbUp", "thumbDown", "again", "rank", "ideal", "copy", "earlier", "later"],
   page: ["write", "search", "palette", "newChat", "keys"],
 };
@@ -49,7 +60,12 @@ export default function KeySettings({ onClose }: { onClose: () => void }) {
           {texts.keys.on} <span className="text-muted">{texts.keys.onHint}</span>
         </span>
       </label>
-      <div className="grid max-h-[60vh] gap-x-8 gap-y-5 overflow-y-auto pr-1 md:grid-cols-2" tabIndex={0} role="group" aria-label={texts.keys.title}>
+      <div
+        className="grid max-h-[60vh] gap-x-8 gap-y-5 overflow-y-auto pr-1 md:grid-cols-2"
+        tabIndex={0}
+        role="group"
+        aria-label={texts.keys.title}
+      >
         {(Object.keys(GROUPS) as (keyof typeof GROUPS)[]).map((group) => (
           <section key={group} aria-label={texts.keys.groups[group]}>
             <h3 className="eyebrow mb-1">{texts.keys.groups[group]}</h3>
@@ -90,7 +106,9 @@ export default function KeySettings({ onClose }: { onClose: () => void }) {
         <button
           type="button"
           className="btn mr-auto"
-          disabled={!off && Object.entries(DEFAULT_KEYS).every(([action, key]) => keys[action as Action] === key)}
+          disabled={
+            !off && Object.entries(DEFAULT_KEYS).every(([action, key]) => keys[action as Action] === key)
+          }
           onClick={resetKeys}
         >
           {texts.keys.reset}

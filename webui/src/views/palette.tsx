@@ -62,7 +62,7 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
       ref={dialog}
       aria-label={texts.palette.title}
       onCancel={onClose}
-      onClick={(event) => event.target === dialog.current && onClose()}
+      onPointerDown={(event) => event.target === dialog.current && onClose()}
       className="card arrive mx-auto mt-[12vh] mb-auto w-[min(38rem,calc(100vw-1.5rem))] overflow-hidden p-0 shadow-(--shadow)"
     >
       <div className="flex items-center gap-2.5 border-b border-line px-4">
@@ -84,7 +84,12 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
           onKeyDown={onKeyDown}
         />
       </div>
-      <div id={list} role="listbox" aria-label={texts.palette.title} className="max-h-[52vh] overflow-y-auto p-1.5">
+      <div
+        id={list}
+        role="listbox"
+        aria-label={texts.palette.title}
+        className="max-h-[52vh] overflow-y-auto p-1.5"
+      >
         {entries.map((entry, index) => (
           <div
             key={entry.id}
@@ -100,7 +105,9 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
             <Icon name={entry.icon} className="size-4.5 text-muted" />
             <span className="min-w-0 flex-1">
               <span className="block truncate">{entry.label}</span>
-              {entry.detail && <span className="block truncate text-[0.87rem] text-muted">{entry.detail}</span>}
+              {entry.detail && (
+                <span className="block truncate text-[0.87rem] text-muted">{entry.detail}</span>
+              )}
             </span>
             {entry.cap && (
               <span className="key text-muted" aria-hidden="true">

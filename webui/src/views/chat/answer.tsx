@@ -1,5 +1,5 @@
 /** One answer: its text as it comes, how it ended, and what can be done with it. */
-import { useRef, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
 import type { Answer } from "../../api";
 import { rankable, type ShownTurn } from "../../branch";
 import { useActions } from "../../keys";
@@ -55,7 +55,8 @@ export function AnswerBody({ now, veiled = false, stream = null }: BodyProps) {
 }
 
 /** A server that went away took the rest of the answer with it; the words until then are kept. */
-export const isInterrupted = (now: AnswerNow) => now.state === "failed" && /^the server /.test(now.error ?? "");
+export const isInterrupted = (now: AnswerNow) =>
+  now.state === "failed" && /^the server /.test(now.error ?? "");
 
 function Ending({ now }: { now: AnswerNow }) {
   const texts = useTexts();
@@ -124,7 +125,7 @@ export function SingleAnswer({ answer, turn, isLast, actions }: Props) {
 
 interface ToolsProps extends Props {
   now: AnswerNow;
-  children?: React.ReactNode;
+  children?: ReactNode;
 }
 
 /** What can be done with an answer that has ended. On the last turn each has a key. */
@@ -152,7 +153,12 @@ export function AnswerTools({ answer, now, turn, isLast, actions, children }: To
     ideal: isLast && canEdit ? () => actions.ideal(answer) : undefined,
     copy: isLast && now.text ? () => copyText(now.text, texts.chat.answerCopied) : undefined,
   });
-  const button = (icon: Parameters<typeof Icon>[0]["name"], label: string, run: () => void, pressed?: boolean) => (
+  const button = (
+    icon: Parameters<typeof Icon>[0]["name"],
+    label: string,
+    run: () => void,
+    pressed?: boolean,
+  ) => (
     <button
       type="button"
       className="icon-btn"

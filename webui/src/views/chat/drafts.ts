@@ -26,7 +26,8 @@ function write(storage: () => Storage, key: string, text: string): void {
 const session = () => sessionStorage;
 const local = () => localStorage;
 
-export const keepDraft = (id: string | null, text: string): void => write(session, PREFIX + (id ?? "new"), text);
+export const keepDraft = (id: string | null, text: string): void =>
+  write(session, PREFIX + (id ?? "new"), text);
 export const draftOf = (id: string | null): string => read(session, PREFIX + (id ?? "new"));
 
 /** The system prompt that the next new conversation begins with. */
@@ -34,9 +35,7 @@ export const keepSystemPrompt = (text: string): void => write(session, SYSTEM_KE
 export const systemPromptDraft = (): string => read(session, SYSTEM_KEY);
 
 export function useMode(): [Mode, (mode: Mode) => void] {
-  const [mode, setMode] = useState<Mode>(
-    () => MODES.find((one) => one === read(local, MODE_KEY)) ?? "auto",
-  );
+  const [mode, setMode] = useState<Mode>(() => MODES.find((one) => one === read(local, MODE_KEY)) ?? "auto");
   const change = (chosen: Mode) => {
     setMode(chosen);
     write(local, MODE_KEY, chosen);

@@ -81,10 +81,18 @@ export function DuelCards({ attempt, duel, turn, isLast, diff, actions }: Props)
       data-duel={duel.id}
     >
       {phone && !choice && <SideTabs shown={tab} show={show} visited={visited} />}
-      <div className={`grid items-start gap-3 ${decided ? "" : "md:grid-cols-2"}`} {...(phone && !choice ? swipe : {})}>
+      <div
+        className={`grid items-start gap-3 ${decided ? "" : "md:grid-cols-2"}`}
+        {...(phone && !choice ? swipe : {})}
+      >
         {choice === "b" ? [card(2), card(1)] : SIDES.map(card)}
       </div>
-      <Verdict duel={duel} choice={choice} isLast={isLast} onIdeal={() => sides[0] && actions.ideal(sides[0])} />
+      <Verdict
+        duel={duel}
+        choice={choice}
+        isLast={isLast}
+        onIdeal={() => sides[0] && actions.ideal(sides[0])}
+      />
       {failed && isLast && (
         <div className="flex flex-wrap items-center gap-3">
           <p className="text-muted">{texts.duel.notCounted}</p>
@@ -115,11 +123,11 @@ function useSwipe(onSwipe: (to: "left" | "right") => void) {
   const start = useRef<{ x: number; y: number } | null>(null);
   return {
     onTouchStart: (event: TouchEvent) => {
-      const [touch] = event.touches;
+      const touch = event.touches[0];
       start.current = touch && event.touches.length === 1 ? { x: touch.clientX, y: touch.clientY } : null;
     },
     onTouchEnd: (event: TouchEvent) => {
-      const [touch] = event.changedTouches;
+      const touch = event.changedTouches[0];
       if (!start.current || !touch) return;
       const x = touch.clientX - start.current.x;
       const y = touch.clientY - start.current.y;
@@ -145,7 +153,8 @@ interface CardProps {
 }
 
 function Card(props: CardProps) {
-  const { side, answer, now, other, veiled, choice, turn, isLast, isCurrent, canGoOn, actions, hidden } = props;
+  const { side, answer, now, other, veiled, choice, turn, isLast, isCurrent, canGoOn, actions, hidden } =
+    props;
   const texts = useTexts();
   const won = choice === (side === 1 ? "a" : "b");
   const lost = (choice === "a" || choice === "b") && !won;

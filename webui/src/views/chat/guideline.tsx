@@ -37,7 +37,12 @@ export default function Guideline({ onClose }: { onClose: () => void }) {
               <span className="chip chip-turn">{texts.guideline.changed}</span>
             )}
           </p>
-          <div className="max-h-[62vh] overflow-y-auto" tabIndex={0} role="group" aria-label={texts.guideline.title}>
+          <div
+            className="max-h-[62vh] overflow-y-auto"
+            tabIndex={0}
+            role="group"
+            aria-label={texts.guideline.title}
+          >
             <Markdown text={newest.text} streaming={false} />
           </div>
         </>

@@ -42,7 +42,13 @@ export default function IdealAnswer({ answer, onClose }: { answer: Answer; onClo
           className="h-[46vh] overflow-y-auto rounded-lg bg-sunken px-3 py-2 leading-relaxed wrap-anywhere whitespace-pre-wrap max-[760px]:h-[24vh]"
         >
           {pieces.map(({ kind, text: said }, index) =>
-            kind === "same" ? said : kind === "gone" ? <del key={index}>{said}</del> : <ins key={index}>{said}</ins>,
+            kind === "same" ? (
+              said
+            ) : kind === "gone" ? (
+              <del key={index}>{said}</del>
+            ) : (
+              <ins key={index}>{said}</ins>
+            ),
           )}
         </div>
       </div>

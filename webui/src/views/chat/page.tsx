@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import { type Answer, api, Problem } from "../../api";
-import { type ShownTurn, leafBelow, shownTurns } from "../../branch";
+import { leafBelow, type ShownTurn, shownTurns } from "../../branch";
 import { useActions } from "../../keys";
 import { useLiveReady, useStreaming } from "../../live";
 import { givenVote, useSending } from "../../outbox";

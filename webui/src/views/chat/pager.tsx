@@ -42,7 +42,15 @@ export function Pager({ at, of, busy, label, earlier, later, turn }: Props) {
 }
 
 /** The attempts at a message's answer; of the last turn `[` and `]` turn them too. */
-export function AttemptPager({ turn, isLast, actions }: { turn: ShownTurn; isLast: boolean; actions: TurnActions }) {
+export function AttemptPager({
+  turn,
+  isLast,
+  actions,
+}: {
+  turn: ShownTurn;
+  isLast: boolean;
+  actions: TurnActions;
+}) {
   const texts = useTexts();
   const to = (step: number) => {
     const attempt = turn.attempts[turn.shown + step];

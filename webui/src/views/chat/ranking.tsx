@@ -15,8 +15,13 @@ export default function Ranking({ answers, onClose }: { answers: Answer[]; onClo
   const shownAt = useRef(performance.now());
   const grid = useRef<HTMLDivElement>(null);
   const ranking = rankingOf(answers, ranks);
+  const numberOf = (id: string) => answers.findIndex((one) => one.id === id) + 1;
+  const order = ranking.map((tier) => tier.map(numberOf).join(" = ")).join(" > ");
   const isWhole = answers.every((one) => ranks[one.id] !== undefined);
-  const target = `ranking:${answers.map((one) => one.id).sort().join()}`;
+  const target = `ranking:${answers
+    .map((one) => one.id)
+    .sort()
+    .join()}`;
   const sending = useSending(target);
   useEffect(() => grid.current?.querySelector<HTMLElement>("[data-rank-card]")?.focus(), []);
 
@@ -102,7 +107,7 @@ export default function Ranking({ answers, onClose }: { answers: Answer[]; onClo
       <div className="mt-4 flex flex-wrap items-center justify-end gap-2">
         <p role="status" className="flex-1 text-[0.9rem] text-muted">
           {isWhole
-            ? texts.ranking.order(ranking.map((tier) => tier.map((id) => answers.findIndex((one) => one.id === id) + 1)))
+            ? texts.ranking.order(order)
             : texts.ranking.missing(answers.filter((one) => ranks[one.id] === undefined).length)}
         </p>
         <button type="button" className="btn" onClick={onClose}>

@@ -43,11 +43,7 @@ export function Turn({ turn, isLast, editing, diff, actions }: Props) {
   const [only] = attempt?.answers ?? [];
   return (
     <section aria-label={turn.message.text.slice(0, 80)} className="flex flex-col gap-4">
-      {editing ? (
-        <Editing turn={turn} actions={actions} />
-      ) : (
-        <Said turn={turn} actions={actions} />
-      )}
+      {editing ? <Editing turn={turn} actions={actions} /> : <Said turn={turn} actions={actions} />}
       {attempt?.duel ? (
         <DuelCards
           key={attempt.key}

@@ -31,7 +31,9 @@ export function Verdict({ duel, choice, isLast, onIdeal }: Props) {
   const a = duel.version_a ?? counted?.counted.reveal?.version_a;
   const b = duel.version_b ?? counted?.counted.reveal?.version_b;
   const leak = duel.vote?.leak ?? counted?.counted.vote.answers.find((one) => one.leak)?.leak;
-  const much = sending ? "vote" in sending && sending.vote.kind === "duel" && sending.vote.strength === 2 : duel.vote?.strength === 2;
+  const much = sending
+    ? "vote" in sending && sending.vote.kind === "duel" && sending.vote.strength === 2
+    : duel.vote?.strength === 2;
   const canUndo = isLast && isNew && choice !== null && !counted?.problem;
   const undo = () => outbox.undo(duel.id, duel.vote?.id);
   useActions({ voteUndo: canUndo ? undo : undefined });

@@ -79,20 +79,27 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
   });
   if (!isShown) return null;
 
-  const hint = !seen && (ready || early)
-    ? texts.duel.seeBoth
-    : early
-      ? texts.duel.early
-      : streaming
-        ? texts.duel.wait
-        : texts.duel.which;
+  const hint =
+    !seen && (ready || early)
+      ? texts.duel.seeBoth
+      : early
+        ? texts.duel.early
+        : streaming
+          ? texts.duel.wait
+          : texts.duel.which;
   const cap = (action: Action) => (
     <span className="key max-[760px]:hidden" aria-hidden="true">
       {capOf(keys[action])}
     </span>
   );
   const button = (action: Action, run: () => void, label: string, short: string) => (
-    <button type="button" className="vote-btn btn" disabled={!open} onClick={run} aria-keyshortcuts={keys[action]}>
+    <button
+      type="button"
+      className="vote-btn btn"
+      disabled={!open}
+      onClick={run}
+      aria-keyshortcuts={keys[action]}
+    >
       {cap(action)}
       <span className="max-[760px]:sr-only">{label}</span>
       <span className="min-[761px]:hidden" aria-hidden="true">
@@ -100,7 +107,12 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
       </span>
     </button>
   );
-  const small = (action: Action, run: () => void, label: string, options: { always?: boolean; pressed?: boolean } = {}) => (
+  const small = (
+    action: Action,
+    run: () => void,
+    label: string,
+    options: { always?: boolean; pressed?: boolean } = {},
+  ) => (
     <button
       type="button"
       className="vote-small"
@@ -130,7 +142,9 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
         data-ready={ready}
         className={`rounded-xl border p-2 ${open ? "border-turn bg-turn-soft" : "border-line bg-sunken"}`}
       >
-        <p className={`mb-1.5 px-1 text-[0.92rem] font-medium ${open ? "text-turn" : "text-muted"}`}>{hint}</p>
+        <p className={`mb-1.5 px-1 text-[0.92rem] font-medium ${open ? "text-turn" : "text-muted"}`}>
+          {hint}
+        </p>
         <div className="flex gap-2 max-[760px]:gap-1.5">
           {button("voteA", () => vote("a"), texts.duel.a, texts.chat.answerN(1))}
           {button("voteTie", () => vote("tie"), texts.duel.tie, texts.duel.tie)}
@@ -147,7 +161,11 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
         </div>
       </div>
       <p role="status" className="sr-only">
-        {ready && open && (keysOff ? texts.duel.readyNoKeys : texts.duel.ready(keys))}
+        {ready &&
+          open &&
+          (keysOff
+            ? texts.duel.readyNoKeys
+            : texts.duel.ready(keys.voteA, keys.voteB, keys.voteTie, keys.voteBothBad))}
       </p>
     </div>
   );
