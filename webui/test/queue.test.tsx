@@ -4,11 +4,11 @@ import userEvent from "@testing-library/user-event";
 import { describe, expect, it } from "vitest";
 import type { MyQueue, MyVote } from "../src/api";
 import { parts } from "../src/views/queue/parts";
-import { isAccessible, open, useServer } from "./page";
+import { isAccessible, open, serverOfEachTest } from "./page";
 import { later } from "./server";
 
 const AT = "2026-11-20T14:05:00Z";
-const server = useServer();
+const server = serverOfEachTest();
 
 const state = (task: MyQueue["task"], done = 0): MyQueue => ({
   task,
@@ -71,7 +71,7 @@ describe("queue", () => {
     open("/queue");
     await screen.findByText("The a text");
     expect(screen.getByText("4 of 10 verdicts")).toBeTruthy();
-    const aside = screen.getByRole("complementary", { name: "Guidelines" });
+    const aside = screen.getByRole("complementary", { name: "Guidelines for voting" });
     expect(within(aside).getByText("true").tagName).toBe("STRONG");
     await isAccessible();
     await userEvent.keyboard("{Shift>}2{/Shift}");
@@ -88,7 +88,7 @@ describe("queue", () => {
   it("says that the guidelines have changed until they are read", async () => {
     oneTask();
     open("/queue");
-    const aside = await screen.findByRole("complementary", { name: "Guidelines" });
+    const aside = await screen.findByRole("complementary", { name: "Guidelines for voting" });
     await within(aside).findByText(/Changed/);
     server.current
       .on("POST /api/v1/guidelines/read", () => ({}))
@@ -151,7 +151,7 @@ describe("queue", () => {
       { jsonl: '{"prompt": "x"}\n{"nothing": 1}', first_line: 1, overlap: 2 },
     ]);
     server.current.on("PUT /api/v1/guidelines", () => ({}));
-    await userEvent.type(screen.getByRole("textbox", { name: "Guidelines" }), " And short.");
+    await userEvent.type(screen.getByRole("textbox", { name: "Guidelines for voting" }), " And short.");
     await userEvent.click(screen.getByRole("button", { name: "Save as version 3" }));
     expect(server.current.bodies("PUT /api/v1/guidelines")).toEqual([
       { text: "Prefer what is **true**. And short.", after: 2 },

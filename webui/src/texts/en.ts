@@ -507,7 +507,8 @@ export const en = {
     empty: "Nothing waits for you",
     emptyHint: "When an admin adds prompts, they appear here.",
     allDone: "You have judged all there is",
-    othersHave: (n: number) => `Others have ${many(n, "item", "items")} before them just now; some may come free.`,
+    othersHave: (n: number) =>
+      `Others have ${many(n, "item", "items")} before them just now; some may come free.`,
     lookAgain: "Look again",
     prompt: "The message that is answered",
     system: "System prompt",
@@ -526,13 +527,19 @@ export const en = {
     guidelinesHint: "What should annotators prefer? Markdown.",
     saveAs: (version: number) => `Save as version ${version}`,
     annotators: "Annotators",
-    columns: { name: "Name", verdicts: "Verdicts", gold: "Known verdicts met", self: "Same when asked again", seconds: "Seconds each" },
+    columns: {
+      name: "Name",
+      verdicts: "Verdicts",
+      gold: "Known verdicts met",
+      self: "Same when asked again",
+      seconds: "Seconds each",
+    },
     items: "Prompts in the queue",
     itemsN: (n: number) => `${many(n, "prompt", "prompts")} in the queue`,
     noItems: "The queue is empty",
     noItemsHint: "Add prompts, or let people put messages of their chats before others.",
     verdictsOf: (n: number, of: number) => `${n} / ${of}`,
-    known: (choice: string) => `known: ${choice.replace("_", " ")}`,
+    known: (verdict: string) => `known: ${verdict}`,
     remove: (prompt: string) => `Remove "${prompt}"`,
   },
   mine: {
@@ -562,10 +569,11 @@ export const en = {
         ranked: "Ranking",
         edited: "Ideal answer",
       };
-      return said[choice] ?? choice;
+      return said[choice] ?? `${choice}`;
     },
     version: (n: number) => (n === 0 ? "given text" : `v${n}`),
-    over: (better: string, worse: string) => (better === worse ? `both ${better}` : `${better} over ${worse}`),
+    over: (better: string, worse: string) =>
+      better === worse ? `both ${better}` : `${better} over ${worse}`,
     both: (a: string, b: string) => (a === b ? `both ${a}` : `${a} and ${b}`),
     rank: (n: number) => `rank ${n}`,
     early: "Early",

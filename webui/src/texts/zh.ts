@@ -503,13 +503,19 @@ export const zh: Texts = {
     guidelinesHint: "标注者应偏好什么？可用 Markdown。",
     saveAs: (version) => `保存为第 ${version} 版`,
     annotators: "标注者",
-    columns: { name: "姓名", verdicts: "评判数", gold: "与已知结论相符", self: "再问时一致", seconds: "每个秒数" },
+    columns: {
+      name: "姓名",
+      verdicts: "评判数",
+      gold: "与已知结论相符",
+      self: "再问时一致",
+      seconds: "每个秒数",
+    },
     items: "队列中的提示",
     itemsN: (n) => `队列中有 ${n} 个提示`,
     noItems: "队列是空的",
     noItemsHint: "请添加提示，或让大家把自己对话中的消息交给别人评判。",
     verdictsOf: (n, of) => `${n} / ${of}`,
-    known: (choice) => `已知：${choice.replace("_", " ")}`,
+    known: (verdict) => `已知：${verdict}`,
     remove: (prompt) => `移除“${prompt}”`,
   },
   mine: {
@@ -539,7 +545,7 @@ export const zh: Texts = {
         ranked: "排序",
         edited: "理想回答",
       };
-      return said[choice] ?? choice;
+      return said[choice] ?? `${choice}`;
     },
     version: (n) => (n === 0 ? "给定文本" : `v${n}`),
     over: (better, worse) => (better === worse ? `都是 ${better}` : `${better} 胜过 ${worse}`),

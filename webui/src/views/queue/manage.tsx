@@ -173,7 +173,7 @@ function Items({ page, remove }: { page: QueueItems; remove: (id: string) => voi
               {item.prompt}
             </span>
             {item.gold ? (
-              <span className="chip chip-good">{texts.queue.known(item.gold)}</span>
+              <span className="chip chip-good">{texts.queue.known(texts.mine.said(item.gold, 1))}</span>
             ) : (
               <span className="text-[0.9rem] text-muted tabular-nums">
                 {texts.queue.verdictsOf(item.verdicts, item.overlap)}
