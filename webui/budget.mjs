@@ -9,7 +9,7 @@ const files = readdirSync(new URL("assets/", DIST));
 const sizeKb = (name) => gzipSync(readFileSync(new URL(`assets/${name}`, DIST)), { level: 9 }).length / 1000;
 const html = readFileSync(new URL("index.html", DIST), "utf8");
 const entry = files.filter((name) => name.endsWith(".js") && html.includes(name));
-const answers = files.filter((name) => name.endsWith(".js") && name.startsWith("spoken-"));
+const answers = files.filter((name) => name.endsWith(".js") && /^(spoken|blocks)-/.test(name));
 const admin = files.filter((name) => name.endsWith(".js") && name.startsWith("page-"));
 
 const sum = (names) => names.reduce((total, name) => total + sizeKb(name), 0);

@@ -132,7 +132,7 @@ async function tour(base, look, options, isPhone) {
   await shoot(page, name("edit-message"));
   await page.getByRole("textbox", { name: "Edit the message" }).fill("And of the first thousand? A formula.");
   await page.keyboard.press("Enter");
-  await page.getByText("2/2").waitFor();
+  await page.getByRole("img", { name: "Wording 2 of 2" }).waitFor();
   await page.getByRole("button", { name: "Good answer" }).last().waitFor();
   await shoot(page, name("branches"));
   await say(page, "So who are you?");
@@ -146,7 +146,7 @@ async function tour(base, look, options, isPhone) {
   await shoot(page, name("queue"));
   await page.getByRole("button", { name: "Good answer" }).last().waitFor({ timeout: 60_000 });
   await say(page, "Now restart, please.", "single");
-  await page.getByText(/^The server was restarted/).waitFor();
+  await page.getByText(/What was said until then/).waitFor();
   await shoot(page, name("interrupted"));
   await press(page, "/");
   await page.getByRole("combobox").fill("sky");

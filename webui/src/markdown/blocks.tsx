@@ -1,6 +1,6 @@
 /** A model's text as React elements: markdown by marked's lexer, no HTML, no pictures from elsewhere. */
 import { Marked, type Token, type Tokens } from "marked";
-import { type Key, memo, type ReactNode } from "react";
+import { createContext, type Key, memo, type ReactNode, useContext } from "react";
 import { useTexts } from "../texts";
 import { CodeBlock } from "./code";
 import { Formula } from "./formula";
@@ -8,6 +8,9 @@ import { decodeEntities, safeHref } from "./links";
 import { MATH, type MathToken } from "./math";
 
 const marked = new Marked({ extensions: MATH });
+
+/** Level of the heading that the text stands under: its own begin one below. */
+export const UnderHeading = createContext(3);
 
 /** The whole text. A block whose source did not change is not rendered again while the text streams. */
 export function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
@@ -69,9 +72,8 @@ function block(token: Token, open: boolean, key?: Key): ReactNode {
 const blocksOf = (tokens: Token[]) => tokens.map((token, index) => block(token, false, index));
 
 function Heading({ token }: { token: Tokens.Heading }) {
-  // The page's own headings go down to h3, so a model's begin below them.
-  const level = Math.min(6, token.depth + 3);
-  const Tag = `h${level}` as "h4" | "h5" | "h6";
+  const level = Math.min(6, token.depth + useContext(UnderHeading));
+  const Tag = `h${level}` as "h3" | "h4" | "h5" | "h6";
   return <Tag>{inlines(token.tokens)}</Tag>;
 }
 

@@ -167,6 +167,7 @@ export const en = {
     skip: "Skip",
     diff: "Differences",
     onlyHere: "Marked: only this answer says it.",
+    nothingShared: "The two answers have no sentence in common.",
     saidThere: "The other answer says all of this too.",
     wait: "You can vote when both answers have said enough",
     early: "Sure already? A vote now stops the other answer.",

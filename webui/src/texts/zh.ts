@@ -162,6 +162,7 @@ export const zh: Texts = {
     skip: "跳过",
     diff: "差异",
     onlyHere: "标出的内容只有这个回答说到。",
+    nothingShared: "两个回答没有相同的句子。",
     saidThere: "这些内容另一个回答也都说到了。",
     wait: "两个回答说得足够多之后可以投票",
     early: "已经确定了？现在投票会停止另一个回答。",

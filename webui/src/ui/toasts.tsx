@@ -37,7 +37,7 @@ export function Toasts() {
     return () => clearTimeout(timer);
   }, [shown, held]);
   return (
-    <div role="status" className="pointer-events-none fixed inset-x-0 bottom-5 z-40 flex justify-center px-3">
+    <div role="status" className="pointer-events-none fixed inset-x-0 top-3 z-40 flex justify-center px-3">
       {shown && (
         // It stays while somebody points at it or has the focus in it.
         <div

@@ -63,7 +63,7 @@ export function DuelCards({ attempt, duel, turn, isLast, diff, actions }: Props)
       side={side}
       answer={sides[side - 1]}
       now={now[side - 1] ?? now[0]}
-      other={diff ? now[2 - side]?.text : undefined}
+      other={diff && !choice ? now[2 - side]?.text : undefined}
       veiled={veiled}
       choice={choice}
       turn={turn}
@@ -229,13 +229,19 @@ function Card(props: CardProps) {
 function Marked({ text, other }: { text: string; other: string }) {
   const texts = useTexts();
   const sentences = onlyHere(text, other);
+  const shared = sentences.some((one) => !one.only && one.text.trim());
+  const note = !shared
+    ? texts.duel.nothingShared
+    : sentences.some((one) => one.only)
+      ? texts.duel.onlyHere
+      : texts.duel.saidThere;
   return (
     <>
       <p className="wrap-anywhere whitespace-pre-wrap">
-        {sentences.map(({ text: said, only }, index) => (only ? <mark key={index}>{said}</mark> : said))}
+        {sentences.map(({ text: said, only }, index) => (only && shared ? <mark key={index}>{said}</mark> : said))}
       </p>
       <p className="text-[0.85rem] text-muted">
-        {sentences.some((one) => one.only) ? texts.duel.onlyHere : texts.duel.saidThere}
+        {note}
       </p>
     </>
   );

@@ -2,7 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { api } from "../../api";
-import { Markdown } from "../../markdown/blocks";
+import { Markdown, UnderHeading } from "../../markdown/blocks";
 import { queries } from "../../queries";
 import { useTexts } from "../../texts";
 import { Dialog } from "../../ui/dialog";
@@ -43,7 +43,10 @@ export default function Guideline({ onClose }: { onClose: () => void }) {
             role="group"
             aria-label={texts.guideline.title}
           >
-            <Markdown text={newest.text} streaming={false} />
+            {/* A page of its own: its second level is the first below the dialog's title. */}
+            <UnderHeading value={1}>
+              <Markdown text={newest.text} streaming={false} />
+            </UnderHeading>
           </div>
         </>
       )}

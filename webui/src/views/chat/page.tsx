@@ -123,7 +123,7 @@ export function ChatPage({ id }: { id: string | null }) {
           <ProblemLine error={query.error} retry={() => void query.refetch()} />
         </div>
       ) : (
-        <Thread key={id}>
+        <Thread key={id} sending={say.isPending}>
           {id !== null && query.isPending && <Loading />}
           {(id === null || detail) && turns.length === 0 && !say.isPending && <Welcome pick={send} />}
           <Suspense fallback={<Loading />}>

@@ -1,7 +1,7 @@
 /** Ranking of one message's answers: a digit gives the rank of the card in focus, the same digit is a tie. */
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import type { Answer } from "../../api";
-import { Markdown } from "../../markdown/blocks";
+import { Markdown, UnderHeading } from "../../markdown/blocks";
 import { outbox, useSending } from "../../outbox";
 import { rankingOf } from "../../ranking";
 import { useTexts } from "../../texts";
@@ -80,7 +80,9 @@ export default function Ranking({ answers, onClose }: { answers: Answer[]; onClo
             }}
           >
             <div className="min-h-0 flex-1 overflow-y-auto px-4 py-3" tabIndex={-1}>
-              <Markdown text={answer.text} streaming={false} />
+              <UnderHeading value={2}>
+                <Markdown text={answer.text} streaming={false} />
+              </UnderHeading>
             </div>
             <div
               role="radiogroup"

@@ -42,7 +42,7 @@ export function Turn({ turn, isLast, editing, diff, actions }: Props) {
   const attempt = turn.attempts[turn.shown];
   const [only] = attempt?.answers ?? [];
   return (
-    <section aria-label={turn.message.text.slice(0, 80)} className="flex flex-col gap-4">
+    <section aria-label={turn.message.text.slice(0, 80)} className="flex flex-col gap-2">
       {editing ? <Editing turn={turn} actions={actions} /> : <Said turn={turn} actions={actions} />}
       {attempt?.duel ? (
         <DuelCards
@@ -144,6 +144,7 @@ function Editing({ turn, actions }: Pick<Props, "turn" | "actions">) {
         ref={field}
         className="field resize-none"
         aria-label={texts.chat.edit}
+        rows={1}
         value={text}
         maxLength={100_000}
         onChange={(event) => setText(event.target.value)}
