@@ -18,10 +18,26 @@ from server.engines.client import HERE, EngineClient
 from server.engines.pool import EnginePool
 from server.engines.token import engine_token
 from server.errors import add_handlers
+from server.leaks import served_names
 from server.metrics import Metrics
-from server.routes import accounts, admin, answers, conversations, engines, openai, ops, streams, votes
+from server.queue import QueueService
+from server.routes import (
+    accounts,
+    admin,
+    answers,
+    archive,
+    conversations,
+    engines,
+    guidelines,
+    openai,
+    ops,
+    queue,
+    streams,
+    votes,
+)
 from server.security import Shield
 from server.settings import ServerSettings, read_config
+from server.trash import emptied
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
@@ -30,11 +46,16 @@ from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.engines import EngineRegistry
+from store.guidelines import GuidelineBook
 from store.limits import Limits
+from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.responses import Responses
 from store.runs import Runs
+from store.search import Search
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
@@ -59,6 +80,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
             await _show_setup(parts)
             if pool is None:
                 await stack.enter_async_context(_driven(parts))
+            await stack.enter_async_context(emptied(parts.trash))
             await stack.enter_async_context(parts.turns.running())
             yield
 
@@ -75,7 +97,10 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, answers, streams, votes, admin, engines, openai, ops):
+    for module in (
+        accounts, conversations, archive, answers, streams, votes, guidelines, queue, admin, engines,
+        openai, ops,
+    ):  # fmt: skip
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -101,16 +126,30 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
     admission, policies = Admission(pool, config.queue, metrics), Policies(redis, settings.data)
+    book, items = GuidelineBook(redis), Queue(redis)
     turns = TurnService(
-        pool, admission, policies, conversations, AnswerStream(redis), metrics, config, settings.server_id
+        pool,
+        admission,
+        policies,
+        conversations,
+        AnswerStream(redis),
+        metrics,
+        config,
+        settings.server_id,
+        names=served_names(settings.data),
     )
+    tasks = QueueService(redis, items, conversations, turns, log_of_votes)
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         admission=admission,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns),
+        voting=VoteService(conversations, log_of_votes, turns, book, tasks),
+        queue=items,
+        tasks=tasks,
+        guidelines=book,
+        lineage=Lineage(redis),
         accounts=Accounts(redis, settings.data),
         audit=Audit(redis),
         conversations=conversations,
@@ -122,6 +161,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         votes=log_of_votes,
         limits=Limits(redis),
         responses=Responses(redis),
+        search=Search(redis),
+        trash=Trash(redis),
         metrics=metrics,
         warnings=[],
     )

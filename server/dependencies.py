@@ -13,6 +13,7 @@ from server.admission import Admission
 from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
 from server.metrics import Metrics
+from server.queue import QueueService
 from server.settings import ServerConfig, ServerSettings
 from server.turns import TurnService
 from server.votes import VoteService
@@ -20,12 +21,17 @@ from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
 from store.engines import EngineRegistry
+from store.guidelines import GuidelineBook
 from store.limits import Limits
+from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import Account, Answer, Conversation, Duel
 from store.responses import Responses
 from store.runs import Runs
+from store.search import Search
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 COOKIE = "heed_session"
@@ -43,6 +49,10 @@ class Parts:
     admission: Admission
     turns: TurnService
     voting: VoteService
+    guidelines: GuidelineBook
+    lineage: Lineage
+    queue: Queue
+    tasks: QueueService
     accounts: Accounts
     audit: Audit
     conversations: Conversations
@@ -54,6 +64,8 @@ class Parts:
     votes: VoteLog
     limits: Limits
     responses: Responses
+    search: Search
+    trash: Trash
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""

@@ -18,6 +18,7 @@ from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from server.errors import EngineFailed, Problem
 from server.events import AnswerDelta, AnswerEnd, AnswerStart, DuelReady, TurnEnd, TurnEvent, TurnWaiting
+from server.leaks import find_leak
 from server.metrics import Metrics
 from server.shapes import why_not_votable
 from server.sides import Side
@@ -53,6 +54,7 @@ class LiveTurn:
         streams: AnswerStream,
         metrics: Metrics,
         owner: str,
+        names: tuple[str, ...] = (),
     ) -> None:
         self.id = stream_id
         self.sides = sides
@@ -66,6 +68,7 @@ class LiveTurn:
         self._streams = streams
         self._metrics = metrics
         self._owner = owner
+        self._names = names
         self._news = asyncio.Event()
         self._last_id = "0"
 
@@ -189,6 +192,7 @@ class LiveTurn:
     def _end(self, side: Side, **changes: Any) -> None:
         if side.outcome is None:
             changes |= {"text": side.said, "versions": side.made_by(), "ended_at": now()}
+            changes["leak"] = find_leak(side.said, self._names)
             side.outcome = side.answer.model_copy(update=changes)
         self._news.set()
 

@@ -7,11 +7,15 @@ import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { votesTour } from "./shots-votes.mjs";
 
 const out = process.argv[2] ?? "/tmp/webui-screens";
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 const MOCK = fileURLToPath(new URL("mock-api.mjs", import.meta.url));
 mkdirSync(out, { recursive: true });
+const IDEAL = `Sunlight is a **mix of colours**. The air scatters the blue part far more than the red one.
+
+So blue light reaches your eyes from every side, and the whole sky looks blue.`;
 let port = Number(process.env.MOCK_PORT ?? 18100);
 let violations = 0;
 
@@ -56,7 +60,13 @@ const say = async (page, text, mode = "duel") => {
   await page.getByRole("textbox", { name: "Your message" }).fill(text);
   await page.keyboard.press("Enter");
 };
-const votable = (page) => page.locator('[data-testid="vote-bar"][data-open="true"]').waitFor();
+const votable = (page) =>
+  page.locator('[data-testid="vote-bar"][data-open="true"][data-ready="true"]').waitFor();
+const blur = (page) => page.evaluate(() => document.activeElement?.blur());
+const press = async (page, key) => {
+  await blur(page);
+  await page.keyboard.press(key);
+};
 
 async function tour(base, look, options, isPhone) {
   const context = await browser.newContext({ locale: "en-GB", ...options });
@@ -88,17 +98,95 @@ async function tour(base, look, options, isPhone) {
   else await page.keyboard.press("1");
   await page.getByText(/^Counted/).waitFor();
   await shoot(page, name("duel-voted"));
+  await press(page, "z");
+  await votable(page);
+  await press(page, "d");
+  await shoot(page, name("duel-differences"));
+  await press(page, "g");
+  await page.getByText("True").waitFor();
+  await shoot(page, name("guidelines"));
+  await page.keyboard.press("Escape");
+  await press(page, "0");
+  await page.getByText("You said: both bad").waitFor();
+  await shoot(page, name("duel-both-bad"));
+  await page.getByRole("button", { name: "Write the ideal answer" }).first().click();
+  await page.getByRole("textbox", { name: "The ideal answer" }).fill(IDEAL);
+  await shoot(page, name("ideal"));
+  await page.getByRole("button", { name: "Save as ideal" }).click();
+  await page.getByText("Your ideal answer").waitFor();
+  await press(page, "k");
+  await page.getByRole("heading", { name: "Rank the answers" }).waitFor();
+  await page.keyboard.press("2");
+  await page.keyboard.press("2");
+  await shoot(page, name("ranking"));
+  await page.keyboard.press("Escape");
   await say(page, "And how do I drop repeats from a list in Python?", "single");
   await page.getByRole("button", { name: "Good answer" }).waitFor();
+  await page.getByRole("button", { name: "Bad answer" }).click();
   await shoot(page, name("single-code"));
+  await say(page, "What is the sum of the first hundred numbers? A formula, please.", "single");
+  await page.locator(".katex-display").waitFor();
+  await page.getByRole("button", { name: "Good answer" }).last().waitFor();
+  await shoot(page, name("formulas"));
+  await page.getByRole("button", { name: "Edit the message" }).last().click();
+  await shoot(page, name("edit-message"));
+  await page.getByRole("textbox", { name: "Edit the message" }).fill("And of the first thousand? A formula.");
+  await page.keyboard.press("Enter");
+  await page.getByRole("img", { name: "Wording 2 of 2" }).waitFor();
+  await page.getByRole("button", { name: "Good answer" }).last().waitFor();
+  await shoot(page, name("branches"));
+  await say(page, "So who are you?");
+  await votable(page);
+  if (isPhone) await page.getByRole("tab", { name: /Answer 2/ }).click();
+  await press(page, "1");
+  await page.getByText(/named its model/).waitFor();
+  await shoot(page, name("leak"));
+  await say(page, "You are busy, are you not?", "single");
+  await page.getByText("Waiting for the model, 2 ahead").waitFor();
+  await shoot(page, name("queue"));
+  await page.getByRole("button", { name: "Good answer" }).last().waitFor({ timeout: 60_000 });
+  await say(page, "Now restart, please.", "single");
+  await page.getByText(/What was said until then/).waitFor();
+  await shoot(page, name("interrupted"));
+  await press(page, "/");
+  await page.getByRole("combobox").fill("sky");
+  await page.getByText("conversation", { exact: false }).last().waitFor();
+  await shoot(page, name("search"));
+  await page.keyboard.press("Escape");
+  await press(page, "?");
+  await page.getByRole("heading", { name: "Keyboard" }).waitFor();
+  await shoot(page, name("keys"));
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "System prompt" }).click();
+  await page
+    .getByRole("textbox", { name: "System prompt" })
+    .fill("You are a patient teacher. Answer in two sentences.");
+  await shoot(page, name("system-prompt"));
+  await page.getByRole("button", { name: "Save" }).click();
   await say(page, "Now fail, please.");
   await page.getByText("This duel does not count").waitFor();
   await shoot(page, name("duel-failed"));
   if (isPhone) {
     await page.getByRole("button", { name: "Show conversations" }).click();
+    await page
+      .getByRole("button", { name: /^Actions for/ })
+      .first()
+      .click();
     await shoot(page, name("drawer"));
+    await page.keyboard.press("Escape");
     await page.getByRole("link", { name: "Admin" }).click();
-  } else await page.getByRole("link", { name: "Admin" }).click();
+  } else {
+    await page
+      .getByRole("button", { name: /^Actions for/ })
+      .first()
+      .click();
+    await shoot(page, name("conversation-menu"));
+    await page.getByRole("menuitem", { name: "Delete" }).click();
+    await page.getByText(/^Deleted/).waitFor();
+    await shoot(page, name("deleted"));
+    await page.getByRole("button", { name: "Undo" }).click();
+    await page.getByRole("link", { name: "Admin" }).click();
+  }
   await page.getByTestId("version-3").waitFor();
   await shoot(page, name("admin-idle"));
   if (isPhone) await page.setViewportSize({ width: 390, height: 3300 });
@@ -120,6 +208,7 @@ async function tour(base, look, options, isPhone) {
     await shoot(page, name("admin-zh"));
     await page.getByLabel("语言").selectOption("en");
   }
+  await votesTour(page, base, name, shoot, isPhone);
   await context.close();
 }
 

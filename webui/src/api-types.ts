@@ -68,6 +68,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Conversation
+         * @description A conversation from a file: what Heed exported, `{"messages": [...]}`, or a ShareGPT record.
+         */
+        post: operations["import_conversation_api_v1_conversations_import_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations/{conversation_id}": {
         parameters: {
             query?: never;
@@ -84,14 +104,14 @@ export interface paths {
         post?: never;
         /**
          * Delete Conversation
-         * @description Remove it and its texts; answers under way are stopped first.
+         * @description Delete it; answers under way are stopped first. For a minute `POST .../restore` brings it back.
          */
         delete: operations["delete_conversation_api_v1_conversations__conversation_id__delete"];
         options?: never;
         head?: never;
         /**
          * Change Conversation
-         * @description Rename it, or show another branch.
+         * @description Rename it, show another branch, or set the system prompt of the messages to come.
          */
         patch: operations["change_conversation_api_v1_conversations__conversation_id__patch"];
         trace?: never;
@@ -116,6 +136,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/{conversation_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Conversation
+         * @description The conversation as a file: the whole tree as JSON, or the shown branch as Markdown.
+         */
+        get: operations["export_conversation_api_v1_conversations__conversation_id__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations/{conversation_id}/messages": {
         parameters: {
             query?: never;
@@ -130,6 +170,26 @@ export interface paths {
          * @description Say something: one answer or a duel of two begins; follow `stream`.
          */
         post: operations["say_api_v1_conversations__conversation_id__messages_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Conversation
+         * @description Undo its deletion, as long as its texts are there.
+         */
+        post: operations["restore_conversation_api_v1_conversations__conversation_id__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -168,6 +228,70 @@ export interface paths {
          * @description Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id.
          */
         get: operations["admin_events_api_v1_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines
+         * @description The guidelines that hold now, and what the caller has read of them.
+         */
+        get: operations["get_guidelines_api_v1_guidelines_get"];
+        /**
+         * Write Guidelines
+         * @description A new version; votes from now on are made under it.
+         */
+        put: operations["write_guidelines_api_v1_guidelines_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mark Guidelines Read
+         * @description Say that the caller has read this version.
+         */
+        post: operations["mark_guidelines_read_api_v1_guidelines_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines Version
+         * @description An earlier version.
+         */
+        get: operations["get_guidelines_version_api_v1_guidelines__version__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -296,6 +420,150 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/policies/{number}/taint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Taint
+         * @description The votes that this version learned from and that were undone or excluded since.
+         */
+        get: operations["get_taint_api_v1_policies__number__taint_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue
+         * @description How far the caller and everybody is; no task is given.
+         */
+        get: operations["get_queue_api_v1_queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/flags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Flag Message
+         * @description Ask others to judge a message of one's own conversation; its text is copied into the queue.
+         */
+        post: operations["flag_message_api_v1_queue_flags_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Items
+         * @description Every item with its verdicts, newest first, and how the annotators do.
+         */
+        get: operations["list_items_api_v1_queue_items_get"];
+        put?: never;
+        /**
+         * Add Items
+         * @description Add the lines of a JSONL file, all or none; an item that is there already stays as it is.
+         */
+        post: operations["add_items_api_v1_queue_items_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items/{item_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Item
+         * @description Take an item out of the queue; the votes on it stay.
+         */
+        delete: operations["remove_item_api_v1_queue_items__item_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Next Task
+         * @description The task before the caller, or a new one; its place is kept for fifteen minutes.
+         */
+        post: operations["next_task_api_v1_queue_next_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Release Task
+         * @description Give the task back without a verdict.
+         */
+        post: operations["release_task_api_v1_queue_release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -372,6 +640,26 @@ export interface paths {
          * @description The run's numbers step by step, after a row's id.
          */
         get: operations["run_metrics_api_v1_runs__run_id__metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search
+         * @description The caller's conversations that hold every word, newest first: titles of all, texts of the newest 500.
+         */
+        get: operations["search_api_v1_search_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -482,6 +770,32 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes/{vote_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Undo Vote
+         * @description Take one's own vote back: for ten minutes, and after that until a training begins with it.
+         *
+         *     The log keeps it, marked undone; its duel can be voted on again.
+         */
+        delete: operations["undo_vote_api_v1_votes__vote_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Vote
+         * @description Add reasons or a comment to one's own vote; change the choice while it can be undone.
+         */
+        patch: operations["change_vote_api_v1_votes__vote_id__patch"];
         trace?: never;
     };
     "/healthz": {
@@ -639,6 +953,25 @@ export interface components {
             /** Since */
             since: string | null;
         };
+        /** AnnotatorOut */
+        AnnotatorOut: {
+            /** Annotator Id */
+            annotator_id: string;
+            /** Gold */
+            gold: number;
+            /** Gold Right */
+            gold_right: number;
+            /** Name */
+            name: string | null;
+            /** Repeats */
+            repeats: number;
+            /** Repeats Same */
+            repeats_same: number;
+            /** Seconds */
+            seconds: number | null;
+            /** Verdicts */
+            verdicts: number;
+        };
         /**
          * AnswerDelta
          * @description More of an answer's text. The deltas of an answer, joined, are its text.
@@ -685,6 +1018,8 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Edited From */
+            edited_from: string | null;
             /** Error */
             error: string | null;
             /** Finish Reason */
@@ -775,6 +1110,8 @@ export interface components {
         ConversationChange: {
             /** Leaf Id */
             leaf_id?: string | null;
+            /** System Prompt */
+            system_prompt?: string | null;
             /** Title */
             title?: string | null;
         };
@@ -813,6 +1150,8 @@ export interface components {
         ConversationPage: {
             /** Items */
             items: components["schemas"]["ConversationOut"][];
+            /** More */
+            more: boolean;
         };
         /** ConversationTree */
         ConversationTree: {
@@ -863,7 +1202,7 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
             /** Comment */
             comment?: string | null;
             /** Duel Id */
@@ -875,6 +1214,38 @@ export interface components {
             kind: "duel";
             /** Shown Ms */
             shown_ms?: number | null;
+            /**
+             * Strength
+             * @default 1
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+        };
+        /** EditIn */
+        EditIn: {
+            /** Answer Id */
+            answer_id: string;
+            /** Comment */
+            comment?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edit";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+            /** Text */
+            text: string;
         };
         /**
          * EngineStatus
@@ -905,6 +1276,35 @@ export interface components {
             /** Version */
             version?: number | null;
         };
+        /** ExclusionOut */
+        ExclusionOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ExportedConversation
+         * @description A conversation as a file: what the page shows of it, and what an import takes.
+         */
+        ExportedConversation: {
+            /** Answers */
+            answers: components["schemas"]["AnswerOut"][];
+            conversation: components["schemas"]["ConversationOut"];
+            /** Duels */
+            duels: components["schemas"]["DuelOut"][];
+            /**
+             * Format
+             * @default heed-conversation-1
+             * @constant
+             */
+            format: "heed-conversation-1";
+            /** Messages */
+            messages: components["schemas"]["MessageOut"][];
+        };
         /**
          * Fingerprint
          * @description Greedy token ids of a version for one fixed prompt: what a healthy engine must say too.
@@ -914,6 +1314,18 @@ export interface components {
             prompt: string;
             /** Token Ids */
             token_ids: number[];
+        };
+        /** FlagIn */
+        FlagIn: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Message Id */
+            message_id: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
         };
         /**
          * GateCheck
@@ -943,10 +1355,106 @@ export interface components {
             /** Passed */
             passed: boolean;
         };
+        /**
+         * Guidelines
+         * @description What annotators are asked to prefer, in Markdown; each change is a new version, 1 the first.
+         */
+        Guidelines: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Text */
+            text: string;
+            /** Version */
+            version: number;
+        };
+        /** GuidelinesIn */
+        GuidelinesIn: {
+            /** After */
+            after: number;
+            /** Text */
+            text: string;
+        };
+        /** GuidelinesOut */
+        GuidelinesOut: {
+            newest: components["schemas"]["Guidelines"] | null;
+            read: components["schemas"]["Guidelines"] | null;
+            /** Read Version */
+            read_version: number;
+        };
+        /** GuidelinesRead */
+        GuidelinesRead: {
+            /** Version */
+            version: number;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
+        };
+        /** ItemOut */
+        ItemOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Gold */
+            gold: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Has Answers */
+            has_answers: boolean;
+            /** Id */
+            id: string;
+            /** Overlap */
+            overlap: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "upload" | "conversation";
+            /** Turns */
+            turns: number;
+            /** Verdicts */
+            verdicts: number;
+        };
+        /** ItemPage */
+        ItemPage: {
+            /** Annotators */
+            annotators: components["schemas"]["AnnotatorOut"][];
+            /** Done */
+            done: number;
+            /** Items */
+            items: components["schemas"]["ItemOut"][];
+            /** Wanted */
+            wanted: number;
+        };
+        /** ItemsAdded */
+        ItemsAdded: {
+            /** Added */
+            added: number;
+            /** Known */
+            known: number;
+        };
+        /** ItemsIn */
+        ItemsIn: {
+            /**
+             * First Line
+             * @default 1
+             */
+            first_line: number;
+            /** Jsonl */
+            jsonl: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
         };
         /** KeyIn */
         KeyIn: {
@@ -1027,6 +1535,86 @@ export interface components {
             /** Items */
             items: components["schemas"]["MetricOut"][];
         };
+        /** MyQueue */
+        MyQueue: {
+            /** All Done */
+            all_done: number;
+            /** All Wanted */
+            all_wanted: number;
+            /** Done */
+            done: number;
+            /** Left */
+            left: number;
+            /** Seconds */
+            seconds: number | null;
+            task: components["schemas"]["TaskOut"] | null;
+        };
+        /** MyVote */
+        MyVote: {
+            /** Answer Id */
+            answer_id: string | null;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Duel Id */
+            duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /** Prompt */
+            prompt: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+            /** Texts */
+            texts: (string | null)[];
+        };
+        /** MyVotePage */
+        MyVotePage: {
+            /** Items */
+            items: components["schemas"]["MyVote"][];
+            /** Next */
+            next: string | null;
+            /** This Week */
+            this_week: number;
+        };
         /**
          * Part
          * @description A piece of a message; only text.
@@ -1086,6 +1674,25 @@ export interface components {
              * @enum {string}
              */
             state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+        };
+        /** RankingIn */
+        RankingIn: {
+            /** Comment */
+            comment?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "ranking";
+            /** Ranking */
+            ranking: string[][];
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
         };
         /** Reveal */
         Reveal: {
@@ -1213,6 +1820,17 @@ export interface components {
              */
             top_p: number;
         };
+        /** SearchHit */
+        SearchHit: {
+            conversation: components["schemas"]["ConversationOut"];
+            /** Excerpt */
+            excerpt: string | null;
+        };
+        /** SearchPage */
+        SearchPage: {
+            /** Items */
+            items: components["schemas"]["SearchHit"][];
+        };
         /** SetupIn */
         SetupIn: {
             /** Name */
@@ -1303,6 +1921,25 @@ export interface components {
              */
             include_usage: boolean;
         };
+        /** TaintOut */
+        TaintOut: {
+            /** Tainted By */
+            tainted_by: components["schemas"]["VoteOut"][];
+            /** Used */
+            used: number;
+        };
+        /** TaskOut */
+        TaskOut: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Duel Id */
+            duel_id: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
         /** ThumbIn */
         ThumbIn: {
             /** Answer Id */
@@ -1312,11 +1949,20 @@ export interface components {
              * @enum {string}
              */
             choice: "up" | "down";
+            /** Comment */
+            comment?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             kind: "thumb";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
         };
         /**
          * TurnEnd
@@ -1364,6 +2010,20 @@ export interface components {
             /** Error Type */
             type: string;
         };
+        /**
+         * VoteChangeIn
+         * @description What is left out stays; `comment` null removes it.
+         */
+        VoteChangeIn: {
+            /** Choice */
+            choice?: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Comment */
+            comment?: string | null;
+            /** Strength */
+            strength?: (1 | 2) | null;
+            /** Tags */
+            tags?: string[] | null;
+        };
         /** VoteCounts */
         VoteCounts: {
             /** Min Votes */
@@ -1377,8 +2037,23 @@ export interface components {
         VoteOut: {
             /** Answer Id */
             answer_id: string | null;
-            /** Choice */
-            choice: string;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
             /**
              * Created At
              * Format: date-time
@@ -1386,18 +2061,30 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
             /** Id */
             id: string;
             /**
              * Kind
              * @enum {string}
              */
-            kind: "duel" | "thumb";
-        };
-        /** VotePage */
-        VotePage: {
-            /** Items */
-            items: components["schemas"]["VoteOut"][];
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
         };
         /** VoteSaid */
         VoteSaid: {
@@ -1405,7 +2092,40 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
+            /** Comment */
+            comment: string | null;
+            /** Early */
+            early: boolean;
+            /** Id */
+            id: string;
+            /** Leak */
+            leak: string | null;
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+        };
+        /**
+         * VotedAnswer
+         * @description One answer that a vote is about, as the annotator saw it.
+         */
+        VotedAnswer: {
+            /** Answer Id */
+            answer_id: string;
+            /** Leak */
+            leak?: string | null;
+            /** Position */
+            position: number;
+            /** Rank */
+            rank?: number | null;
+            /** Tokens */
+            tokens?: number | null;
+            /** Version */
+            version: number;
         };
     };
     responses: never;
@@ -1484,7 +2204,10 @@ export interface operations {
     };
     list_conversations_api_v1_conversations_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only those that follow this conversation in the list */
+                after?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1500,6 +2223,15 @@ export interface operations {
                     "application/json": components["schemas"]["ConversationPage"];
                 };
             };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
         };
     };
     create_conversation_api_v1_conversations_post: {
@@ -1512,6 +2244,41 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ConversationIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    import_conversation_api_v1_conversations_import_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
             };
         };
         responses: {
@@ -1665,6 +2432,39 @@ export interface operations {
             };
         };
     };
+    export_conversation_api_v1_conversations__conversation_id__export_get: {
+        parameters: {
+            query?: {
+                format?: "json" | "markdown";
+            };
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportedConversation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     say_api_v1_conversations__conversation_id__messages_post: {
         parameters: {
             query?: never;
@@ -1687,6 +2487,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TurnOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    restore_conversation_api_v1_conversations__conversation_id__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
                 };
             };
             /** @description Validation Error */
@@ -1752,6 +2583,121 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_guidelines_api_v1_guidelines_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuidelinesOut"];
+                };
+            };
+        };
+    };
+    write_guidelines_api_v1_guidelines_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    mark_guidelines_read_api_v1_guidelines_read_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesRead"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_guidelines_version_api_v1_guidelines__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
                 };
             };
             /** @description Validation Error */
@@ -1922,6 +2868,210 @@ export interface operations {
             };
         };
     };
+    get_taint_api_v1_policies__number__taint_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaintOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_queue_api_v1_queue_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    flag_message_api_v1_queue_flags_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlagIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_items_api_v1_queue_items_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemPage"];
+                };
+            };
+        };
+    };
+    add_items_api_v1_queue_items_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ItemsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemsAdded"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_item_api_v1_queue_items__item_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                item_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    next_task_api_v1_queue_next_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    release_task_api_v1_queue_release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     list_runs_api_v1_runs_get: {
         parameters: {
             query?: never;
@@ -2044,6 +3194,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["MetricPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    search_api_v1_search_get: {
+        parameters: {
+            query: {
+                q: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchPage"];
                 };
             };
             /** @description Validation Error */
@@ -2184,7 +3365,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"];
+                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"] | components["schemas"]["RankingIn"] | components["schemas"]["EditIn"];
             };
         };
         responses: {
@@ -2210,7 +3391,12 @@ export interface operations {
     };
     my_votes_api_v1_votes_mine_get: {
         parameters: {
-            query?: never;
+            query?: {
+                kind?: ("duel" | "thumb" | "ranking" | "edit") | null;
+                status?: ("active" | "undone" | "excluded") | null;
+                before?: string | null;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2223,7 +3409,82 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VotePage"];
+                    "application/json": components["schemas"]["MyVotePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    undo_vote_api_v1_votes__vote_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_vote_api_v1_votes__vote_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VoteChangeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -102,7 +102,12 @@ describe("chat", () => {
     const detail = server.duel({ ready: true });
     server.on("POST /api/v1/votes", () => {
       server.decide(detail, "b");
-      return { vote: { id: "vote_1" }, pending: 13, min_votes: 50, reveal: { version_a: 1, version_b: 2 } };
+      return {
+        vote: { id: "vote_1", answers: [] },
+        pending: 13,
+        min_votes: 50,
+        reveal: { version_a: 1, version_b: 2 },
+      };
     });
     open("/c/conv_1");
     const group = await screen.findByRole("group", { name: "Which answer is better?" });

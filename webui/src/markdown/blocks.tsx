@@ -1,13 +1,20 @@
 /** A model's text as React elements: markdown by marked's lexer, no HTML, no pictures from elsewhere. */
-import { lexer, type Token, type Tokens } from "marked";
-import { type Key, memo, type ReactNode } from "react";
+import { Marked, type Token, type Tokens } from "marked";
+import { createContext, type Key, memo, type ReactNode, useContext } from "react";
 import { useTexts } from "../texts";
 import { CodeBlock } from "./code";
+import { Formula } from "./formula";
 import { decodeEntities, safeHref } from "./links";
+import { MATH, type MathToken } from "./math";
+
+const marked = new Marked({ extensions: MATH });
+
+/** Level of the heading that the text stands under: its own begin one below. */
+export const UnderHeading = createContext(3);
 
 /** The whole text. A block whose source did not change is not rendered again while the text streams. */
-export default function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
-  const blocks = lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
+export function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
+  const blocks = marked.lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
   return (
     <div className={`prose ${streaming ? "is-streaming" : ""}`}>
       {blocks.map((token, index) => (
@@ -46,6 +53,8 @@ function block(token: Token, open: boolean, key?: Key): ReactNode {
       return <Table key={key} token={token as Tokens.Table} />;
     case "hr":
       return <hr key={key} />;
+    case "math":
+      return <Formula key={key} source={(token as MathToken).text} display={(token as MathToken).display} />;
     case "text": {
       const { tokens, text } = token as Tokens.Text;
       return <span key={key}>{tokens ? inlines(tokens) : decodeEntities(text)}</span>;
@@ -63,9 +72,8 @@ function block(token: Token, open: boolean, key?: Key): ReactNode {
 const blocksOf = (tokens: Token[]) => tokens.map((token, index) => block(token, false, index));
 
 function Heading({ token }: { token: Tokens.Heading }) {
-  // The page's own headings go down to h3, so a model's begin below them.
-  const level = Math.min(6, token.depth + 3);
-  const Tag = `h${level}` as "h4" | "h5" | "h6";
+  const level = Math.min(6, token.depth + useContext(UnderHeading));
+  const Tag = `h${level}` as "h3" | "h4" | "h5" | "h6";
   return <Tag>{inlines(token.tokens)}</Tag>;
 }
 
@@ -126,6 +134,8 @@ function inline(token: Token, key: Key): ReactNode {
       return <code key={key}>{(token as Tokens.Codespan).text}</code>;
     case "br":
       return <br key={key} />;
+    case "math":
+      return <Formula key={key} source={(token as MathToken).text} display={(token as MathToken).display} />;
     case "link": {
       const { href, tokens } = token as Tokens.Link;
       return <Link key={key} href={href} content={inlines(tokens)} />;

@@ -5,7 +5,8 @@ import { Icon } from "../../ui/icons";
 
 const NEAR_PX = 48;
 
-export function Thread({ children }: { children: ReactNode }) {
+/** `sending`: a message is on its way, and whoever sent it wants to see what comes. */
+export function Thread({ sending, children }: { sending: boolean; children: ReactNode }) {
   const texts = useTexts();
   const frame = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
@@ -22,8 +23,12 @@ export function Thread({ children }: { children: ReactNode }) {
     const watcher = new ResizeObserver(settle);
     watcher.observe(content.current);
     watcher.observe(box);
+    let last = box.scrollTop;
     const onScroll = () => {
-      pinned.current = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
+      // Only a move upwards is somebody's wish to stay there: text that grows leaves the end by itself.
+      if (box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX) pinned.current = true;
+      else if (box.scrollTop < last) pinned.current = false;
+      last = box.scrollTop;
       if (pinned.current) setAway(false);
     };
     box.addEventListener("scroll", onScroll, { passive: true });
@@ -38,6 +43,10 @@ export function Thread({ children }: { children: ReactNode }) {
     if (frame.current) frame.current.scrollTop = frame.current.scrollHeight;
     setAway(false);
   };
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only when a message is sent
+  useEffect(() => {
+    if (sending) toEnd();
+  }, [sending]);
   return (
     <div className="relative min-h-0 flex-1">
       <div
