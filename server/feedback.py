@@ -70,7 +70,7 @@ class Feedback:
         )
         await self._responses.pair(duel)
         key = key or f"{duel.id}:{feedback.choice}"
-        return await self._voting.duel(account, duel.id, feedback.choice, key, feedback.comment)
+        return await self._voting.duel(account, duel.id, feedback.choice, key, comment=feedback.comment)
 
     async def _rate(
         self, account: Account, response: Response, feedback: FeedbackIn, key: str | None
@@ -85,7 +85,7 @@ class Feedback:
             if mine and (mine[0].choice, mine[0].comment) == (feedback.rating, feedback.comment):
                 return Cast(mine[0], False, await self._voting.pending())
             key = f"{answer.id}:{len(mine)}"
-        return await self._voting.thumb(account, answer.id, feedback.rating, key, feedback.comment)
+        return await self._voting.thumb(account, answer.id, feedback.rating, key, comment=feedback.comment)
 
 
 def _no_response() -> Problem:
