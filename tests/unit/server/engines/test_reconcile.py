@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.engines import reconcile, routing
+from server.engines import moves, reconcile, routing
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from store.records import ChatTurn, Sampling
@@ -221,7 +221,7 @@ async def test_an_engine_that_cannot_go_back_is_down_with_the_reason_and_tried_a
     await site.publish(2)
     site.engines[0].refuses = {"v0001", "v0002"}
     await site.activate(2)
-    await reconcile.settle(pool, site.policies)
+    await moves.settle(pool, site.policies)
     (status,) = pool.statuses()
     assert status.state == "down"
     assert "shape mismatch" in (status.error or "")
