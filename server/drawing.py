@@ -9,7 +9,7 @@ from contextlib import aclosing
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from server.engines.prefix import can_go_on
-from server.errors import EngineFailed, Problem, VersionNotServed
+from server.errors import EngineFailed, NoEngine, Problem, VersionNotServed
 from store.records import ChatTurn, Sampling
 
 TEMPLATE_TOKENS = 512
@@ -48,7 +48,7 @@ async def speak(
 
     An engine that breaks off is replaced once: before the first word by any that holds `version`, later by
     one of the same version that goes on after what was said. `said`: what an earlier try has said already.
-    Raises EngineFailed, NoEngine.
+    Raises EngineFailed.
     """
     tries = 1
     while True:
@@ -69,5 +69,5 @@ async def speak(
         tries += 1
         try:
             lease = await pool.lease(lease.version if said else version, user=user)
-        except VersionNotServed:
+        except (NoEngine, VersionNotServed):
             raise failure from None

@@ -56,6 +56,11 @@ class AnswerStream:
         """Entries after the id `after` for ever; None after each 5 s of silence."""
         return self._tail.follow(keys.answer_stream(stream_id), after)
 
+    async def has_more(self, stream_id: str, after: str) -> bool:
+        """Whether there are entries after this id now."""
+        with available():
+            return bool(await self._redis.xrange(keys.answer_stream(stream_id), min=f"({after}", count=1))
+
     async def exists(self, stream_id: str) -> bool:
         with available():
             return bool(await self._redis.exists(keys.answer_stream(stream_id)))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from trainer.errors import ConfigError
 from trainer.presets import PRESETS, PresetName
 
-FOREIGN_SECTIONS = ("sampling", "duel", "schedule", "engine", "release")
+FOREIGN_SECTIONS = ("sampling", "duel", "schedule", "engine", "queue", "limits", "release")
 """Sections of the same file that belong to the server or the workers."""
 
 

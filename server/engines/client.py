@@ -104,18 +104,18 @@ class EngineClient:
 
         The label lives in the engine, so it outlives a restart of this server and tells the other servers.
         """
-        label = str((await self._call("GET", "/weight_info"))["weight_version"])
+        label = str((await self._call("GET", "/weight_info", timeout_s=HEALTH_TIMEOUT_S))["weight_version"])
         if label == LOADING:
             return None
         for prefix in (HELD, DRAINING):
             if label.startswith(prefix):
                 return Held(label.removeprefix(prefix), checked=True, draining=prefix == DRAINING)
-        models = await self._call("GET", "/v1/models")
+        models = await self._call("GET", "/v1/models", timeout_s=HEALTH_TIMEOUT_S)
         return Held(Path(models["data"][0]["root"]).name, checked=False)
 
     async def in_flight(self) -> int:
         """Answers that the engine is giving, to whichever server. Raises EngineFailed."""
-        return int((await self._call("GET", "/load"))["server_load"])
+        return int((await self._call("GET", "/load", timeout_s=HEALTH_TIMEOUT_S))["server_load"])
 
     async def stream(
         self, messages: Sequence[ChatTurn], sampling: Sampling, *, goes_on: bool = False
@@ -160,9 +160,9 @@ class EngineClient:
         body = {"model": MODEL, "tokens": list(tokens)}
         return str((await self._call("POST", "/detokenize", body))["prompt"])
 
-    async def label(self, label: str) -> None:
+    async def label(self, label: str, timeout_s: float = CONTROL_TIMEOUT_S) -> None:
         """Say of the weights what `held` is to answer."""
-        await self._call("POST", "/update_weight_version", {"new_version": label})
+        await self._call("POST", "/update_weight_version", {"new_version": label}, timeout_s)
 
     async def pause(self) -> None:
         """Hold every request where it is; their KV cache is dropped and will be recomputed."""

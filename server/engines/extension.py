@@ -39,7 +39,9 @@ class WorkerExtension:
         reordered: set[str] = getattr(worker, "heed_reordered", set())
         model = worker.model_runner.get_model()
         compared, differ = 0, []
-        files = [safe_open(path, framework="pt") for path in sorted(Path(weights_path).glob("*.safetensors"))]
+        files: list[Any] = [
+            safe_open(path, framework="pt") for path in sorted(Path(weights_path).glob("*.safetensors"))
+        ]
         places = {name: file for file in files for name in file.keys()}  # noqa: SIM118 - not a dict
         for module_name, module in model.named_modules():
             for own_name, parameter in module.named_parameters(recurse=False):

@@ -27,6 +27,8 @@ async def follow(pool: EnginePool, registry: EngineRegistry, token: str | None) 
         if left and not engine.leases and not engine.busy:
             pool.engines.remove(engine)
             log.info("%s has left", engine.name)
+            if engine.seeing is not None:
+                engine.seeing.cancel()
             await engine.client.close()
     known = {engine.name for engine in pool.engines}
     for name in members.keys() - known:

@@ -47,6 +47,8 @@ class Engine:
     """This server is swapping or checking it: what `look` sees meanwhile does not count."""
     absent_since: float = field(default_factory=time.monotonic)
     """When it stopped to answer; means nothing while it is alive."""
+    seeing: asyncio.Task[None] | None = None
+    """The look at it that is under way, or was the last."""
     silences: int = 0
     failures: int = 0
     """Loads that failed, one after the other."""

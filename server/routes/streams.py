@@ -21,7 +21,6 @@ from store.streams import Entry
 router = APIRouter(prefix="/api/v1", tags=["streams"])
 
 STORE_RETRY_S = 0.5
-PEEK_S = 0.5
 LOOK_AGAIN_S = 30.0
 ENTRY_ID = r"^\d{1,19}(-\d{1,19})?$"
 After = Annotated[str | None, Query(pattern=ENTRY_ID, description="Only what came after this event id")]
@@ -43,7 +42,7 @@ async def turn_events(
         raise Problem(410, "gone", detail, remedy="GET the conversation: it has the texts")
     start = last_event_id or after or "0"
     ended = all(answer.state != "streaming" for answer in answers)
-    if ended and not await _has_more(heed, stream_id, start):
+    if ended and not await heed.streams.has_more(stream_id, start):
         return Response(status_code=204)  # a browser that gets it stops reconnecting
     return EventStream(_counted(heed, _turn(heed, me.id, stream_id, start)))
 
@@ -74,15 +73,6 @@ async def _answers(heed: Parts, owner_id: str, stream_id: str) -> list[Answer]:
     if not own:
         raise not_found("stream")
     return await heed.turns.settled(own)
-
-
-async def _has_more(heed: Parts, stream_id: str, after: str) -> bool:
-    """Whether a stream that has ended holds entries after this id: what is there comes at once."""
-    try:
-        async with asyncio.timeout(PEEK_S):
-            return await anext(aiter(heed.streams.read(stream_id, after))) is not None
-    except TimeoutError:
-        return False
 
 
 async def _turn(heed: Parts, owner_id: str, stream_id: str, after: str) -> AsyncIterator[ServerSentEvent]:

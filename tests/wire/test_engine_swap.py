@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.marked import LETTERS, publish_marked
 from server.drawing import speak
-from server.engines import reconcile
+from server.engines import moves, reconcile
 from server.engines.client import Delta, EngineClient, OtherWeights
 from server.engines.pool import EnginePool, Lease
 from server.engines.swap import swap
@@ -134,7 +134,7 @@ class Site:
         began = time.monotonic()
         while self.pool.serving != on or self._ready() < engines or on not in self.pool.served():
             await reconcile.look(self.pool, self.policies)
-            await reconcile.settle(self.pool, self.policies)
+            await moves.settle(self.pool, self.policies)
             assert time.monotonic() - began < timeout_s, self.pool.statuses()
             await asyncio.sleep(0.02)
         return time.monotonic() - began
@@ -350,7 +350,7 @@ async def running(client: EngineClient) -> float:
 async def test_weights_with_nan_never_reach_an_engine(site: Site) -> None:
     before = [await engine.client.held() for engine in site.pool.engines]
     await site.activate(3)
-    await reconcile.settle(site.pool, site.policies)
+    await moves.settle(site.pool, site.policies)
     refused = await site.policies.get(3)
     assert refused is not None
     assert refused.state == "rejected"
@@ -362,7 +362,7 @@ async def test_weights_with_nan_never_reach_an_engine(site: Site) -> None:
 async def test_weights_that_compute_nan_leave_no_trace(lone: Site) -> None:
     old = await lone.said()
     await lone.activate(4)
-    await reconcile.settle(lone.pool, lone.policies)
+    await moves.settle(lone.pool, lone.policies)
     refused = await lone.policies.get(4)
     assert refused is not None
     assert refused.state == "rejected"
@@ -381,7 +381,7 @@ async def test_an_engine_that_says_what_the_version_would_not_is_refused(lone: S
     version = PolicyVersion(number=5, folder="v0002", sha256="5", report=report, created_at=now())
     await lone.policies.register(version)
     await lone.activate(5)
-    await reconcile.settle(lone.pool, lone.policies)
+    await moves.settle(lone.pool, lone.policies)
     refused = await lone.policies.get(5)
     assert refused is not None
     assert "only 0 of 4 greedy answers" in (refused.reason or "")

@@ -15,7 +15,6 @@ import pytest
 
 from server.settings import ServerSettings
 from store.connection import connect
-from store.policies import Policies
 from tests.running import Heed, Person, serving
 from tests.unit.server.engines.conftest import Site, home  # noqa: F401
 
@@ -84,7 +83,7 @@ async def floor(
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Floor]:
     redis = connect(redis_url)
-    site = Site(home, Policies(redis, home))
+    site = Site(home, redis)
     await site.publish(1)
     await site.policies.activate(1, "test", "base", expected=None)
     engines = [Engine(home, number + 1) for number in range(getattr(request, "param", 2))]

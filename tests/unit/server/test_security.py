@@ -51,7 +51,7 @@ async def operations(client: httpx.AsyncClient) -> set[tuple[str, str]]:
 
 
 def filled(path: str) -> str:
-    for name in ("conversation_id", "stream_id", "answer_id", "duel_id", "run_id"):
+    for name in ("conversation_id", "stream_id", "answer_id", "duel_id", "run_id", "name"):
         path = path.replace("{" + name + "}", "x")
     assert "{" not in path
     return path

@@ -138,3 +138,13 @@ async def test_answers_are_claimed_together_and_once(client):
     assert not await stream.alive("ans_3"), "all or none"
     await stream.release("ans_2")
     assert await stream.claim(["ans_3", "ans_2"], "server-2")
+
+
+async def test_whether_there_is_more_is_known_at_once(client):
+    stream = AnswerStream(client)
+    assert not await stream.has_more("turn_1", "0")
+    first = await stream.append("turn_1", "answer.start", {})
+    assert await stream.has_more("turn_1", "0")
+    assert not await stream.has_more("turn_1", first)
+    await stream.append("turn_1", "turn.end", {})
+    assert await stream.has_more("turn_1", first)

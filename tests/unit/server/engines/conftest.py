@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from server.engines import reconcile
+from server.engines import moves, reconcile
 from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from store.artifacts import seal
@@ -79,7 +79,7 @@ class Site:
         """What the reconciler does in a tick."""
         for _ in range(times):
             await reconcile.look(self.pool, self.policies)
-            await reconcile.settle(self.pool, self.policies)
+            await moves.settle(self.pool, self.policies)
             await reconcile.look(self.pool, self.policies)
 
     def forget_calls(self) -> None:
@@ -115,4 +115,4 @@ async def site(home: Path, redis_url: str) -> AsyncIterator[Site]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Failed loads are tried again without a pause."""
-    return lambda: monkeypatch.setattr(reconcile, "RETRY_S", 0.0)
+    return lambda: monkeypatch.setattr(moves, "RETRY_S", 0.0)

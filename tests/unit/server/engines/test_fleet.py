@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from server.engines import reconcile, routing
+from server.engines import moves, reconcile, routing
 from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from server.engines.sidecar import create_sidecar
@@ -142,7 +142,7 @@ class running:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconcile, "TICK_S", 0.05)
-    monkeypatch.setattr(reconcile, "RETRY_S", 0.2)
+    monkeypatch.setattr(moves, "RETRY_S", 0.2)
     monkeypatch.setattr(routing, "BATCH", 2)
 
 

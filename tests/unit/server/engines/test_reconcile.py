@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.engines import reconcile, routing
+from server.engines import moves, reconcile, routing
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from store.records import ChatTurn, Sampling
@@ -55,7 +55,8 @@ async def test_an_idle_engine_takes_the_version_and_nobody_is_disturbed(site: Si
     await site.activate(2)
     await site.step()
     assert site.engines[0].calls == []
-    assert site.engines[1].calls == [*LOADED, "greedy", "greedy", "heed:v0002"]
+    drained = "heed-draining:v0001"  # so that no other server sends it anything
+    assert site.engines[1].calls == [drained, *LOADED, "greedy", "greedy", "heed:v0002"]
     assert pool.serving == 2
     assert (await pool.lease(user="me")).engine.name == "engine-2"
     site.engines[0].gate.set()
@@ -131,6 +132,22 @@ async def test_the_answers_of_other_servers_are_waited_for(site: Site) -> None:
     assert pool.serving == 2
 
 
+async def test_other_servers_get_the_time_to_see_that_an_engine_drains(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an answer that they had just sent would be of two versions."""
+    await site.start(2)
+    await site.policies.report_serving("another server", 1)
+    await site.publish(2)
+    await site.activate(2)
+    await site.step()
+    assert site.engines[1].label == "heed-draining:v0001"
+    assert "pause" not in site.engines[1].calls
+    monkeypatch.setattr(moves, "SEEN_S", 0.0)
+    await site.step()
+    assert site.engines[1].weights == "v0002"
+
+
 async def test_a_lone_engine_holds_its_answers_and_marks_them(site: Site) -> None:
     pool = await site.start(1)
     lease, answer = await speaking(pool)
@@ -185,7 +202,8 @@ async def test_weights_that_compute_nan_leave_no_trace(site: Site, count: int) -
     await site.activate(2)
     await site.step()
     back = ["heed-loading", "pause", "clear_kv_cache", "reload v0001", "reset_prefix_cache", "resume"]
-    assert loaded.calls == [*LOADED, "greedy", *back, "greedy", "heed:v0001"]
+    drained = ["heed-draining:v0001"] if count == 2 else []
+    assert loaded.calls == [*drained, *LOADED, "greedy", *back, "greedy", "heed:v0001"]
     assert not loaded.spoiled
     version = await site.policies.get(2)
     assert version is not None
@@ -216,12 +234,95 @@ async def test_an_engine_that_gives_other_answers_than_the_gate_saw_is_refused(s
     assert "only 0 of 2 greedy answers" in (version.reason or "")
 
 
+async def test_a_load_that_left_old_weights_behind_is_undone_and_tried_again(
+    site: Site, at_once: Callable[[], None]
+) -> None:
+    at_once()
+    pool = await site.start(2)
+    await site.publish(2)
+    site.engines[1].keeps_old = {"v0002"}
+    lease, answer = await speaking(pool)
+    await site.activate(2)
+    await site.step()
+    assert "resume" in site.engines[1].calls
+    assert site.engines[1].weights == "v0001"
+    assert "lm_head.weight" in (pool.statuses()[1].error or "")
+    assert await site.state(2) == "active", "the engine may be to blame"
+    site.engines[1].keeps_old = set()
+    await site.step()
+    assert pool.serving == 2
+    assert lease.versions == (1,)
+    site.engines[0].gate.set()
+    await answer
+
+
+async def test_a_version_that_no_engine_takes_whole_is_taken_back(
+    site: Site, at_once: Callable[[], None]
+) -> None:
+    at_once()
+    pool = await site.start(2)
+    await site.publish(2)
+    for engine in site.engines:
+        engine.keeps_old = {"v0002"}
+    await site.activate(2)
+    await site.step(3)
+    assert await site.state(2) == "rejected"
+    assert pool.serving == 1
+    assert all(engine.weights == "v0001" for engine in site.engines)
+
+
+async def test_one_engine_that_fails_does_not_take_a_version_from_the_others(
+    site: Site, at_once: Callable[[], None]
+) -> None:
+    at_once()
+    pool = await site.start(3)
+    await site.publish(2)
+    await site.activate(2)
+    site.engines[0].computes_nan = {"v0002"}
+    site.engines[0].keeps_old = {"v0001"}
+    await site.step(4)
+    assert pool.serving == 2
+    assert await site.state(2) == "active"
+
+
+async def test_an_engine_that_keeps_failing_is_ended_for_its_supervisor(
+    site: Site, at_once: Callable[[], None]
+) -> None:
+    at_once()
+    await site.start(1)
+    engine = site.engines[0]
+    engine.label, engine.weights = "heed-loading", "half of something"
+    engine.refuses = {"v0001"}
+    await site.step(2)
+    assert "end_process" not in engine.calls
+    await site.step()
+    assert "end_process" in engine.calls
+    engine.refuses = set()
+    await engine.start()
+    await site.step(2)
+    assert site.pool.serving == 1
+
+
+async def test_a_slow_look_at_one_engine_delays_none_at_the_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "LOOK_S", 0.05)
+    pool = await site.start(2)
+    site.engines[0].silent = True
+    await site.engines[1].die()
+    await reconcile.look(pool, site.policies)
+    assert pool.engines[1].state == "down"
+    assert pool.engines[0].state == "ready", "it may be busy"
+    assert pool.engines[0].seeing is not None
+    pool.engines[0].seeing.cancel()
+
+
 async def test_an_engine_that_cannot_go_back_is_down_with_the_reason_and_tried_again(site: Site) -> None:
     pool = await site.start(1)
     await site.publish(2)
     site.engines[0].refuses = {"v0001", "v0002"}
     await site.activate(2)
-    await reconcile.settle(pool, site.policies)
+    await moves.settle(pool, site.policies)
     (status,) = pool.statuses()
     assert status.state == "down"
     assert "shape mismatch" in (status.error or "")
