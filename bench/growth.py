@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 from safetensors.numpy import save_file
 
-from bench.load import Way, chat, one_round, p50_p95
+from bench.load import Way, chat, cpu_of, idle_share, one_round, p50_p95
 from scripts.started import ROOT, free_port
 from store.accounts import Accounts
 from store.artifacts import seal
@@ -110,9 +110,10 @@ async def under_load(url: str, home: Path, secrets: list[str], pid: int, policie
                 ttft["direct"].append((await chat(direct, number, 2)).ttft)
                 ttft["heed"].append((await chat(people[0], number, 2)).ttft)
         server = psutil.Process(pid)
-        before = sum(server.cpu_times()[:2])
+        idle = await idle_share(server, 3)
+        before, began = cpu_of(server), time.monotonic()
         rounds = await asyncio.gather(*(one_round(way, CHATS, 1, 1, TOKENS) for way in people))
-        cpu = sum(server.cpu_times()[:2]) - before
+        cpu = cpu_of(server) - before - idle * (time.monotonic() - began)
         tokens = sum(one.tokens for one in rounds)
         asking = asyncio.gather(*(one_round(way, 8, 2, 2, TOKENS) for way in people))
         await asyncio.sleep(1)
@@ -129,7 +130,7 @@ async def under_load(url: str, home: Path, secrets: list[str], pid: int, policie
         f"{count:>7} {CHATS * count:>6} {sum(one.tokens_per_s for one in rounds):>8.0f}"
         f" {cpu / tokens * 1e6:>10.0f}"
         f" {added[0]:>9.1f} /{added[1]:>5.1f} {(gap - PACE_S) * 1000:>10.0f} {swapped:>8.2f}"
-        f" {(swap_gap - PACE_S) * 1000:>10.0f} {rss:>7.0f}",
+        f" {(swap_gap - PACE_S) * 1000:>10.0f} {rss:>7.0f} {idle:>7.1%}",
         flush=True,
     )
 
@@ -152,7 +153,7 @@ def grow(counts: tuple[int, ...] = (1, 2, 4)) -> None:
     )
     print(
         f"{'engines':>7} {'chats':>6} {'tokens/s':>8} {'us/token':>10} {'added ms p50/p95':>16}"
-        f" {'gap+ ms':>10} {'swap s':>8} {'its gap+':>10} {'RSS MiB':>7}"
+        f" {'gap+ ms':>10} {'swap s':>8} {'its gap+':>10} {'RSS MiB':>7} {'idle':>7}"
     )
     for count in counts:
         # A Unix socket's path holds at most 107 bytes.
