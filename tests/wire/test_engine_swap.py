@@ -184,11 +184,15 @@ class serving:
         await self.redis.aclose()
 
 
-async def until_stopped(site: Site, stop: asyncio.Event, sampling: Sampling) -> list[Said]:
-    """Ask again and again."""
+async def until_stopped(
+    site: Site, stop: asyncio.Event, sampling: Sampling, begun: set[int] | None = None
+) -> list[Said]:
+    """Ask again and again; `begun` gets the versions that answer."""
     answers = []
     while not stop.is_set():
         lease = await site.pool.lease(user="me")
+        if begun is not None:
+            begun.add(lease.version)
         deltas = [delta async for delta in site.pool.stream(lease, SAY, sampling)]
         await lease.release()
         answers.append(Said(lease, "".join(delta.text for delta in deltas), deltas[-1]))
@@ -220,16 +224,26 @@ async def test_swaps_and_rollbacks_under_answers_drop_none_and_mix_none(site: Si
     first, second, third = MARKED
     await site.activate(first)
     await site.settled(on=first)
-    stop = asyncio.Event()
-    asking = [asyncio.create_task(until_stopped(site, stop, Sampling(max_tokens=60))) for _ in range(8)]
+    stop, begun = asyncio.Event(), set[int]()
+    sampling = Sampling(max_tokens=60)
+    asking = [asyncio.create_task(until_stopped(site, stop, sampling, begun)) for _ in range(8)]
+
+    async def answered(number: int) -> float:
+        begun.clear()
+        took = await site.settled(on=number)
+        while number not in begun:
+            await asyncio.sleep(0.01)
+        return took
+
+    await answered(first)
     await site.activate(second, expected=first)
-    await site.settled(on=second)
+    await answered(second)
     await site.activate(third, expected=second)
-    await site.settled(on=third)
+    await answered(third)
     await site.policies.rollback("test", "worse")
-    assert await site.settled(on=second) < 1, "the version before is warm"
+    assert await answered(second) < 1, "the version before is warm"
     await site.policies.rollback("test", "worse too")
-    await site.settled(on=first)
+    await answered(first)
     stop.set()
     answers = [said for answers in await asyncio.gather(*asking) for said in answers]
     assert {said.lease.version for said in answers} == set(MARKED)
