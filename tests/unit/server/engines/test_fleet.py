@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -105,39 +107,34 @@ class Fleet:
             await asyncio.sleep(0.02)
 
 
-class running:
+@asynccontextmanager
+async def running(site: Site, engines: int, people: int, max_unavailable: int = 1) -> AsyncIterator[Fleet]:
     """So many engines on version 1, and people who ask."""
-
-    def __init__(self, site: Site, engines: int, people: int, max_unavailable: int = 1) -> None:
-        self.fleet = Fleet(site, max_unavailable)
-        self.engines, self.people = engines, people
-        self.tasks: list[asyncio.Task[None]] = []
-
-    async def __aenter__(self) -> Fleet:
-        fleet = self.fleet
-        for number in (1, 2):
-            await fleet.site.publish(number, gated=True)
-        await fleet.site.policies.activate(1, "test", "base", expected=None)
-        for number in range(self.engines):
+    fleet = Fleet(site, max_unavailable)
+    for number in (1, 2):
+        await site.publish(number, gated=True)
+    await site.policies.activate(1, "test", "base", expected=None)
+    run = reconcile.run(fleet.pool, site.policies, site.registry, "here", TOKEN)
+    reconciler = asyncio.create_task(run)
+    asking: list[asyncio.Task[None]] = []
+    try:
+        for number in range(engines):
             await fleet.join(f"e{number}")
-        site = fleet.site
-        run = reconcile.run(fleet.pool, site.policies, site.registry, "here", TOKEN)
-        self.reconciler = asyncio.create_task(run)
-        await fleet.holds(v1=self.engines)
-        self.tasks += [asyncio.create_task(fleet.ask()) for _ in range(self.people)]
-        self.tasks.append(asyncio.create_task(fleet.watch()))
-        return fleet
-
-    async def __aexit__(self, *_: object) -> None:
-        self.fleet.stop.set()
-        await asyncio.gather(*self.tasks)
-        self.reconciler.cancel()
-        await asyncio.gather(self.reconciler, return_exceptions=True)
-        await self.fleet.pool.close()
-        for sidecar in self.fleet.sidecars:
+        await fleet.holds(v1=engines)
+        asking += [asyncio.create_task(fleet.ask()) for _ in range(people)]
+        asking.append(asyncio.create_task(fleet.watch()))
+        yield fleet
+        fleet.stop.set()
+        await asyncio.gather(*asking)
+    finally:
+        for task in (*asking, reconciler):
+            task.cancel()
+        await asyncio.gather(*asking, reconciler, return_exceptions=True)
+        await fleet.pool.close()
+        for sidecar in fleet.sidecars:
             await sidecar.cleanup()
-        for name in self.fleet.processes:
-            self.fleet.kill(name)
+        for name in fleet.processes:
+            fleet.kill(name)
 
 
 @pytest.fixture(autouse=True)
