@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from aiohttp import web
 from safetensors.torch import load_file, save_file
 
 from bench.marked import LETTERS, publish_marked
 from server.engines import moves, reconcile
 from server.engines.client import Delta, EngineClient, OtherWeights
 from server.engines.pool import EnginePool, Lease
+from server.engines.sidecar import create_sidecar
 from server.errors import EngineFailed
 from store.artifacts import seal
 from store.connection import connect
@@ -261,6 +263,37 @@ async def test_a_rollback_gives_the_same_answers_as_before(site: Site) -> None:
     await site.policies.rollback("test", "worse")
     assert await site.settled(on=1) < 1
     assert await site.said() == old
+
+
+async def test_an_engine_behind_its_sidecar_is_swapped_like_any_other(
+    home: Path, processes: list[Process], redis_url: str
+) -> None:
+    token = "an engine token for tests only"
+    socket = Path(processes[0].address.removeprefix("unix://"))
+    runner = web.AppRunner(create_sidecar(socket, home / "policies", token), handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    remote = serving(home, processes[:1], redis_url)
+    client = EngineClient("far", f"http://{host}:{port}", "gpu0", token)
+    remote.site.pool = EnginePool([client], max_model_len=2048, queue_limit=64, per_user=64)
+    remote.site.pool.drives = True
+    async with remote as site:
+        old = await site.said()
+        lease = await site.pool.lease(user="me")
+        answer = site.pool.stream(lease, SAY, Sampling(max_tokens=200))
+        await anext(answer)
+        await site.activate(2)
+        settling = asyncio.create_task(site.settled(on=2))
+        deltas = [delta async for delta in answer]
+        await settling
+        assert deltas[-1].finish_reason in ("stop", "length")
+        assert all(a != b for a, b in zip(await site.said(), old, strict=True))
+        await lease.release()
+        await site.policies.rollback("test", "worse")
+        await site.settled(on=1)
+        assert await site.said() == old
+    await runner.cleanup()
 
 
 async def test_an_engine_whose_load_left_an_old_tensor_is_found_out(lone: Site) -> None:
