@@ -48,3 +48,10 @@ def test_the_bundled_configuration_is_the_defaults() -> None:
     assert bundled == ServerConfig()
     sections = tomllib.loads(BUNDLED_CONFIG.read_text())
     assert {"sampling", "duel", "engine"} <= set(sections)
+
+
+def test_an_engine_token_that_is_no_secret_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEED_ENGINE_TOKEN", "swordfish")
+    with pytest.raises(ValueError, match="engine_token") as refused:
+        ServerSettings()
+    assert "swordfish" not in str(refused.value)
