@@ -44,7 +44,7 @@ export function VoteRow({ vote, onChanged }: { vote: MyVote; onChanged: () => vo
       <p className={`truncate ${vote.prompt === null ? "text-muted italic" : ""}`}>
         {vote.prompt ?? texts.mine.gone}
       </p>
-      <p className="flex flex-wrap items-center gap-x-2.5 gap-y-1 text-[0.9rem] text-muted">
+      <div className="flex flex-wrap items-center gap-2 text-[0.9rem] text-muted">
         <span>{revealText(vote, texts)}</span>
         {vote.tags.map((tag) => (
           <span key={tag} className="chip">
@@ -52,9 +52,7 @@ export function VoteRow({ vote, onChanged }: { vote: MyVote; onChanged: () => vo
           </span>
         ))}
         {vote.comment && <q className="wrap-anywhere">{vote.comment}</q>}
-      </p>
-      {problem !== null && <ProblemLine error={problem} />}
-      <div className="flex flex-wrap items-center gap-2">
+        <span className="flex-1" />
         <button
           type="button"
           className="btn btn-small"
@@ -80,6 +78,7 @@ export function VoteRow({ vote, onChanged }: { vote: MyVote; onChanged: () => vo
           </button>
         )}
       </div>
+      {problem !== null && <ProblemLine error={problem} />}
       {open && (
         <div id={details} className="flex flex-col gap-3 border-t border-line pt-3">
           <Answers vote={vote} />

@@ -1,7 +1,7 @@
 /** The guidelines beside the task: their version, and whether they have changed since they were last read. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { api } from "../../api";
-import { Markdown } from "../../markdown/blocks";
+import { Markdown, UnderHeading } from "../../markdown/blocks";
 import { queries } from "../../queries";
 import { useTexts } from "../../texts";
 import { PHONE, useMedia } from "../../ui/media";
@@ -20,9 +20,9 @@ export function GuidelinePanel() {
   };
   return (
     <aside aria-label={texts.guideline.title} className="card min-[1100px]:sticky min-[1100px]:top-5">
-      <details open={!narrow || isNew} className="p-4">
+      <details open={!narrow} className="p-4">
         <summary className="flex flex-wrap items-center gap-2 font-semibold">
-          {texts.guideline.title}
+          <h2>{texts.guideline.title}</h2>
           {newest && <span className="chip">{texts.guideline.version(newest.version)}</span>}
           {isNew && (
             <span className="chip chip-turn">
@@ -32,7 +32,9 @@ export function GuidelinePanel() {
         </summary>
         <div className="mt-3 text-[0.93rem]">
           {newest ? (
-            <Markdown text={newest.text} streaming={false} />
+            <UnderHeading value={1}>
+              <Markdown text={newest.text} streaming={false} />
+            </UnderHeading>
           ) : (
             <p className="text-muted">{texts.guideline.none}</p>
           )}

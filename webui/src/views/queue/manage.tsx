@@ -71,7 +71,7 @@ function Upload({ onAdded }: { onAdded: () => void }) {
     <form className="card flex flex-col gap-3 p-4" onSubmit={(event) => void submit(event)}>
       <h2 className="font-semibold">{texts.queue.add}</h2>
       <p className="text-[0.9rem] text-muted">{texts.queue.addHint}</p>
-      <pre className="overflow-x-auto rounded-lg bg-sunken p-2.5 text-[0.8rem]" tabIndex={0}>
+      <pre className="rounded-lg bg-sunken p-2.5 text-[0.78rem] wrap-anywhere whitespace-pre-wrap">
         {
           '{"prompt": "…"}\n{"prompt": "…", "answers": ["…", "…"]}\n{"prompt": "…", "answers": ["…", "…"], "gold": "a"}'
         }
@@ -80,7 +80,7 @@ function Upload({ onAdded }: { onAdded: () => void }) {
         type="file"
         accept=".jsonl,.json,.txt,application/x-ndjson"
         aria-label={texts.queue.file}
-        className="text-[0.9rem]"
+        className="text-[0.9rem] text-muted file:mr-2.5 file:rounded-lg file:border file:border-line-strong file:bg-surface file:px-2.5 file:py-1 file:font-medium file:text-ink"
         onChange={(event) => void event.target.files?.[0]?.text().then(setText)}
       />
       <label htmlFor={field} className="sr-only">

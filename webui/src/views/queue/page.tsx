@@ -61,7 +61,7 @@ export default function QueuePage({ me }: { me: Me }) {
             <Manage onChanged={next} />
           </Suspense>
         ) : (
-          <div className="grid items-start gap-5 min-[1100px]:grid-cols-[17rem_minmax(0,1fr)]">
+          <div className="grid items-start gap-5 min-[1100px]:grid-cols-[20rem_minmax(0,1fr)]">
             <GuidelinePanel />
             <div className="flex min-w-0 flex-col gap-4">
               {judged && judged.duel !== duel && <LastVerdict judged={judged} onUndone={next} />}

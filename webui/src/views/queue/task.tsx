@@ -9,10 +9,9 @@ import { Markdown } from "../../markdown/blocks";
 import { queries } from "../../queries";
 import { useTexts } from "../../texts";
 import { Loading, ProblemLine } from "../../ui/notice";
-import { DuelCards } from "../chat/duel";
+import { DuelCards, VoteBar } from "../chat/spoken";
 import type { TurnActions } from "../chat/turn";
 import { useStreams } from "../chat/use-turns";
-import { VoteBar } from "../chat/vote-bar";
 
 const Guideline = lazy(() => import("../chat/guideline"));
 
@@ -91,7 +90,7 @@ export function Task({ task, onGivenBack }: Props) {
         actions={actions}
       />
       {problem !== null && <ProblemLine error={problem} />}
-      <div className="sticky bottom-0 bg-paper pt-1">
+      <div className="sticky bottom-0 z-20 bg-paper pt-1">
         <VoteBar
           duel={duel}
           answers={answers}
