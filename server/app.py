@@ -16,10 +16,22 @@ from server.engines import reconcile
 from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from server.errors import add_handlers
+from server.explorer import Explorer
 from server.metrics import Metrics
-from server.routes import accounts, admin, conversations, openai, ops, streams, votes
+from server.routes import (
+    accounts,
+    admin,
+    conversations,
+    explorer,
+    openai,
+    ops,
+    statistics,
+    streams,
+    votes,
+)
 from server.security import Shield
 from server.settings import ServerSettings, read_config
+from server.statistics import Statistics
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
@@ -27,7 +39,9 @@ from store.accounts import Accounts
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.explorer.index import VoteIndex
 from store.policies import Policies
+from store.reviews import Reviews
 from store.runs import Runs
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
@@ -70,7 +84,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, admin, openai, ops):
+    for module in (accounts, conversations, streams, votes, explorer, statistics, admin, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -95,6 +109,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
+    people, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
+    index = VoteIndex(redis, settings.data)
     turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
     return Parts(
         settings=settings,
@@ -102,14 +118,16 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         pool=pool,
         turns=turns,
         voting=VoteService(conversations, log_of_votes, turns),
-        accounts=Accounts(redis, settings.data),
+        accounts=people,
         audit=Audit(redis),
         conversations=conversations,
-        policies=Policies(redis, settings.data),
+        policies=policies,
         runs=Runs(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
+        explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, people),
+        statistics=Statistics(index, policies),
         metrics=metrics,
         warnings=[],
     )

@@ -11,8 +11,10 @@ from fastapi import Depends, Request
 
 from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
+from server.explorer import Explorer
 from server.metrics import Metrics
 from server.settings import ServerConfig, ServerSettings
+from server.statistics import Statistics
 from server.turns import TurnService
 from server.votes import VoteService
 from store.accounts import Accounts
@@ -46,6 +48,8 @@ class Parts:
     streams: AnswerStream
     feed: Feed
     votes: VoteLog
+    explorer: Explorer
+    statistics: Statistics
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""
