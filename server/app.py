@@ -22,6 +22,7 @@ from server.routes import (
     accounts,
     admin,
     conversations,
+    exchange,
     explorer,
     openai,
     ops,
@@ -40,6 +41,7 @@ from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.explorer.index import VoteIndex
+from store.imports import Imports
 from store.policies import Policies
 from store.reviews import Reviews
 from store.runs import Runs
@@ -84,7 +86,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, explorer, statistics, admin, openai, ops):
+    for module in (accounts, conversations, streams, votes, explorer, exchange, statistics, admin, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -127,6 +129,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         feed=Feed(readers),
         votes=log_of_votes,
         explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, people),
+        imports=Imports(redis, settings.data),
         statistics=Statistics(index, policies),
         metrics=metrics,
         warnings=[],

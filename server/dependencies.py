@@ -20,6 +20,7 @@ from server.votes import VoteService
 from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
+from store.imports import Imports
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
 from store.runs import Runs
@@ -49,6 +50,7 @@ class Parts:
     feed: Feed
     votes: VoteLog
     explorer: Explorer
+    imports: Imports
     statistics: Statistics
     metrics: Metrics
     warnings: list[str]

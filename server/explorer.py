@@ -22,6 +22,7 @@ from server.explorer_shapes import (
 )
 from store.accounts import Accounts
 from store.conversations import Conversations
+from store.exchange.export import answer_ids
 from store.explorer.index import VoteIndex
 from store.explorer.query import Query, QueryError, parse
 from store.explorer.table import VoteRow
@@ -176,13 +177,10 @@ class Explorer:
 
     async def _texts(self, vote: Vote) -> tuple[list[AnswerShown], list[ChatTurn]]:
         conversation = await self._conversations.get(vote.conversation_id)
-        duel = await self._conversations.duel(vote.duel_id) if vote.duel_id else None
-        ids = [one.answer_id for one in vote.answers] or (
-            [duel.answer_a, duel.answer_b] if duel else [vote.answer_id or ""]
-        )
+        ids = await answer_ids(vote, self._conversations)
         found = [await self._conversations.answer(one) for one in ids]
         answers = [one for one in found if one is not None]
-        if conversation is None or len(answers) < len(ids):
+        if conversation is None or not answers or len(answers) < len(ids):
             return [], []
         thread = await self._conversations.prompt(conversation, answers[0].parent_id)
         return [_shown(vote, answer, place) for place, answer in enumerate(answers, start=1)], list(thread)

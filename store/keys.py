@@ -8,6 +8,7 @@ VOTE_BY_ID = "heed:votes:by_id"  # hash: vote id -> stream entry id
 VOTE_MARKS = "heed:votes:marks"  # hash: attempted_through, trained_through -> stream entry id
 THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
 REVIEWS = "heed:votes:reviews"  # stream: what reviewers say of votes
+IMPORTS = "heed:imports"  # hash: id -> json
 
 CONVERSATIONS = "heed:conversations"  # hash: id -> json
 ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id

@@ -1,0 +1,117 @@
+"""Export: the votes that a query found, as a data set that `datasets` and TRL read as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from store.conversations import Conversations
+from store.exchange.card import data_card
+from store.exchange.evidence import Format, Row, in_test, rows_of, why_nothing
+from store.explorer.table import VoteRow
+from store.records import Record, Vote, now
+
+MANIFEST = "manifest.json"
+
+
+class ExportedFile(Record):
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(Record):
+    """What is in an export, and what it was made from."""
+
+    format: Format
+    query: str
+    """The explorer's query, as typed; empty: every vote."""
+    votes: int
+    """Votes that the query found."""
+    used: int
+    """Votes with at least one row."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Why votes have no row -> how many."""
+    files: dict[str, ExportedFile]
+    sha256: str
+    """Of the files' names and digests."""
+    created_at: str
+
+
+async def export(
+    folder: Path, rows: Sequence[VoteRow], conversations: Conversations, *, form: Format, query: str
+) -> Manifest:
+    """Write train.jsonl, test.jsonl (a tenth of the conversations), README.md and manifest.json to `folder`.
+
+    Undone and excluded votes, checks, and votes on deleted conversations are never in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    left_out: Counter[str] = Counter()
+    lines: Counter[str] = Counter()
+    with open(folder / "train.jsonl", "wb") as train, open(folder / "test.jsonl", "wb") as test:
+        for row in rows:
+            found = await _rows(row, conversations, form)
+            if isinstance(found, str):
+                left_out[found] += 1
+                continue
+            file = test if in_test(row.vote.conversation_id) else train
+            for one in found:
+                file.write(json.dumps(one, ensure_ascii=False).encode() + b"\n")
+            lines["test.jsonl" if file is test else "train.jsonl"] += len(found)
+    files = {name: _described(folder / name, lines[name]) for name in sorted(lines)}
+    for name in {"train.jsonl", "test.jsonl"} - files.keys():
+        (folder / name).unlink()
+    manifest = Manifest(
+        format=form,
+        query=query,
+        votes=len(rows),
+        used=len(rows) - left_out.total(),
+        left_out=dict(sorted(left_out.items())),
+        files=files,
+        sha256=_digest(files),
+        created_at=now().isoformat(timespec="seconds"),
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(data_card(manifest), encoding="utf-8")
+    return manifest
+
+
+async def _rows(row: VoteRow, conversations: Conversations, form: Format) -> list[Row] | str:
+    """The vote's rows, or why it has none."""
+    vote = row.vote
+    reason = why_nothing(row)
+    if reason is not None:
+        return reason
+    conversation = await conversations.get(vote.conversation_id)
+    answers = [await conversations.answer(one) for one in await answer_ids(vote, conversations)]
+    said = [answer for answer in answers if answer is not None]
+    if conversation is None or not said or len(said) < len(answers):
+        return "conversation deleted"
+    thread = await conversations.prompt(conversation, said[0].parent_id)
+    return rows_of(vote, thread, said, form) or f"says nothing in the {form} format"
+
+
+async def answer_ids(vote: Vote, conversations: Conversations) -> list[str]:
+    """The answers that a vote is about, in the order shown; of an edit the original, then the edited one."""
+    if vote.answers:
+        return [one.answer_id for one in vote.answers]
+    duel = await conversations.duel(vote.duel_id) if vote.duel_id else None
+    if duel is not None:
+        return [duel.answer_a, duel.answer_b]
+    return [vote.answer_id] if vote.answer_id else []
+
+
+def _described(path: Path, rows: int) -> ExportedFile:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ExportedFile(rows=rows, bytes=path.stat().st_size, sha256=digest)
+
+
+def _digest(files: dict[str, ExportedFile]) -> str:
+    lines = "".join(f"{file.sha256}  {name}\n" for name, file in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
