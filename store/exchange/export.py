@@ -46,11 +46,11 @@ class Manifest(Record):
 async def export(
     folder: Path, rows: Sequence[VoteRow], conversations: Conversations, *, form: Format, query: str
 ) -> Manifest:
-    """Write train.jsonl, test.jsonl (a tenth of the conversations), README.md and manifest.json to `folder`.
+    """Write train.jsonl, test.jsonl (a tenth of the conversations), README.md and manifest.json to the new `folder`.
 
     Undone and excluded votes, checks, and votes on deleted conversations are never in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     left_out: Counter[str] = Counter()
     lines: Counter[str] = Counter()
     with open(folder / "train.jsonl", "wb") as train, open(folder / "test.jsonl", "wb") as test:
