@@ -17,6 +17,7 @@ from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from server.errors import add_handlers
 from server.explorer import Explorer
+from server.leaks import served_names
 from server.metrics import Metrics
 from server.routes import (
     accounts,
@@ -24,6 +25,7 @@ from server.routes import (
     conversations,
     exchange,
     explorer,
+    guidelines,
     openai,
     ops,
     statistics,
@@ -41,7 +43,9 @@ from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.explorer.index import VoteIndex
+from store.guidelines import GuidelineBook
 from store.imports import Imports
+from store.lineage import Lineage
 from store.policies import Policies
 from store.reviews import Reviews
 from store.runs import Runs
@@ -86,7 +90,8 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, explorer, exchange, statistics, admin, openai, ops):
+    routes = (accounts, conversations, streams, votes, guidelines, explorer, exchange, statistics, admin)
+    for module in (*routes, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -112,14 +117,24 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
     people, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
-    index = VoteIndex(redis, settings.data)
-    turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
+    book, index = GuidelineBook(redis), VoteIndex(redis, settings.data)
+    turns = TurnService(
+        pool,
+        conversations,
+        AnswerStream(redis),
+        metrics,
+        config,
+        settings.server_id,
+        names=served_names(settings.data),
+    )
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns),
+        voting=VoteService(conversations, log_of_votes, turns, book),
+        guidelines=book,
+        lineage=Lineage(redis),
         accounts=people,
         audit=Audit(redis),
         conversations=conversations,

@@ -20,6 +20,8 @@ from server.votes import VoteService
 from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
+from store.guidelines import GuidelineBook
+from store.lineage import Lineage
 from store.imports import Imports
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
@@ -41,6 +43,8 @@ class Parts:
     pool: EnginePool
     turns: TurnService
     voting: VoteService
+    guidelines: GuidelineBook
+    lineage: Lineage
     accounts: Accounts
     audit: Audit
     conversations: Conversations

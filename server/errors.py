@@ -17,9 +17,10 @@ from starlette.responses import Response
 from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
+from store.guidelines import GuidelinesChanged
 from store.policies import NothingToRollBackTo, PointerMoved
 from store.runs import RunAlreadyOpen
-from store.votes import AlreadyVoted, IdempotencyConflict
+from store.votes import AlreadyVoted, IdempotencyConflict, VoteUndone
 
 RETRY_AFTER_S = 2
 
@@ -97,6 +98,12 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case AlreadyVoted():
             remedy = "open a new turn to vote again"
             return Problem(409, "already_voted", str(error), field="duel_id", remedy=remedy)
+        case VoteUndone():
+            return Problem(409, "vote_undone", str(error), remedy="vote again with a new key")
+        case GuidelinesChanged():
+            detail = "somebody else changed the guidelines meanwhile"
+            remedy = "read GET /api/v1/guidelines, then send `after` with its version"
+            return Problem(409, "guidelines_changed", detail, field="after", remedy=remedy)
         case ConversationGone():
             return not_found("conversation")
         case RunAlreadyOpen():
@@ -197,7 +204,8 @@ def add_handlers(app: FastAPI) -> None:
         return response_of(request.scope["path"], Problem(500, "internal", detail, remedy="try again"))
 
     known: tuple[type[Exception], ...] = (
-        Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
+        Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, VoteUndone,
+        GuidelinesChanged, RunAlreadyOpen,
         ConversationGone, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
         TooManyAttempts, NameTaken, PasswordTooShort,
     )  # fmt: skip

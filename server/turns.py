@@ -48,6 +48,7 @@ class TurnService:
         config: ServerConfig,
         server_id: str,
         chance: random.Random | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
         self._pool = pool
         self._conversations = conversations
@@ -56,6 +57,7 @@ class TurnService:
         self._config = config
         self._server_id = server_id
         self._chance = chance or random.SystemRandom()
+        self._names = names
         self._under_way: dict[str, tuple[LiveTurn, asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -131,6 +133,13 @@ class TurnService:
             return
         await self._streams.request_stop(answer.id)
 
+    async def both_speak(self, a: Answer, b: Answer) -> bool:
+        """Whether a duel is still written and both sides have said something: it may be voted on early."""
+        states = {a.state, b.state}
+        if "streaming" not in states or not states <= {"streaming", "finished"}:
+            return False
+        return await self._streams.begun(a.stream_id)
+
     async def abandon(self, conversation_id: str) -> None:
         """End what is under way in a conversation that is about to be deleted."""
         tasks = []
@@ -195,6 +204,7 @@ class TurnService:
                 metrics=self._metrics,
                 owner=self._server_id,
                 user=account.id,
+                names=self._names,
             )
             await live.begin()
             if self._group is None:

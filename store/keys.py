@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-VOTES = "heed:votes"  # stream: one entry per vote, append-only, the truth
+VOTES = "heed:votes"  # stream: one entry per vote and per change of one, append-only, the truth
 VOTE_KEYS = "heed:votes:idempotency"  # hash: annotator:key -> stream entry id
-VOTE_BY_ID = "heed:votes:by_id"  # hash: vote id -> stream entry id
+VOTE_BY_ID = "heed:votes:by_id"  # hash: vote id -> stream entry id of the cast
+VOTE_LATEST = "heed:votes:latest"  # hash: entry id of the cast -> entry id of the last change, if any
+VOTE_OUT = "heed:votes:out"  # set: ids of votes that are undone or excluded
+VOTE_RECOUNTS = "heed:votes:recounts"  # zset by name: casts that count otherwise than when they were cast
 VOTE_MARKS = "heed:votes:marks"  # hash: attempted_through, trained_through -> stream entry id
 THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
 REVIEWS = "heed:votes:reviews"  # stream: what reviewers say of votes
 IMPORTS = "heed:imports"  # hash: id -> json
+
+GUIDELINES = "heed:guidelines"  # list of json, version 1 first
+GUIDELINES_READ = "heed:guidelines:read"  # hash: account id -> the newest version that it has read
 
 CONVERSATIONS = "heed:conversations"  # hash: id -> json
 ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
@@ -58,6 +64,10 @@ def stop(answer_id: str) -> str:
 
 def votes_of(annotator_id: str) -> str:
     return f"heed:votes:of:{annotator_id}"  # list of stream entry ids, newest first
+
+
+def run_votes(run_id: str) -> str:
+    return f"heed:run:{run_id}:votes"  # set: ids of the votes in the run's data set
 
 
 def run_lease(run_id: str) -> str:

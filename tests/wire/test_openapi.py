@@ -27,6 +27,11 @@ POST /api/v1/answers/{answer_id}/stop
 GET /api/v1/duels/{duel_id}
 POST /api/v1/votes
 GET /api/v1/votes/mine
+PATCH DELETE /api/v1/votes/{vote_id}
+GET /api/v1/policies/{number}/taint
+GET PUT /api/v1/guidelines
+GET /api/v1/guidelines/{version}
+POST /api/v1/guidelines/read
 GET /api/v1/status
 GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}

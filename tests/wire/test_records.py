@@ -21,9 +21,11 @@ from store.records import (
     Conversation,
     Duel,
     EngineStatus,
+    Exclusion,
     Fingerprint,
     GateCheck,
     GateReport,
+    Guidelines,
     Message,
     MetricRow,
     PolicyVersion,
@@ -34,6 +36,8 @@ from store.records import (
     Snapshot,
     StageStatus,
     Vote,
+    VoteChange,
+    VotedAnswer,
 )
 
 AT = datetime(2026, 11, 21, 5, 30, 0, 123456, tzinfo=UTC)
@@ -60,6 +64,29 @@ STAGE = StageStatus(
     stage="ppo", state="done", started_at=AT, ended_at=AT, summary={"list": [], "none": None, "nested": {}}
 )
 
+VOTED = VotedAnswer(answer_id="ans_1", version=1, position=2, rank=1, tokens=7, leak=TEXT)
+VOTE = Vote(
+    id="vote_1",
+    kind="duel",
+    conversation_id="conv_1",
+    duel_id="duel_1",
+    annotator_id="acc_1",
+    choice="b",
+    strength=2,
+    answers=(VOTED,),
+    version_a=1,
+    version_b=2,
+    tags=("incorrect",),
+    comment=TEXT,
+    shown_ms=1200,
+    early=True,
+    guideline_version=3,
+    status="excluded",
+    exclusion=Exclusion(by="acc_2", reason=TEXT, at=AT),
+    idempotency_key="k",
+    created_at=AT,
+    changed_at=AT,
+)
 EXAMPLES: list[Record] = [
     TURN,
     SAMPLING,
@@ -98,20 +125,11 @@ EXAMPLES: list[Record] = [
         owner_id="acc_1",
         created_at=AT,
     ),
-    Vote(
-        id="vote_1",
-        kind="duel",
-        conversation_id="conv_1",
-        duel_id="duel_1",
-        annotator_id="acc_1",
-        choice="both_bad",
-        version_a=1,
-        version_b=2,
-        comment=TEXT,
-        shown_ms=1200,
-        idempotency_key="k",
-        created_at=AT,
-    ),
+    VOTED,
+    Exclusion(by="heed", reason=TEXT, at=AT),
+    VOTE,
+    VoteChange(what="exclude", by="acc_2", at=AT, vote=VOTE),
+    Guidelines(version=1, text=TEXT, by="acc_1", at=AT),
     PreferencePair(prompt=(TURN,), chosen=(TURN,), rejected=(TURN, TURN), weight=0.1, vote_id="vote_1"),
     PolicyVersion(
         number=2,

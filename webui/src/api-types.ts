@@ -176,6 +176,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/guidelines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines
+         * @description The guidelines that hold now, and what the caller has read of them.
+         */
+        get: operations["get_guidelines_api_v1_guidelines_get"];
+        /**
+         * Write Guidelines
+         * @description A new version; votes from now on are made under it.
+         */
+        put: operations["write_guidelines_api_v1_guidelines_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mark Guidelines Read
+         * @description Say that the caller has read this version.
+         */
+        post: operations["mark_guidelines_read_api_v1_guidelines_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines Version
+         * @description An earlier version.
+         */
+        get: operations["get_guidelines_version_api_v1_guidelines__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/keys": {
         parameters: {
             query?: never;
@@ -290,6 +354,26 @@ export interface paths {
          * @description Back to the version that was active before.
          */
         post: operations["rollback_api_v1_policies_rollback_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}/taint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Taint
+         * @description The votes that this version learned from and that were undone or excluded since.
+         */
+        get: operations["get_taint_api_v1_policies__number__taint_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -482,6 +566,32 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes/{vote_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Undo Vote
+         * @description Take one's own vote back: for ten minutes, and after that until a training begins with it.
+         *
+         *     The log keeps it, marked undone; its duel can be voted on again.
+         */
+        delete: operations["undo_vote_api_v1_votes__vote_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Vote
+         * @description Add reasons or a comment to one's own vote; change the choice while it can be undone.
+         */
+        patch: operations["change_vote_api_v1_votes__vote_id__patch"];
         trace?: never;
     };
     "/healthz": {
@@ -685,6 +795,8 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Edited From */
+            edited_from: string | null;
             /** Error */
             error: string | null;
             /** Finish Reason */
@@ -863,7 +975,7 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
             /** Comment */
             comment?: string | null;
             /** Duel Id */
@@ -875,6 +987,38 @@ export interface components {
             kind: "duel";
             /** Shown Ms */
             shown_ms?: number | null;
+            /**
+             * Strength
+             * @default 1
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+        };
+        /** EditIn */
+        EditIn: {
+            /** Answer Id */
+            answer_id: string;
+            /** Comment */
+            comment?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edit";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+            /** Text */
+            text: string;
         };
         /**
          * EngineStatus
@@ -904,6 +1048,16 @@ export interface components {
             state: "starting" | "ready" | "loading" | "down";
             /** Version */
             version?: number | null;
+        };
+        /** ExclusionOut */
+        ExclusionOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Reason */
+            reason: string;
         };
         /**
          * Fingerprint
@@ -942,6 +1096,42 @@ export interface components {
             fingerprints: components["schemas"]["Fingerprint"][];
             /** Passed */
             passed: boolean;
+        };
+        /**
+         * Guidelines
+         * @description What annotators are asked to prefer, in Markdown; each change is a new version, 1 the first.
+         */
+        Guidelines: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Text */
+            text: string;
+            /** Version */
+            version: number;
+        };
+        /** GuidelinesIn */
+        GuidelinesIn: {
+            /** After */
+            after: number;
+            /** Text */
+            text: string;
+        };
+        /** GuidelinesOut */
+        GuidelinesOut: {
+            newest: components["schemas"]["Guidelines"] | null;
+            read: components["schemas"]["Guidelines"] | null;
+            /** Read Version */
+            read_version: number;
+        };
+        /** GuidelinesRead */
+        GuidelinesRead: {
+            /** Version */
+            version: number;
         };
         /** HTTPValidationError */
         HTTPValidationError: {
@@ -1027,6 +1217,72 @@ export interface components {
             /** Items */
             items: components["schemas"]["MetricOut"][];
         };
+        /** MyVote */
+        MyVote: {
+            /** Answer Id */
+            answer_id: string | null;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Duel Id */
+            duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /** Prompt */
+            prompt: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+            /** Texts */
+            texts: (string | null)[];
+        };
+        /** MyVotePage */
+        MyVotePage: {
+            /** Items */
+            items: components["schemas"]["MyVote"][];
+            /** Next */
+            next: string | null;
+            /** This Week */
+            this_week: number;
+        };
         /**
          * Part
          * @description A piece of a message; only text.
@@ -1086,6 +1342,25 @@ export interface components {
              * @enum {string}
              */
             state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+        };
+        /** RankingIn */
+        RankingIn: {
+            /** Comment */
+            comment?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "ranking";
+            /** Ranking */
+            ranking: string[][];
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
         };
         /** Reveal */
         Reveal: {
@@ -1303,6 +1578,13 @@ export interface components {
              */
             include_usage: boolean;
         };
+        /** TaintOut */
+        TaintOut: {
+            /** Tainted By */
+            tainted_by: components["schemas"]["VoteOut"][];
+            /** Used */
+            used: number;
+        };
         /** ThumbIn */
         ThumbIn: {
             /** Answer Id */
@@ -1312,11 +1594,20 @@ export interface components {
              * @enum {string}
              */
             choice: "up" | "down";
+            /** Comment */
+            comment?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             kind: "thumb";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
         };
         /**
          * TurnEnd
@@ -1364,6 +1655,20 @@ export interface components {
             /** Error Type */
             type: string;
         };
+        /**
+         * VoteChangeIn
+         * @description What is left out stays; `comment` null removes it.
+         */
+        VoteChangeIn: {
+            /** Choice */
+            choice?: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Comment */
+            comment?: string | null;
+            /** Strength */
+            strength?: (1 | 2) | null;
+            /** Tags */
+            tags?: string[] | null;
+        };
         /** VoteCounts */
         VoteCounts: {
             /** Min Votes */
@@ -1377,8 +1682,23 @@ export interface components {
         VoteOut: {
             /** Answer Id */
             answer_id: string | null;
-            /** Choice */
-            choice: string;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
             /**
              * Created At
              * Format: date-time
@@ -1386,18 +1706,30 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
             /** Id */
             id: string;
             /**
              * Kind
              * @enum {string}
              */
-            kind: "duel" | "thumb";
-        };
-        /** VotePage */
-        VotePage: {
-            /** Items */
-            items: components["schemas"]["VoteOut"][];
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
         };
         /** VoteSaid */
         VoteSaid: {
@@ -1405,7 +1737,40 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
+            /** Comment */
+            comment: string | null;
+            /** Early */
+            early: boolean;
+            /** Id */
+            id: string;
+            /** Leak */
+            leak: string | null;
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+        };
+        /**
+         * VotedAnswer
+         * @description One answer that a vote is about, as the annotator saw it.
+         */
+        VotedAnswer: {
+            /** Answer Id */
+            answer_id: string;
+            /** Leak */
+            leak?: string | null;
+            /** Position */
+            position: number;
+            /** Rank */
+            rank?: number | null;
+            /** Tokens */
+            tokens?: number | null;
+            /** Version */
+            version: number;
         };
     };
     responses: never;
@@ -1765,6 +2130,121 @@ export interface operations {
             };
         };
     };
+    get_guidelines_api_v1_guidelines_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuidelinesOut"];
+                };
+            };
+        };
+    };
+    write_guidelines_api_v1_guidelines_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    mark_guidelines_read_api_v1_guidelines_read_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesRead"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_guidelines_version_api_v1_guidelines__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     create_key_api_v1_keys_post: {
         parameters: {
             query?: never;
@@ -1909,6 +2389,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Activation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_taint_api_v1_policies__number__taint_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaintOut"];
                 };
             };
             /** @description Validation Error */
@@ -2184,7 +2695,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"];
+                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"] | components["schemas"]["RankingIn"] | components["schemas"]["EditIn"];
             };
         };
         responses: {
@@ -2210,7 +2721,12 @@ export interface operations {
     };
     my_votes_api_v1_votes_mine_get: {
         parameters: {
-            query?: never;
+            query?: {
+                kind?: ("duel" | "thumb" | "ranking" | "edit") | null;
+                status?: ("active" | "undone" | "excluded") | null;
+                before?: string | null;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2223,7 +2739,82 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VotePage"];
+                    "application/json": components["schemas"]["MyVotePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    undo_vote_api_v1_votes__vote_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_vote_api_v1_votes__vote_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VoteChangeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
