@@ -14,6 +14,8 @@ import { LoginPage } from "./views/login";
 import { SetupPage } from "./views/setup";
 
 const AdminPage = lazy(() => import("./views/admin/page"));
+const VotesPage = lazy(() => import("./views/votes/page"));
+const LeaderboardPage = lazy(() => import("./views/leaderboard/page"));
 
 export function App() {
   return (
@@ -51,6 +53,20 @@ function SignedIn() {
           <Frame me={me.data} admin>
             <Suspense fallback={<Loading lines={6} />}>
               <AdminPage me={me.data} />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route path="/votes">
+          <Frame me={me.data} admin>
+            <Suspense fallback={<Loading lines={6} />}>
+              <VotesPage />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route path="/leaderboard">
+          <Frame me={me.data} admin>
+            <Suspense fallback={<Loading lines={6} />}>
+              <LeaderboardPage />
             </Suspense>
           </Frame>
         </Route>
