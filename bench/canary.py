@@ -1,6 +1,6 @@
 """How often the canary's test is wrong, and how many votes it needs: 1,000 canaries at each true win rate.
 
-    .venv/bin/python -m bench.canary
+.venv/bin/python -m bench.canary
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from store.accounts import Accounts
 from store.audit import Audit
 from store.conversations import Conversations
 from store.guidelines import GuidelineBook
-from store.lineage import Lineage
 from store.imports import Imports
+from store.lineage import Lineage
 from store.policies import Policies
 from store.records import Account, Answer, Conversation, Duel
 from store.runs import Runs

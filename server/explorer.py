@@ -39,7 +39,9 @@ def understood(q: str) -> Query:
     try:
         return parse(q)
     except QueryError as error:
-        raise Problem(422, "bad_query", str(error), field="q", remedy="change this part of the query") from None
+        raise Problem(
+            422, "bad_query", str(error), field="q", remedy="change this part of the query"
+        ) from None
 
 
 class Explorer:

@@ -101,7 +101,10 @@ def _annotators(given: Counted) -> list[AnnotatorOut]:
     again = self_agreement(given.judgements)
     return [
         AnnotatorOut(
-            annotator=name, votes=votes[name], left=left.get(name, share_of(0, 0)), self_agreement=again.get(name)
+            annotator=name,
+            votes=votes[name],
+            left=left.get(name, share_of(0, 0)),
+            self_agreement=again.get(name),
         )
         for name in sorted({*votes, *again}, key=lambda one: (-votes[one], one))
     ]

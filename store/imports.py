@@ -1,4 +1,4 @@
-"""Imported preference data: a file of pairs in the volume and a record in Redis; trainings take those in use."""
+"""Imported preference data: pairs in the volume, a record in Redis; trainings take the sets in use."""
 
 from __future__ import annotations
 

@@ -44,7 +44,9 @@ async def export_votes(
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
     detail = {"format": format, "query": q, "votes": manifest.used, "sha256": manifest.sha256}
-    await heed.audit.append(AuditEvent(actor=me.id, action="export_votes", object=name, detail=detail, at=now()))
+    await heed.audit.append(
+        AuditEvent(actor=me.id, action="export_votes", object=name, detail=detail, at=now())
+    )
     return FileResponse(
         archive,
         media_type="application/zip",

@@ -55,7 +55,9 @@ async def exclude_votes(body: ExcludeIn, heed: Heed, me: Admin) -> SelectionOut:
     if found.done and found.votes:
         detail = {"reason": body.reason, "note": body.note, "query": body.q, "votes": found.votes}
         await heed.audit.append(
-            AuditEvent(actor=me.id, action="exclude_votes", object=_named(body.ids, body.q), detail=detail, at=now())
+            AuditEvent(
+                actor=me.id, action="exclude_votes", object=_named(body.ids, body.q), detail=detail, at=now()
+            )
         )
     return found
 
@@ -67,7 +69,9 @@ async def restore_votes(body: RestoreIn, heed: Heed, me: Admin) -> SelectionOut:
     if found.done and found.votes:
         detail = {"note": body.note, "query": body.q, "votes": found.votes}
         await heed.audit.append(
-            AuditEvent(actor=me.id, action="restore_votes", object=_named(body.ids, body.q), detail=detail, at=now())
+            AuditEvent(
+                actor=me.id, action="restore_votes", object=_named(body.ids, body.q), detail=detail, at=now()
+            )
         )
     return found
 

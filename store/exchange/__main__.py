@@ -30,8 +30,7 @@ async def export_votes(settings: StoreSettings, out: Path, form: Format, query: 
 
 async def import_pairs(settings: StoreSettings, path: Path, tag: str, dry_run: bool) -> str:
     """Keep the file's pairs; a few lines about them."""
-    with open(path, "rb") as file:
-        read = read_lines(file, tag)
+    read = read_lines((await asyncio.to_thread(path.read_bytes)).splitlines(), tag)
     said = [f"{path}: {len(read.pairs)} rows, {read.refused} refused, {read.duplicates} twice"]
     said += [f"  line {one.line}: {one.field or 'row'} {one.message}" for one in read.problems]
     if read.pairs and not dry_run:
@@ -47,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m store.exchange", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     out = commands.add_parser("export", help="the votes that a query finds, in a format of TRL's")
-    out.add_argument("folder", type=Path, help="new folder: train.jsonl, test.jsonl, README.md, manifest.json")
+    out.add_argument(
+        "folder", type=Path, help="new folder: train.jsonl, test.jsonl, README.md, manifest.json"
+    )
     out.add_argument("--format", choices=get_args(Format), default="preference")
     out.add_argument("--query", default="", help="as in the explorer; default: every vote")
     into = commands.add_parser("import", help="JSON lines in a format of TRL's, HH-RLHF's or UltraFeedback's")

@@ -53,13 +53,15 @@ def data_card(manifest: Manifest) -> str:
         f"- Made: {manifest.created_at}\n- Query: {_query(manifest.query)}\n"
         f"- Votes found: {manifest.votes:,}, of which {manifest.used:,} have rows\n"
         f"- Digest of the files: `{manifest.sha256}`\n",
-        _table("File | Rows | SHA-256", [f"{n} | {f.rows:,} | `{f.sha256}`" for n, f in manifest.files.items()]),
+        _table(
+            "File | Rows | SHA-256", [f"{n} | {f.rows:,} | `{f.sha256}`" for n, f in manifest.files.items()]
+        ),
         "## Load it\n\n```python\nfrom datasets import load_dataset\n\n"
         'data = load_dataset("this/folder")\n```\n',
         "## Columns\n\n" + _table("Column | What it holds", list(columns)),
         "## What is not in it\n\n" + _left_out(manifest.left_out),
-        "## Split\n\nBy conversation, by its id's hash: a tenth of the conversations is in `test`, the same ones"
-        " in every export. Never split by row: the turns of one conversation repeat each other.\n",
+        "## Split\n\nBy conversation, by its id's hash: a tenth of them is in `test`, the same ones in every"
+        " export. Never split by row: the turns of one conversation repeat each other.\n",
     ]
     return "\n".join(parts)
 

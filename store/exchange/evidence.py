@@ -1,4 +1,4 @@
-"""What a vote says in TRL's three data formats: preference, unpaired preference (KTO) and demonstrations (SFT)."""
+"""What a vote says in TRL's formats: preference, unpaired preference (KTO), demonstrations (SFT)."""
 
 from __future__ import annotations
 

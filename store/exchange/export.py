@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections import Counter
@@ -17,6 +18,7 @@ from store.explorer.table import VoteRow
 from store.records import Record, Vote, now
 
 MANIFEST = "manifest.json"
+AT_ONCE = 500
 
 
 class ExportedFile(Record):
@@ -46,26 +48,26 @@ class Manifest(Record):
 async def export(
     folder: Path, rows: Sequence[VoteRow], conversations: Conversations, *, form: Format, query: str
 ) -> Manifest:
-    """Write train.jsonl, test.jsonl (a tenth of the conversations), README.md and manifest.json to the new `folder`.
+    """Make `folder`: train.jsonl, test.jsonl (a tenth of the conversations), README.md, manifest.json.
 
     Undone and excluded votes, checks, and votes on deleted conversations are never in it.
     """
-    folder.mkdir(parents=True)
+    await asyncio.to_thread(folder.mkdir, parents=True)
     left_out: Counter[str] = Counter()
-    lines: Counter[str] = Counter()
-    with open(folder / "train.jsonl", "wb") as train, open(folder / "test.jsonl", "wb") as test:
-        for row in rows:
+    lines: dict[str, int] = {}
+    for start in range(0, len(rows), AT_ONCE):
+        batch: dict[str, list[bytes]] = {}
+        for row in rows[start : start + AT_ONCE]:
             found = await _rows(row, conversations, form)
             if isinstance(found, str):
                 left_out[found] += 1
                 continue
-            file = test if in_test(row.vote.conversation_id) else train
-            for one in found:
-                file.write(json.dumps(one, ensure_ascii=False).encode() + b"\n")
-            lines["test.jsonl" if file is test else "train.jsonl"] += len(found)
-    files = {name: _described(folder / name, lines[name]) for name in sorted(lines)}
-    for name in {"train.jsonl", "test.jsonl"} - files.keys():
-        (folder / name).unlink()
+            name = "test.jsonl" if in_test(row.vote.conversation_id) else "train.jsonl"
+            batch.setdefault(name, []).extend(_line(one) for one in found)
+        for name, made in batch.items():
+            lines[name] = lines.get(name, 0) + len(made)
+            await asyncio.to_thread(_append, folder / name, made)
+    files = {name: await asyncio.to_thread(_described, folder / name, lines[name]) for name in sorted(lines)}
     manifest = Manifest(
         format=form,
         query=query,
@@ -76,8 +78,8 @@ async def export(
         sha256=_digest(files),
         created_at=now().isoformat(timespec="seconds"),
     )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(data_card(manifest), encoding="utf-8")
+    await asyncio.to_thread(_append, folder / MANIFEST, [manifest.model_dump_json(indent=1).encode() + b"\n"])
+    await asyncio.to_thread(_append, folder / "README.md", [data_card(manifest).encode()])
     return manifest
 
 
@@ -104,6 +106,15 @@ async def answer_ids(vote: Vote, conversations: Conversations) -> list[str]:
     if duel is not None:
         return [duel.answer_a, duel.answer_b]
     return [vote.answer_id] if vote.answer_id else []
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+def _append(path: Path, lines: list[bytes]) -> None:
+    with open(path, "ab") as file:
+        file.writelines(lines)
 
 
 def _described(path: Path, rows: int) -> ExportedFile:

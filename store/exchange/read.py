@@ -64,7 +64,9 @@ def read_lines(lines: Iterable[bytes], tag: str) -> Read:
             if len(problems) < MOST_PROBLEMS:
                 problems.append(LineProblem(number, error.field, str(error)))
             continue
-        name = hashlib.sha256(pair.model_dump_json(include={"prompt", "chosen", "rejected"}).encode()).hexdigest()
+        name = hashlib.sha256(
+            pair.model_dump_json(include={"prompt", "chosen", "rejected"}).encode()
+        ).hexdigest()
         if name in pairs:
             duplicates += 1
             continue
@@ -108,7 +110,9 @@ def _preference(row: dict[str, Any]) -> tuple[Turns, Turns, Turns]:
     chosen, rejected = _turns(row, "chosen"), _turns(row, "rejected")
     if row.get("prompt"):
         prompt = _turns(row, "prompt", role="user")
-        chosen, rejected = (_after(prompt, answer, name) for name, answer in (("chosen", chosen), ("rejected", rejected)))
+        chosen, rejected = (
+            _after(prompt, answer, name) for name, answer in (("chosen", chosen), ("rejected", rejected))
+        )
         return prompt, chosen, rejected
     prompt, said = _split(chosen, "chosen")
     other, refused = _split(rejected, "rejected")
@@ -150,14 +154,17 @@ def _turns(row: dict[str, Any], name: str, role: Literal["user", "assistant"] = 
         try:
             return _TURNS.validate_python([{k: turn[k] for k in ("role", "content")} for turn in value])
         except (ValidationError, KeyError, TypeError):
-            raise ShapeProblem(name, "must be text or a list of {role, content}, roles system, user, assistant") from None
+            raise ShapeProblem(
+                name, "must be text or a list of {role, content}, roles system, user, assistant"
+            ) from None
     if not isinstance(value, str) or not value.strip():
         raise ShapeProblem(name, "must be text that is not empty, or a list of turns")
     if value.startswith("\n\nHuman:"):
         _, *parts = _HH_TURN.split(value)
         said = zip(parts[::2], parts[1::2], strict=True)
         turns = [
-            ChatTurn(role="user" if who == "Human" else "assistant", content=text.strip()) for who, text in said
+            ChatTurn(role="user" if who == "Human" else "assistant", content=text.strip())
+            for who, text in said
         ]
         return tuple(turn for turn in turns if turn.content or turn.role == "assistant")
     return (ChatTurn(role=role, content=value),)

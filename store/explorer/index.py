@@ -43,6 +43,8 @@ class VoteIndex:
         self._names: dict[str, str] = {}
         self._votes_through = self._reviews_through = "0"
         self._used: dict[str, tuple[int, ...]] = {}
+        self._margins: dict[str, float] = {}
+        self._reward_models = volume / "reward_models"
         self._versions_seen: set[int] = set()
         self._busy = asyncio.Lock()
 
@@ -70,16 +72,34 @@ class VoteIndex:
                 self._put(row._replace(review=review.choice))
 
     async def _follow_versions(self) -> None:
-        """Which versions were trained on which votes."""
+        """Which versions were trained on which votes, and what the reward model before thought of them."""
         for version in await self._policies.versions():
             if version.run_id is None or version.number in self._versions_seen:
                 continue
-            self._versions_seen.add(version.number)
-            for vote_id in await self._lineage.votes(version.run_id):
+            used = await self._lineage.votes(version.run_id)
+            for vote_id in used:
                 self._used[vote_id] = tuple(sorted({*self._used.get(vote_id, ()), version.number}))
+            margins = await asyncio.to_thread(self._read_margins, version.reward_model)
+            # A vote is new once; what the first model that had not seen it thought stays.
+            self._margins = margins | self._margins
+            self._versions_seen.add(version.number)
+            for vote_id in used | margins.keys():
                 row = self.table.get(vote_id)
                 if row is not None:
-                    self._put(row._replace(used=self._used[vote_id]))
+                    self._put(row._replace(used=self._used.get(vote_id, ()), margin=self._margin(row.vote)))
+
+    def _read_margins(self, reward_model: int | None) -> dict[str, float]:
+        """Vote id -> how far the chosen answer was ahead; nothing of reward models of version 0.1."""
+        path = self._reward_models / f"v{reward_model or 0:04d}" / "margins.json"
+        try:
+            return {str(name): float(margin) for name, margin in json.loads(path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+
+    def _margin(self, vote: Vote) -> float | None:
+        """Of the first answer over the second."""
+        ahead = self._margins.get(vote.id) if vote.kind == "duel" else None
+        return None if ahead is None else -ahead if vote.choice == "b" else ahead
 
     def _put(self, row: VoteRow) -> None:
         self.table.put(row)
@@ -118,7 +138,7 @@ class VoteIndex:
             label=_label(vote, said),
             styles=tuple(style_of(str(one["text"]), one.get("response_tokens")) for one in said),
             deleted=len(said) < len(answers) or message is None,
-            margin=known.margin if known else None,
+            margin=self._margin(vote),
             used=self._used.get(vote.id, ()),
             review=known.review if known else None,
         )

@@ -51,7 +51,9 @@ def parse(text: str) -> Query:
         elif key == "margin":
             limits[key] = _margin(value)
         elif key in FACETS:
-            (none_of if minus else any_of).setdefault(key, set()).add(_pair(value) if key == "pair" else value)
+            (none_of if minus else any_of).setdefault(key, set()).add(
+                _pair(value) if key == "pair" else value
+            )
         else:
             raise QueryError(f"`{key}:` is not known; use one of {', '.join(KEYS)}, or quote the words")
     return Query(
@@ -83,7 +85,9 @@ def _moment(key: str, value: str) -> float:
     try:
         at = datetime.fromisoformat(value)
     except ValueError:
-        raise QueryError(f"`{key}:{value}` is not a day; write it as `{key}:2026-11-01` or `{key}:7d`") from None
+        raise QueryError(
+            f"`{key}:{value}` is not a day; write it as `{key}:2026-11-01` or `{key}:7d`"
+        ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 

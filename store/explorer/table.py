@@ -1,4 +1,4 @@
-"""Every vote as one row in memory, and one array of codes a facet: 100,000 votes are counted in milliseconds."""
+"""Every vote as a row in memory, and an array of codes a facet: 100,000 are counted in milliseconds."""
 
 from __future__ import annotations
 
@@ -242,5 +242,3 @@ def _all(masks: Iterable[Mask], n: int) -> Mask:
     for mask in masks:
         found &= mask
     return found
-
-

@@ -16,7 +16,7 @@ RESAMPLES = 500
 
 
 class Judgement(NamedTuple):
-    """What one annotator said of one pair of answers; `label` names the answer or the outcome, never a side."""
+    """What one annotator said of one pair of answers; `label` names the text or the outcome, no side."""
 
     unit: Hashable
     annotator: str
@@ -41,7 +41,7 @@ class Kappa(Record):
 
 
 def krippendorff_alpha(judgements: Iterable[Judgement], seed: int = 0) -> Alpha:
-    """Nominal alpha with a bootstrap interval over units (Krippendorff 2011). Each annotator's first counts."""
+    """Nominal alpha, bootstrapped over units (Krippendorff 2011). Each annotator's first word counts."""
     units = [list(said.values()) for said in _first_words(judgements).values() if len(said) > 1]
     labels = {label: i for i, label in enumerate(sorted({label for said in units for label in said}))}
     if not units:
@@ -51,7 +51,7 @@ def krippendorff_alpha(judgements: Iterable[Judgement], seed: int = 0) -> Alpha:
         for label in said:
             counts[row, labels[label]] += 1
     raters = counts.sum(axis=1)
-    # How many pairable values, and how much of them disagrees, for each unit: sums that a bootstrap can weigh.
+    # How many values each unit has, and how much of them disagrees: sums that a bootstrap can weigh.
     disagreement = (raters**2 - (counts**2).sum(axis=1)) / (raters - 1)
     once = np.ones((1, len(units)))
     point = _alpha(once, counts, disagreement)[0]

@@ -97,9 +97,14 @@ def _ranked(n: Counter[int], found: dict[int, tuple[float, float, float]]) -> tu
         surely_worse = sum(other[2] < low for other in found.values())
         ratings.append(
             Rating(
-                number=number, rating=rating, low=low, high=high, n=n[number],
-                best_rank=1 + surely_better, worst_rank=len(found) - surely_worse,
-            )  # fmt: skip
+                number=number,
+                rating=rating,
+                low=low,
+                high=high,
+                n=n[number],
+                best_rank=1 + surely_better,
+                worst_rank=len(found) - surely_worse,
+            )
         )
     return tuple(ratings)
 
@@ -135,7 +140,7 @@ def _rows(
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """Design (R, K), points of side a (R,), how often the row occurred (R,).
 
-    Without style equal duels share a row, so that the fit costs the same for a hundred votes and for a million.
+    Without style equal duels share a row: the fit costs the same for a hundred votes and for a million.
     """
     column = {version: i for i, version in enumerate(versions)}
     same = Counter(

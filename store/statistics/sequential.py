@@ -1,8 +1,8 @@
 """Is the canary better? A test that may be looked at after every vote.
 
 Looking again and again at an ordinary test finds a difference sooner or later where there is none. An e-value
-does not: under "the canary wins at most half of the decisive votes" it reaches 1 / alpha with a probability of
-at most alpha, however often and whenever somebody looks (Ville's inequality; Ramdas et al. 2023).
+does not: under "the canary wins at most half of the decisive votes" it reaches 1 / alpha with a probability
+of at most alpha, however often and whenever somebody looks (Ville's inequality; Ramdas et al. 2023).
 """
 
 from __future__ import annotations

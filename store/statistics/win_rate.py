@@ -56,8 +56,8 @@ def pair_rates(duels: Iterable[JudgedDuel]) -> list[PairRate]:
 def win_rate(a: int, b: int, table: Counts) -> PairRate:
     """Rate and interval. table: (A, 4), each annotator's wins of a, ties, wins of b, both bad.
 
-    Wilson on the decisive votes, the ties taken as given. Where few people speak, a bootstrap over annotators:
-    the wider of both, because a bootstrap of two people who agree has no width.
+    Wilson on the decisive votes, the ties taken as given. Where few people speak, a bootstrap over them: the
+    wider of both, because a bootstrap of two people who agree has no width.
     """
     wins, ties, losses, both_bad = (int(total) for total in table.sum(axis=0))
     judged = table[table[:, :3].sum(axis=1) > 0]
@@ -73,8 +73,8 @@ def win_rate(a: int, b: int, table: Counts) -> PairRate:
             lower, upper = clustered(points, cases)
             low, high = min(low, lower), max(high, upper)
     return PairRate(
-        a=a, b=b, wins_a=wins, ties=ties, wins_b=losses, both_bad=both_bad, rate=rate, low=low, high=high, n=n,
-        annotators=len(table), interval=interval,
+        a=a, b=b, wins_a=wins, ties=ties, wins_b=losses, both_bad=both_bad,
+        rate=rate, low=low, high=high, n=n, annotators=len(table), interval=interval,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CODE, RUNS, SHORT_A, SHORT_B, STORY, TIMELINE, VERSIONS } from "./mock-texts.mjs";
 import { newRun, pastMetrics, play } from "./mock-training.mjs";
+import { board, change, detail as voteDetail, find, importReport, VOTES } from "./mock-votes.mjs";
 
 const PORT = Number(process.argv[2] ?? 8080);
 const SPEED = Number(process.env.MOCK_SPEED ?? 1);
@@ -29,6 +30,8 @@ const db = {
   answers: new Map(),
   streams: new Map(),
   votes: new Map(),
+  past: empty ? [] : VOTES(4000),
+  imports: [],
   pending: empty ? 0 : 12,
   total: empty ? 0 : 143,
   versions: empty ? [] : VERSIONS(),
@@ -179,6 +182,12 @@ const duelOut = ({ conversation, ...duel }) => ({
   version_a: duel.vote ? db.answers.get(duel.answer_a).policy_version : null,
   version_b: duel.vote ? db.answers.get(duel.answer_b).policy_version : null,
 });
+const searchOf = (request) => new URL(request.url, "http://mock").searchParams;
+const pastVote = (id) => {
+  const found = db.past.find((one) => one.id === id);
+  if (!found) throw new Refusal(404, "not_found", "there is no such vote");
+  return found;
+};
 const conversationOut = ({ messages, ...conversation }) => conversation;
 
 function castVote(body, key) {
@@ -410,6 +419,30 @@ const ROUTES = [
     },
   ],
   ["POST", /^votes$/, (_, body, request) => castVote(body, request.headers["idempotency-key"])],
+  ["GET", /^votes$/, (_, __, request) => [200, find(db.past, searchOf(request))]],
+  ["GET", /^votes\/(vote_[^/]+)$/, ([id]) => [200, voteDetail(db.past, pastVote(id))]],
+  [
+    "POST",
+    /^votes\/(vote_[^/]+)\/reviews$/,
+    ([id], body) => {
+      pastVote(id).review = body.choice;
+      return [201, { by: "Ada", choice: body.choice, note: "", at: now() }];
+    },
+  ],
+  ["POST", /^exclusions$/, (_, body) => [200, change(db.past, body, "active", "excluded")]],
+  ["POST", /^restorations$/, (_, body) => [200, change(db.past, body, "excluded", "active")]],
+  ["GET", /^leaderboard$/, (_, __, request) => [200, board(searchOf(request).get("style") === "true", empty)]],
+  ["GET", /^imports$/, () => [200, { items: db.imports }]],
+  [
+    "POST",
+    /^imports$/,
+    (_, text, request) => {
+      const search = searchOf(request);
+      const report = importReport(text, search.get("dry_run") === "true", search.get("name"), search.get("tag"));
+      if (report.kept) db.imports.unshift(report.kept);
+      return [report.kept ? 201 : 200, report];
+    },
+  ],
   ["GET", /^status$/, () => [200, status()]],
   ["GET", /^runs$/, () => [200, { items: db.runs }]],
   ["POST", /^runs$/, () => [201, requestRun()]],
@@ -502,7 +535,7 @@ async function answer(request, response) {
     for (const [method, pattern, handle] of ROUTES) {
       const match = request.method === method && pattern.exec(path);
       if (!match) continue;
-      const [code, body] = handle(match.slice(1), text ? JSON.parse(text) : {}, request);
+      const [code, body] = handle(match.slice(1), path === "imports" ? text : text ? JSON.parse(text) : {}, request);
       response.writeHead(code, { "Content-Type": "application/json" });
       return response.end(body === undefined ? "" : JSON.stringify(body));
     }

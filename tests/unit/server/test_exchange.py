@@ -19,7 +19,9 @@ async def exported(admin: Any, form: str, q: str = "") -> tuple[dict[str, Any], 
     assert response.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         files = {name.split("/")[-1]: archive.read(name).decode() for name in archive.namelist()}
-    rows = [json.loads(line) for name in files if name.endswith(".jsonl") for line in files[name].splitlines()]
+    rows = [
+        json.loads(line) for name in files if name.endswith(".jsonl") for line in files[name].splitlines()
+    ]
     return json.loads(files["manifest.json"]), rows, files["README.md"]
 
 
@@ -81,7 +83,9 @@ async def test_thumbs_and_both_bad_are_unpaired_rows(heed: Any, admin: Any, vote
     assert all(set(row) >= {"prompt", "completion", "label"} for row in rows)
 
 
-async def test_excluded_and_undone_votes_are_in_no_export(heed: Any, admin: Any, ann: Any, votes: Any) -> None:
+async def test_excluded_and_undone_votes_are_in_no_export(
+    heed: Any, admin: Any, ann: Any, votes: Any
+) -> None:
     await admin.call("POST", "/api/v1/exclusions", {"ids": [votes["out"]["id"]], "reason": "test"})
     await ann.call("DELETE", f"/api/v1/votes/{votes['thumb']['id']}")
     manifest, rows, card = await exported(admin, "preference")
@@ -124,15 +128,23 @@ async def test_what_was_exported_can_be_imported_and_goes_into_training(
 
 
 async def test_lines_that_are_no_rows_are_named_one_by_one(heed: Any, admin: Any) -> None:
-    report = (await sent(admin, ["{oops", {"prompt": "x"}, {"prompt": "q", "chosen": "a", "rejected": "a"}, [1]])).json()
+    report = (
+        await sent(admin, ["{oops", {"prompt": "x"}, {"prompt": "q", "chosen": "a", "rejected": "a"}, [1]])
+    ).json()
     assert report["type"] == "urn:heed:nothing_to_import"
-    dry = (await sent(admin, ["{oops", {"prompt": "q", "chosen": "good", "rejected": "bad"}], dry_run=True)).json()
+    dry = (
+        await sent(admin, ["{oops", {"prompt": "q", "chosen": "good", "rejected": "bad"}], dry_run=True)
+    ).json()
     assert (dry["pairs"], dry["refused"]) == (1, 1)
-    assert dry["problems"] == [{"line": 1, "field": None, "message": "is not JSON: one object a line is needed"}]
+    assert dry["problems"] == [
+        {"line": 1, "field": None, "message": "is not JSON: one object a line is needed"}
+    ]
     assert dry["preview"][0]["chosen"] == [{"role": "assistant", "content": "good"}]
 
 
-async def test_a_file_beyond_the_limit_is_refused(heed: Any, admin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_beyond_the_limit_is_refused(
+    heed: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("server.routes.exchange.IMPORT_LIMIT", 1000)
     response = await sent(admin, ["x" * 2000])
     assert (response.status_code, response.json()["type"]) == (413, "urn:heed:too_large")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from server.settings import ServerSettings
+from store.records import PolicyVersion, now
 from tests.fakes import Script, ScriptedPool
 from tests.running import Heed, Person, serving
 
@@ -40,6 +41,12 @@ async def voted(person: Person, text: str, wanted: str, key: str, **more: Any) -
     return response.json()["vote"]
 
 
+async def version(heed: Heed, number: int, **more: Any) -> None:
+    await heed.parts.policies.register(
+        PolicyVersion(number=number, folder=f"v{number}", sha256="ab" * 32, created_at=now(), **more)
+    )
+
+
 async def find(admin: Person, q: str = "") -> Any:
     response = await admin.http.get("/api/v1/votes", params={"q": q})
     assert response.status_code == 200, response.text
@@ -54,7 +61,9 @@ async def test_votes_are_found_with_facets_and_shown_whole(heed: Any, ann: Any, 
     found = await find(admin)
     assert (found["total"], found["of"]) == (2, 2)
     assert [one["prompt"] for one in found["items"]] == ["Name a mountain", "Which river is the longest?"]
-    facets = {name: {one["value"]: one["votes"] for one in values} for name, values in found["facets"].items()}
+    facets = {
+        name: {one["value"]: one["votes"] for one in values} for name, values in found["facets"].items()
+    }
     assert facets["annotator"] == {"ann": 1, "bob": 1}
     assert facets["pair"] == {"v2-v1": 2}
     assert facets["used"] == {"never": 2}
@@ -174,16 +183,19 @@ async def test_a_deleted_conversation_takes_its_texts_along(heed: Any, ann: Any,
 async def test_what_a_run_learned_from_is_named(heed: Any, ann: Any, admin: Any, volume: Any) -> None:
     vote = await voted(ann, "Hi", "v2", "1")
     await heed.parts.lineage.record("run_7", [vote["id"]])
-    await heed.version(3, run_id="run_7")
+    await version(heed, 3, run_id="run_7")
     assert (await find(admin, "used:v3"))["total"] == 1
-    preview = await admin.call("POST", "/api/v1/exclusions", {"q": "used:v3", "reason": "test", "dry_run": True})
+    preview = await admin.call(
+        "POST", "/api/v1/exclusions", {"q": "used:v3", "reason": "test", "dry_run": True}
+    )
     assert preview.json()["used_in"] == [3]
 
 
 async def test_the_canary_has_its_own_test(heed: Any, ann: Any, admin: Any) -> None:
     assert (await admin.get("/api/v1/statistics"))["canary"] is None
-    await heed.version(1, state="active")
-    await heed.version(2, state="canary")
+    await version(heed, 1)
+    await heed.parts.policies.activate(1, "test", "first", expected=None)
+    await version(heed, 2, state="canary")
     for n in range(2):
         await voted(ann, f"Question {n}", "v2", str(n))
     canary = (await admin.get("/api/v1/statistics"))["canary"]

@@ -21,7 +21,12 @@ PREFERENCE: dict[str, dict[str, Any]] = {
     "conversational, explicit prompt": {"prompt": [USER], "chosen": [CHOSEN], "rejected": [REJECTED]},
     "conversational, implicit prompt": {"chosen": [USER, CHOSEN], "rejected": [USER, REJECTED]},
     "plain text": {"prompt": Q, "chosen": GOOD, "rejected": BAD},
-    "UltraFeedback": {"prompt": Q, "chosen": [USER, CHOSEN], "rejected": [USER, REJECTED], "score_chosen": 8.0},
+    "UltraFeedback": {
+        "prompt": Q,
+        "chosen": [USER, CHOSEN],
+        "rejected": [USER, REJECTED],
+        "score_chosen": 8.0,
+    },
     "HH-RLHF": {
         "chosen": f"\n\nHuman: {Q}\n\nAssistant: {GOOD}",
         "rejected": f"\n\nHuman: {Q}\n\nAssistant: {BAD}",
@@ -56,10 +61,14 @@ def test_a_longer_conversation_keeps_its_turns() -> None:
 
 def test_one_beginning_is_one_conversation_so_that_it_trains_or_judges() -> None:
     first, second = (
-        read_row({"prompt": Q, "chosen": GOOD, "rejected": bad}, "t")[1].conversation_id for bad in (BAD, "Hm.")
+        read_row({"prompt": Q, "chosen": GOOD, "rejected": bad}, "t")[1].conversation_id
+        for bad in (BAD, "Hm.")
     )
     assert first == second
-    assert read_row({**PREFERENCE["plain text"], "conversation_id": "conv_1"}, "t")[1].conversation_id == "conv_1"
+    assert (
+        read_row({**PREFERENCE["plain text"], "conversation_id": "conv_1"}, "t")[1].conversation_id
+        == "conv_1"
+    )
 
 
 @pytest.mark.parametrize(

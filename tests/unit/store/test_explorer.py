@@ -16,7 +16,9 @@ from store.records import Vote, VotedAnswer
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-def row(n: int, choice: str = "a", *, annotator: str = "ann", prompt: str = "Which river?", **more: Any) -> VoteRow:
+def row(
+    n: int, choice: str = "a", *, annotator: str = "ann", prompt: str = "Which river?", **more: Any
+) -> VoteRow:
     given = {"margin", "used", "review", "deleted", "versions"}
     kept = {name: more.pop(name) for name in given & more.keys()}
     leak = more.pop("leak", None)
@@ -33,7 +35,9 @@ def row(n: int, choice: str = "a", *, annotator: str = "ann", prompt: str = "Whi
         **more,
     )
     fields: dict[str, Any] = {"versions": (2, 1), **kept}
-    return VoteRow(vote=vote, annotator=annotator, prompt=prompt, script="latin", unit=f"u{n}", label="x", **fields)
+    return VoteRow(
+        vote=vote, annotator=annotator, prompt=prompt, script="latin", unit=f"u{n}", label="x", **fields
+    )
 
 
 def table(*rows: VoteRow) -> VoteTable:
@@ -87,7 +91,7 @@ def test_a_query_finds(query: str, found: list[int]) -> None:
 
 @pytest.mark.parametrize("query", ["colour:red", "before:soon", "margin:wide", "pair:v1"])
 def test_a_query_that_cannot_be_read_says_what_could(query: str) -> None:
-    with pytest.raises(QueryError, match="use one of|write it as"):
+    with pytest.raises(QueryError, match=r"use one of|write it as"):
         parse(query)
 
 
@@ -154,7 +158,13 @@ def test_only_blind_active_duels_without_a_name_are_counted_and_the_rest_is_name
 
 @pytest.mark.parametrize(
     ("text", "script"),
-    [("Hello, wörld", "latin"), ("你好，世界", "han"), ("これは日本語です", "kana"), ("Привет", "cyrillic"), ("12 + 3", "other")],
+    [
+        ("Hello, wörld", "latin"),
+        ("你好，世界", "han"),
+        ("これは日本語です", "kana"),
+        ("Привет", "cyrillic"),
+        ("12 + 3", "other"),
+    ],
 )
 def test_the_script_of_a_text(text: str, script: str) -> None:
     assert script_of(text) == script

@@ -18,7 +18,9 @@ def battles() -> list[JudgedDuel]:
         for _ in range(count):
             a, b = (one, other) if chance.random() < 0.5 else (other, one)
             styles = [
-                Style(chance.randint(20, 400), chance.randint(0, 4), chance.randint(0, 9), chance.randint(0, 6))
+                Style(
+                    chance.randint(20, 400), chance.randint(0, 4), chance.randint(0, 9), chance.randint(0, 6)
+                )
                 for _ in range(2)
             ]
             ahead = STRENGTH[a] - STRENGTH[b] + (styles[0].length - styles[1].length) / 400

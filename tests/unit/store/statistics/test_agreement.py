@@ -30,9 +30,7 @@ def test_alpha_of_krippendorffs_own_examples() -> None:
     # Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011): A. binary data, C. nominal with gaps.
     two = krippendorff_alpha(judged(a="0100000010", b="1110010000"))
     assert two.alpha == pytest.approx(0.095, abs=5e-4)
-    four = krippendorff_alpha(
-        judged(a="123321412...", b="1233224125.3", c=".3332342251.", d="12332441251.")
-    )
+    four = krippendorff_alpha(judged(a="123321412...", b="1233224125.3", c=".3332342251.", d="12332441251."))
     assert four.alpha == pytest.approx(0.743, abs=5e-4)
     assert four.n == 11
     assert four.low is not None
@@ -75,7 +73,7 @@ def test_a_model_that_is_as_sure_as_it_is_right_has_no_calibration_error() -> No
 
 
 def test_calibration_error_is_the_mean_gap() -> None:
-    # Four duels said 0.75 and all were won (gap 0.25); two said 0.5 and none was (gap 0.5): (4*0.25 + 2*0.5) / 6.
+    # Four said 0.75, all were won (gap 0.25); two said 0.5, none was (gap 0.5): (4 * 0.25 + 2 * 0.5) / 6.
     found = calibration([math.log(3)] * 4 + [0.0] * 2, [True] * 4 + [False] * 2)
     assert found.ece == pytest.approx(2 / 6)
     assert found.accuracy.share == pytest.approx(4 / 6)

@@ -73,7 +73,11 @@ def test_ratings_are_those_of_a_slow_climb() -> None:
 
 def test_a_version_that_won_everything_has_no_rating_yet() -> None:
     found = board([*duels(2, 1, "a", "b", "a"), *duels(3, 1, "a", "a")]).ratings
-    assert [(one.number, one.rating is None, one.n) for one in found] == [(2, False, 3), (1, False, 5), (3, True, 2)]
+    assert [(one.number, one.rating is None, one.n) for one in found] == [
+        (2, False, 3),
+        (1, False, 5),
+        (3, True, 2),
+    ]
 
 
 def test_a_chain_of_wins_and_losses_rates_versions_that_never_met_the_first() -> None:

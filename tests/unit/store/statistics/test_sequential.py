@@ -13,7 +13,7 @@ CANARIES = 1000
 
 
 def outcomes(rate: float, seed: int, votes: int = MAX_VOTES) -> tuple[float, float, float]:
-    """Shares of canaries promoted and rolled back, and the median votes to promotion, looking after each vote."""
+    """Shares promoted and rolled back, and the median votes to promotion, when each vote is looked at."""
     random = np.random.default_rng(seed)
     wins = np.zeros(CANARIES)
     ended = np.zeros(CANARIES, dtype=np.int64)

@@ -24,7 +24,15 @@ def test_wilson_of_eight_in_ten() -> None:
 
 def test_a_tie_is_half_a_win_and_both_bad_is_no_vote_between_them() -> None:
     (pair,) = pair_rates(duels(a=24, b=8, tie=8, both_bad=5))
-    assert (pair.a, pair.b, pair.wins_a, pair.ties, pair.wins_b, pair.both_bad, pair.n) == (2, 1, 24, 8, 8, 5, 40)
+    assert (pair.a, pair.b, pair.wins_a, pair.ties, pair.wins_b, pair.both_bad, pair.n) == (
+        2,
+        1,
+        24,
+        8,
+        8,
+        5,
+        40,
+    )
     assert pair.rate == (24 + 4) / 40
     # Wilson of 24 / 32 is 0.578936 to 0.867477; on the scale with ties (32 * x + 4) / 40.
     assert (pair.low, pair.high) == pytest.approx((0.563149, 0.793982), abs=2e-6)
@@ -32,7 +40,10 @@ def test_a_tie_is_half_a_win_and_both_bad_is_no_vote_between_them() -> None:
 
 
 def test_the_side_a_version_was_shown_on_changes_nothing() -> None:
-    turned = [JudgedDuel(1, 2, {"a": "b", "b": "a"}.get(one.choice, one.choice), one.annotator) for one in duels(a=24, b=8, tie=8)]  # type: ignore[arg-type]
+    turned = [
+        JudgedDuel(1, 2, {"a": "b", "b": "a"}.get(one.choice, one.choice), one.annotator)
+        for one in duels(a=24, b=8, tie=8)
+    ]  # type: ignore[arg-type]
     assert pair_rates(turned) == pair_rates(duels(a=24, b=8, tie=8))
 
 
