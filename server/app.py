@@ -19,15 +19,18 @@ from server.errors import add_handlers
 from server.explorer import Explorer
 from server.leaks import served_names
 from server.metrics import Metrics
+from server.queue import QueueService
 from server.routes import (
     accounts,
     admin,
+    archive,
     conversations,
     exchange,
     explorer,
     guidelines,
     openai,
     ops,
+    queue,
     statistics,
     streams,
     votes,
@@ -35,6 +38,7 @@ from server.routes import (
 from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.statistics import Statistics
+from server.trash import emptied
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
@@ -47,9 +51,12 @@ from store.guidelines import GuidelineBook
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.reviews import Reviews
 from store.runs import Runs
+from store.search import Search
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
@@ -74,6 +81,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
             await _show_setup(parts)
             if pool is None:
                 await stack.enter_async_context(_driven(parts))
+            await stack.enter_async_context(emptied(parts.trash))
             await stack.enter_async_context(parts.turns.running())
             yield
 
@@ -90,8 +98,9 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    routes = (accounts, conversations, streams, votes, guidelines, explorer, exchange, statistics, admin)
-    for module in (*routes, openai, ops):
+    chatting = (accounts, conversations, archive, streams, votes, guidelines, queue)
+    looking = (explorer, exchange, statistics, admin)
+    for module in (*chatting, *looking, openai, ops):
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -127,12 +136,16 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         settings.server_id,
         names=served_names(settings.data),
     )
+    items = Queue(redis)
+    tasks = QueueService(redis, items, conversations, turns, log_of_votes)
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns, book),
+        voting=VoteService(conversations, log_of_votes, turns, book, tasks),
+        queue=items,
+        tasks=tasks,
         guidelines=book,
         lineage=Lineage(redis),
         accounts=people,
@@ -146,6 +159,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, people),
         imports=Imports(redis, settings.data),
         statistics=Statistics(index, policies),
+        search=Search(redis),
+        trash=Trash(redis),
         metrics=metrics,
         warnings=[],
     )

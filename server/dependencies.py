@@ -13,6 +13,7 @@ from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
 from server.explorer import Explorer
 from server.metrics import Metrics
+from server.queue import QueueService
 from server.settings import ServerConfig, ServerSettings
 from server.statistics import Statistics
 from server.turns import TurnService
@@ -24,9 +25,12 @@ from store.guidelines import GuidelineBook
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import Account, Answer, Conversation, Duel
 from store.runs import Runs
+from store.search import Search
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 COOKIE = "heed_session"
@@ -45,6 +49,8 @@ class Parts:
     voting: VoteService
     guidelines: GuidelineBook
     lineage: Lineage
+    queue: Queue
+    tasks: QueueService
     accounts: Accounts
     audit: Audit
     conversations: Conversations
@@ -56,6 +62,8 @@ class Parts:
     explorer: Explorer
     imports: Imports
     statistics: Statistics
+    search: Search
+    trash: Trash
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""

@@ -68,6 +68,9 @@ class ConversationIn(In):
 class ConversationChange(In):
     title: Name | None = None
     leaf_id: str | None = None
+    """The end of the branch to show: an answer, or a message that has none yet."""
+    system_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    """What the next messages are answered under; empty for none."""
 
 
 class MessageIn(In):
@@ -129,7 +132,7 @@ class AnswerOut(Out):
     error: str | None
     created_at: datetime
     policy_version: int | None
-    """None until the answer's duel is decided."""
+    """None until the answer's duel is decided, and where the text was imported."""
     stream: str | None
     """Where its events are, while it is streaming."""
     thumb: Literal["up", "down"] | None
@@ -164,6 +167,8 @@ class DuelOut(Out):
 
 class ConversationPage(Out):
     items: list[ConversationOut]
+    more: bool
+    """More follow after the last one."""
 
 
 class ConversationTree(Out):
@@ -251,7 +256,7 @@ def answer_out(
             "state": state,
             "text": "" if streaming else answer.text,
             "finish_reason": None if streaming else answer.finish_reason,
-            "policy_version": None if hidden else answer.policy_version,
+            "policy_version": None if hidden or not answer.versions else answer.policy_version,
             "stream": stream_path(answer.stream_id) if streaming else None,
             "thumb": thumb,
         }

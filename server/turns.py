@@ -93,11 +93,12 @@ class TurnService:
             conversation_id=conversation.id,
             parent_id=parent.id if parent else None,
             text=text,
+            system_prompt=conversation.system_prompt or "",
             created_at=now(),
         )
         said = ChatTurn(role="user", content=text)
         if parent is not None:
-            before = await self._conversations.prompt(conversation, parent.parent_id)
+            before = await self._conversations.prompt(conversation, parent.parent_id, message.system_prompt)
             prompt = (*before, ChatTurn(role="assistant", content=parent.text), said)
         elif conversation.system_prompt:
             prompt = (ChatTurn(role="system", content=conversation.system_prompt), said)

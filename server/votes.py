@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from server.errors import Problem, not_found
+from server.queue import QueueService
 from server.shapes import why_not_votable
 from server.turns import TurnService
 from store.conversations import Conversations
@@ -52,11 +53,13 @@ class VoteService:
         votes: VoteLog,
         turns: TurnService,
         guidelines: GuidelineBook,
+        queue: QueueService,
     ) -> None:
         self._conversations = conversations
         self._votes = votes
         self._turns = turns
         self._guidelines = guidelines
+        self._queue = queue
 
     async def duel(
         self,
@@ -80,7 +83,7 @@ class VoteService:
         _check_strength(choice, strength)
         a, b = await self.sides(duel)
         cut = duel.revealed and "stopped" in (a.state, b.state)  # by an early vote that was undone
-        early = choice in ("a", "b") and (cut or await self._turns.both_speak(a, b))
+        early = choice in ("a", "b") and duel.item_id is None and (cut or await self._turns.both_speak(a, b))
         reason = why_not_votable((a, b), cut=cut)
         if reason and not early and duel.vote_id is None:
             ended = "streaming" not in (a.state, b.state)
@@ -108,6 +111,8 @@ class VoteService:
         vote, created = await self._votes.cast(vote, duel)
         if vote.early:
             await self._turns.stop(a if vote.choice == "b" else b)
+        if duel.item_id is not None:
+            await self._queue.voted(duel, vote)
         await self._go_on(duel, duel.answer_b if vote.choice == "b" else duel.answer_a, created)
         return Cast(vote, created, await self.pending())
 
@@ -160,6 +165,9 @@ class VoteService:
             detail = "a ranking names at least two answers, each once"
             raise Problem(422, "bad_ranking", detail, field="ranking", remedy="name each answer once")
         found = [await self._ended(account, one, "ranking") for one in ranks]
+        if any(answer.state != "finished" for answer, _ in found):
+            detail, remedy = "an answer was not finished", "leave it out of the ranking"
+            raise Problem(409, "not_votable", detail, field="ranking", remedy=remedy)
         answers = sorted((answer for answer, _ in found), key=lambda one: (one.created_at, one.side or ""))
         if len({answer.parent_id for answer in answers}) != 1:
             detail = "these answers are not to the same message"
@@ -195,6 +203,9 @@ class VoteService:
     ) -> Cast:
         """The ideal answer, written from one that is there; it becomes its sibling. Raises as `duel`."""
         original, conversation = await self._ended(account, answer_id, "answer_id")
+        if original.state == "failed":
+            detail, remedy = "this answer failed", "ask for another one with POST .../answers"
+            raise Problem(409, "not_votable", detail, field="answer_id", remedy=remedy)
         if text.strip() == original.text.strip():
             detail = "this is what the answer says already"
             raise Problem(
@@ -247,6 +258,7 @@ class VoteService:
             vote = await self._votes.undo(vote.id, account.id)
         duel = await self._conversations.duel(vote.duel_id) if vote.duel_id else None
         if duel is not None and duel.vote_id is None:
+            await self._queue.undone(duel, vote)
             await self._show_instead(duel, duel.parent_id)
         return Cast(vote, False, await self.pending())
 
@@ -272,6 +284,7 @@ class VoteService:
         vote = await self._votes.amend(vote.id, account.id, **changes)
         duel = await self._conversations.duel(vote.duel_id) if "choice" in changes and vote.duel_id else None
         if duel is not None:
+            await self._queue.voted(duel, vote)
             await self._show_instead(duel, duel.answer_b if vote.choice == "b" else duel.answer_a)
         return Cast(vote, False, await self.pending())
 
@@ -342,6 +355,9 @@ class VoteService:
         if answer.state == "streaming":
             detail = "the answer is not finished"
             raise Problem(409, "not_votable", detail, field=field, remedy="wait for its end")
+        if not answer.versions:
+            detail, remedy = "this answer was imported", "vote on an answer of Heed's own"
+            raise Problem(409, "not_votable", detail, field=field, remedy=remedy)
         duel = await self._conversations.duel(answer.duel_id) if answer.duel_id else None
         if duel is not None and duel.vote_id is None and not duel.revealed:
             detail = "the duel is not decided yet"

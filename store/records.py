@@ -78,6 +78,8 @@ class Message(Record):
     conversation_id: str
     parent_id: str | None
     text: str
+    system_prompt: str | None = None
+    """What its answers were told first: the conversation's system prompt of that time; empty means none."""
     created_at: datetime
 
 
@@ -86,7 +88,7 @@ class Answer(Record):
 
     `versions` names every policy version that made part of the text, in order: one entry, unless a
     single engine was swapped while it spoke (such an answer never counts in a duel). Version 0 stands for a
-    text that no policy of this platform made.
+    text that no policy of this platform made; an imported answer has no `versions` and is never voted on.
     """
 
     id: str
@@ -220,6 +222,58 @@ class VoteChange(Record):
     vote: Vote
 
 
+class ItemAnswer(Record):
+    """One of the two answers of a queue's item; version 0 stands for a text that came with the prompt."""
+
+    text: str = Field(min_length=1)
+    version: int = 0
+    ended: bool = True
+    """False: it was cut at the length limit."""
+    tokens: int | None = None
+    leak: str | None = None
+
+
+class QueueItem(Record):
+    """A prompt of the annotators' queue. Its two answers are drawn for the first who gets it, then kept."""
+
+    id: str
+    prompt: tuple[ChatTurn, ...]
+    answers: tuple[ItemAnswer, ...] = ()
+    """None yet, or two."""
+    gold: DuelChoice | None = None
+    """The known verdict, in the order of `answers`: the item measures annotators and never trains."""
+    overlap: int = Field(default=1, ge=1, le=50)
+    """How many annotators judge it."""
+    source: Literal["upload", "conversation"]
+    by: str
+    created_at: datetime
+
+
+class QueueTask(Record):
+    """One item as it was given to one annotator: a duel of their own, until it is voted on or runs out."""
+
+    item_id: str
+    annotator_id: str
+    conversation_id: str
+    duel_id: str
+    swapped: bool
+    """Side a is the item's second answer."""
+    check: Check | None = None
+    expires_at: datetime
+
+
+class Verdict(Record):
+    """What an annotator said about an item, in the order of its answers whatever sides they stood on."""
+
+    item_id: str
+    vote_id: str
+    choice: DuelChoice
+    swapped: bool
+    check: Check | None = None
+    gold: DuelChoice | None = None
+    at: datetime
+
+
 class Guidelines(Record):
     """What annotators are asked to prefer, in Markdown; each change is a new version, 1 the first."""
 
@@ -255,6 +309,15 @@ class PreferencePair(Record):
     chosen_ended: bool = True
     """False: the answer was cut at the length limit, so no end token follows it."""
     rejected_ended: bool = True
+
+
+class Demonstration(Record):
+    """An ideal answer that a person wrote, in the form that `sft.texts` and `ptx.texts` take."""
+
+    prompt: tuple[ChatTurn, ...]
+    chosen: tuple[ChatTurn, ...]
+    vote_id: str
+    conversation_id: str
 
 
 class Snapshot(Record):

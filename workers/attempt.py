@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from store.conversations import Conversations
+from store.lineage import Lineage
 from store.policies import Policies
 from store.records import Stage, StageState
 from store.runs import Claim, Runs, StaleClaim
@@ -42,6 +43,7 @@ class Work:
     lease: Lease
     runs: Runs
     votes: VoteLog
+    lineage: Lineage
     policies: Policies
     conversations: Conversations
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from store.connection import Redis, connect
 from store.conversations import Conversations
+from store.lineage import Lineage
 from store.policies import Policies
 from store.records import RunState
 from store.runs import Runs, StaleClaim
@@ -58,6 +59,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 lease=lease,
                 runs=runs,
                 votes=VoteLog(redis),
+                lineage=Lineage(redis),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -66,6 +67,12 @@ async def freeze(
         conversations, found.conversations, held_out_conversations, schedule
     )
     bundled = await asyncio.to_thread(_read_prompts, bundled_prompts)
+    judges = {pair.vote_id for pair in held_out}
+    demonstrations = [
+        one
+        for one in found.demonstrations
+        if one.vote_id not in judges and one.conversation_id not in held_out_conversations
+    ]
     prompts, held_out_prompts = _fill_up(asked, asked_held_out, bundled, schedule)
     aside = folder.parent / f".tmp-{secrets.token_hex(6)}"
     aside.mkdir(parents=True)
@@ -73,13 +80,14 @@ async def freeze(
         files = {
             "train.jsonl": _write(aside / "train.jsonl", train),
             "held_out.jsonl": _write(aside / "held_out.jsonl", held_out),
+            "demonstrations.jsonl": _write(aside / "demonstrations.jsonl", demonstrations),
             "prompts.jsonl": _write(aside / "prompts.jsonl", map(_line, prompts)),
             "held_out_prompts.jsonl": _write(aside / "held_out_prompts.jsonl", map(_line, held_out_prompts)),
         }
         snapshot = Snapshot(
             run_id=run_id,
-            votes=len(found.pairs),
-            new_votes=sum(pair.new for pair in found.pairs),
+            votes=len(found.votes),
+            new_votes=len({pair.vote_id for pair in found.pairs if pair.new}),
             train_pairs=len(train),
             held_out_pairs=len(held_out),
             prompts=len(prompts),
@@ -104,14 +112,20 @@ def read(folder: Path) -> Frozen:
     return frozen
 
 
+def votes_used(folder: Path) -> set[str]:
+    """Ids of the votes in a frozen data set, whether they train or judge."""
+    lines = "".join((folder / name).read_text() for name in ("train.jsonl", "held_out.jsonl")).splitlines()
+    return {vote_id for line in lines if (vote_id := json.loads(line)["vote_id"])}
+
+
 async def _platform_prompts(
-    conversations: Conversations, names: Iterable[str], held_out: set[str | None], schedule: Schedule
+    conversations: Conversations, groups: dict[str, str], held_out: set[str | None], schedule: Schedule
 ) -> tuple[list[Prompt], list[Prompt]]:
     """What people asked, for rollouts and for the gate, each once; newest conversations first."""
     asked: dict[Prompt, None] = {}
     asked_held_out: dict[Prompt, None] = {}
-    for name in names:
-        if name in held_out:
+    for name, group in groups.items():
+        if group in held_out:
             into, enough = asked_held_out, schedule.gate_prompts
         else:
             into, enough = asked, schedule.rollout_prompts

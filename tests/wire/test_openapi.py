@@ -20,6 +20,10 @@ POST /api/v1/keys
 POST /api/v1/accounts
 GET POST /api/v1/conversations
 GET PATCH DELETE /api/v1/conversations/{conversation_id}
+POST /api/v1/conversations/{conversation_id}/restore
+GET /api/v1/conversations/{conversation_id}/export
+POST /api/v1/conversations/import
+GET /api/v1/search
 POST /api/v1/conversations/{conversation_id}/messages
 POST /api/v1/conversations/{conversation_id}/answers
 GET /api/v1/streams/{stream_id}
@@ -32,6 +36,12 @@ GET /api/v1/policies/{number}/taint
 GET PUT /api/v1/guidelines
 GET /api/v1/guidelines/{version}
 POST /api/v1/guidelines/read
+GET /api/v1/queue
+POST /api/v1/queue/next
+POST /api/v1/queue/release
+POST /api/v1/queue/flags
+GET POST /api/v1/queue/items
+DELETE /api/v1/queue/items/{item_id}
 GET /api/v1/status
 GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}

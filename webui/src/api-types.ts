@@ -380,6 +380,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue
+         * @description How far the caller and everybody is; no task is given.
+         */
+        get: operations["get_queue_api_v1_queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/flags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Flag Message
+         * @description Ask others to judge a message of one's own conversation; its text is copied into the queue.
+         */
+        post: operations["flag_message_api_v1_queue_flags_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Items
+         * @description Every item with its verdicts, newest first, and how the annotators do.
+         */
+        get: operations["list_items_api_v1_queue_items_get"];
+        put?: never;
+        /**
+         * Add Items
+         * @description Add the lines of a JSONL file, all or none; an item that is there already stays as it is.
+         */
+        post: operations["add_items_api_v1_queue_items_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items/{item_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Item
+         * @description Take an item out of the queue; the votes on it stay.
+         */
+        delete: operations["remove_item_api_v1_queue_items__item_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Next Task
+         * @description The task before the caller, or a new one; its place is kept for fifteen minutes.
+         */
+        post: operations["next_task_api_v1_queue_next_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Release Task
+         * @description Give the task back without a verdict.
+         */
+        post: operations["release_task_api_v1_queue_release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -749,6 +873,25 @@ export interface components {
             /** Since */
             since: string | null;
         };
+        /** AnnotatorOut */
+        AnnotatorOut: {
+            /** Annotator Id */
+            annotator_id: string;
+            /** Gold */
+            gold: number;
+            /** Gold Right */
+            gold_right: number;
+            /** Name */
+            name: string | null;
+            /** Repeats */
+            repeats: number;
+            /** Repeats Same */
+            repeats_same: number;
+            /** Seconds */
+            seconds: number | null;
+            /** Verdicts */
+            verdicts: number;
+        };
         /**
          * AnswerDelta
          * @description More of an answer's text. The deltas of an answer, joined, are its text.
@@ -1069,6 +1212,18 @@ export interface components {
             /** Token Ids */
             token_ids: number[];
         };
+        /** FlagIn */
+        FlagIn: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Message Id */
+            message_id: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
+        };
         /**
          * GateCheck
          * @description One gate: what was measured, against which threshold, and the reason in words.
@@ -1137,6 +1292,61 @@ export interface components {
         HTTPValidationError: {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
+        };
+        /** ItemOut */
+        ItemOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Gold */
+            gold: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Has Answers */
+            has_answers: boolean;
+            /** Id */
+            id: string;
+            /** Overlap */
+            overlap: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "upload" | "conversation";
+            /** Turns */
+            turns: number;
+            /** Verdicts */
+            verdicts: number;
+        };
+        /** ItemPage */
+        ItemPage: {
+            /** Annotators */
+            annotators: components["schemas"]["AnnotatorOut"][];
+            /** Done */
+            done: number;
+            /** Items */
+            items: components["schemas"]["ItemOut"][];
+            /** Wanted */
+            wanted: number;
+        };
+        /** ItemsAdded */
+        ItemsAdded: {
+            /** Added */
+            added: number;
+            /** Known */
+            known: number;
+        };
+        /** ItemsIn */
+        ItemsIn: {
+            /** Jsonl */
+            jsonl: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
         };
         /** KeyIn */
         KeyIn: {
@@ -1216,6 +1426,20 @@ export interface components {
         MetricPage: {
             /** Items */
             items: components["schemas"]["MetricOut"][];
+        };
+        /** MyQueue */
+        MyQueue: {
+            /** All Done */
+            all_done: number;
+            /** All Wanted */
+            all_wanted: number;
+            /** Done */
+            done: number;
+            /** Left */
+            left: number;
+            /** Seconds */
+            seconds: number | null;
+            task: components["schemas"]["TaskOut"] | null;
         };
         /** MyVote */
         MyVote: {
@@ -1584,6 +1808,18 @@ export interface components {
             tainted_by: components["schemas"]["VoteOut"][];
             /** Used */
             used: number;
+        };
+        /** TaskOut */
+        TaskOut: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Duel Id */
+            duel_id: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
         };
         /** ThumbIn */
         ThumbIn: {
@@ -2430,6 +2666,179 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
                 };
+            };
+        };
+    };
+    get_queue_api_v1_queue_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    flag_message_api_v1_queue_flags_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlagIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_items_api_v1_queue_items_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemPage"];
+                };
+            };
+        };
+    };
+    add_items_api_v1_queue_items_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ItemsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemsAdded"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_item_api_v1_queue_items__item_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                item_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    next_task_api_v1_queue_next_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    release_task_api_v1_queue_release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -4,7 +4,8 @@ import { lazy, Suspense, useEffect } from "react";
 import { Link, Redirect, Route, Switch } from "wouter";
 import { Problem } from "./api";
 import { outbox } from "./outbox";
-import { keys, queries } from "./queries";
+import { keys, queries, refreshConversations } from "./queries";
+import { onOtherTab } from "./tabs";
 import { useTexts } from "./texts";
 import { Broken } from "./ui/broken";
 import { Empty, Loading, ProblemLine } from "./ui/notice";
@@ -16,6 +17,8 @@ import { SetupPage } from "./views/setup";
 const AdminPage = lazy(() => import("./views/admin/page"));
 const VotesPage = lazy(() => import("./views/votes/page"));
 const LeaderboardPage = lazy(() => import("./views/leaderboard/page"));
+const QueuePage = lazy(() => import("./views/queue/page"));
+const MinePage = lazy(() => import("./views/mine/page"));
 
 export function App() {
   return (
@@ -33,7 +36,7 @@ export function App() {
 
 function SignedIn() {
   const me = useQuery(queries.me);
-  useCountedVotes(!!me.data);
+  useNews(!!me.data);
   if (me.data)
     return (
       <Switch>
@@ -48,6 +51,20 @@ function SignedIn() {
               <ChatPage key={id} id={id} />
             </Frame>
           )}
+        </Route>
+        <Route path="/queue">
+          <Frame me={me.data}>
+            <Suspense fallback={<Loading lines={6} />}>
+              <QueuePage me={me.data} />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route path="/mine">
+          <Frame me={me.data}>
+            <Suspense fallback={<Loading lines={6} />}>
+              <MinePage />
+            </Suspense>
+          </Frame>
         </Route>
         <Route path="/admin">
           <Frame me={me.data} admin>
@@ -88,13 +105,18 @@ function SignedIn() {
   );
 }
 
-/** Votes that an earlier page left behind go out now; a counted one changes what the chat shows. */
-function useCountedVotes(signedIn: boolean) {
+/** Votes that an earlier page left behind go out now; a counted one, or another tab, changes what is shown. */
+function useNews(signedIn: boolean) {
   const client = useQueryClient();
   useEffect(() => {
     if (!signedIn) return;
     outbox.flush();
-    return outbox.onSettled(() => void client.invalidateQueries({ queryKey: keys.conversations }));
+    const offVotes = outbox.onSettled(() => void refreshConversations(client));
+    const offTabs = onOtherTab(() => void client.invalidateQueries({ queryKey: keys.conversations }));
+    return () => {
+      offVotes();
+      offTabs();
+    };
   }, [signedIn, client]);
 }
 

@@ -56,7 +56,7 @@ export class ScriptedServer {
   constructor() {
     this.on("GET /api/v1/me", () => (this.signedIn ? this.me() : [401, "signed_out"]));
     this.on("GET /api/v1/setup", () => ({ needed: false }));
-    this.on("GET /api/v1/conversations", () => ({ items: [] }));
+    this.on("GET /api/v1/conversations", () => ({ items: [], more: false }));
   }
 
   on(route: string, reply: () => Reply): this {
@@ -84,7 +84,7 @@ export class ScriptedServer {
     const answer = (side: "a" | "b") => ({
       id: `ans_${side}`, parent_id: "msg_1", duel_id: `duel_${n}`, side, state: ready ? ("finished" as const) : ("streaming" as const),
       text: ready ? `The ${side} text` : "", finish_reason: ready ? "stop" : null, error: null, created_at: AT, policy_version: null,
-      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null,
+      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null, edited_from: null,
     }); // biome-ignore format: a fixture
     const conversation = {
       id: "conv_1",
@@ -102,14 +102,15 @@ export class ScriptedServer {
         { id: `duel_${n}`, parent_id: "msg_1", answer_a: "ans_a", answer_b: "ans_b", ready, reason: null, vote: null, version_a: null, version_b: null },
       ],
     }; // biome-ignore format: a fixture
-    this.on("GET /api/v1/conversations", () => ({ items: [conversation] }));
+    this.on("GET /api/v1/conversations", () => ({ items: [conversation], more: false }));
     this.on("GET /api/v1/conversations/conv_1", () => structuredClone(detail));
     return detail;
   }
 
   decide(detail: Detail, choice: DuelChoice): void {
     const [duel] = detail.duels;
-    if (duel) Object.assign(duel, { vote: { choice }, version_a: 1, version_b: 2 });
+    const vote = { id: "vote_1", choice, strength: 1, tags: [], comment: null, early: false, leak: null };
+    if (duel) Object.assign(duel, { vote, version_a: 1, version_b: 2 });
     detail.conversation.leaf_id = choice === "b" ? "ans_b" : "ans_a";
   }
 

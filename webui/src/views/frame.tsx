@@ -1,14 +1,19 @@
 /** What stands around every page after sign-in: the rail (a drawer on a phone), the line's state. */
 import { useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 import { api, type Me } from "../api";
+import { useActions } from "../keys";
 import { useConnection } from "../live";
 import { useTexts } from "../texts";
 import { Icon, Mark } from "../ui/icons";
 import { PHONE, useMedia } from "../ui/media";
 import { Preferences } from "../ui/preferences";
+import { Toasts } from "../ui/toasts";
 import { Rail } from "./chat/rail";
+
+const Palette = lazy(() => import("./palette"));
+const KeySettings = lazy(() => import("./key-settings"));
 
 interface Props {
   me: Me;
@@ -21,9 +26,14 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
   const texts = useTexts();
   const phone = useMedia(PHONE);
   const [open, setOpen] = useState(false);
+  const [over, setOver] = useState<"palette" | "keys" | null>(null);
   const opener = useRef<HTMLButtonElement>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another page closes the drawer
   useEffect(() => setOpen(false), [conversation, admin]);
+
+  const search = () => setOver("palette");
+  const keys = () => setOver("keys");
+  useActions({ search, palette: search, keys });
 
   const close = () => {
     setOpen(false);
@@ -40,8 +50,8 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
           </button>
         )}
       </div>
-      <Rail shown={conversation ?? null} />
-      <Foot me={me} admin={admin} />
+      <Rail shown={conversation ?? null} onSearch={search} />
+      <Foot me={me} admin={admin} onKeys={keys} />
     </>
   );
 
@@ -85,6 +95,11 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
         <ConnectionLine />
         {children}
       </div>
+      <Toasts />
+      <Suspense>
+        {over === "palette" && <Palette onClose={() => setOver(null)} onKeys={keys} />}
+        {over === "keys" && <KeySettings onClose={() => setOver(null)} />}
+      </Suspense>
     </div>
   );
 }
@@ -111,7 +126,7 @@ function Drawer({ onClose, children }: { onClose: () => void; children: ReactNod
   );
 }
 
-function Foot({ me, admin }: { me: Me; admin: boolean }) {
+function Foot({ me, admin, onKeys }: { me: Me; admin: boolean; onKeys: () => void }) {
   const texts = useTexts();
   const client = useQueryClient();
   const signOut = async () => {
@@ -121,6 +136,14 @@ function Foot({ me, admin }: { me: Me; admin: boolean }) {
   };
   return (
     <div className="flex flex-col gap-2.5 border-t border-line p-3">
+      <div className="grid grid-cols-2 gap-2">
+        <Link href="/queue" className="btn btn-small">
+          {texts.frame.queue}
+        </Link>
+        <Link href="/mine" className="btn btn-small">
+          {texts.frame.mine}
+        </Link>
+      </div>
       {me.role === "admin" &&
         (admin ? (
           <Link href="/" className="btn w-full">
@@ -147,6 +170,15 @@ function Foot({ me, admin }: { me: Me; admin: boolean }) {
         <span className="truncate text-[0.9rem] text-muted" title={texts.frame.signedInAs(me.name)}>
           {me.name}
         </span>
+        <button
+          type="button"
+          className="icon-btn ml-auto max-[760px]:hidden"
+          onClick={onKeys}
+          aria-label={texts.keys.title}
+          title={texts.keys.title}
+        >
+          <Icon name="keyboard" className="size-4.5" />
+        </button>
         <button
           type="button"
           className="icon-btn"
