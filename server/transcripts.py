@@ -14,9 +14,7 @@ from store.records import Answer, Conversation, Message, Sampling, new_id, now
 LONGEST = 2000
 TITLE_LENGTH = 60
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-REMEDY = (
-    'send {"messages": [{"role": "user", "content": "..."}, ...]}, a ShareGPT record, or a file that Heed exported'
-)
+REMEDY = 'send {"messages": [{"role": "user", "content": "..."}, ...]}, a ShareGPT record, or a file that Heed exported'
 
 
 class Line(BaseModel):
@@ -86,7 +84,9 @@ def _chat(owner_id: str, name: str, lines: Sequence[Line], title: str) -> Import
     told = [(ROLES.get(line.role), line.content) for line in lines]
     for number, (role, _) in enumerate(told):
         if role is None or (role == "system" and number > 0):
-            raise _refused(f"{name}.{number}: no place for the role {lines[number].role!r}", f"{name}.{number}")
+            raise _refused(
+                f"{name}.{number}: no place for the role {lines[number].role!r}", f"{name}.{number}"
+            )
     system_prompt = told.pop(0)[1] if told and told[0][0] == "system" else None
     if not told or told[0][0] != "user":
         raise _refused(f"{name}: the first who speaks must be the user", name)

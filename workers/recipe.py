@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from store.connection import Redis, connect
 from store.conversations import Conversations
+from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
 from store.records import RunState
@@ -60,6 +61,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 runs=runs,
                 votes=VoteLog(redis),
                 lineage=Lineage(redis),
+                imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
             )

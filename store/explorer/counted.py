@@ -59,9 +59,9 @@ def _why_not(row: VoteRow) -> str | None:
     vote = row.vote
     reasons = {
         "undone": vote.status == "undone",
+        "leaked": vote.leaked,  # the platform excludes these by itself
         "excluded": vote.status == "excluded",
         "checks": vote.check is not None,
-        "leaked": vote.leaked,
         "open": not vote.blind,
         "deleted": row.deleted or len(row.versions) != 2,
         "skipped": vote.choice == "skip",

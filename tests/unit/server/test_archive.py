@@ -119,7 +119,9 @@ async def test_an_export_comes_back_as_the_same_tree(heed: Any, ann: Any) -> Non
     await ann.vote(turn["duel"]["id"], "b")
     for text in ("And the widest?", "And the deepest?"):  # two branches
         await ann.follow(
-            (await ann.say(text, conversation=turn["conversation"], parent_id=turn["duel"]["answer_b"]))["stream"]
+            (await ann.say(text, conversation=turn["conversation"], parent_id=turn["duel"]["answer_b"]))[
+                "stream"
+            ]
         )
     exported = (await ann.call("GET", f"/api/v1/conversations/{turn['conversation']}/export")).json()
     made = (await ann.call("POST", "/api/v1/conversations/import", exported)).json()
