@@ -41,34 +41,60 @@ async def fill(redis: Redis, count: int) -> None:
             for number in range(start, min(count, start + AT_ONCE)):
                 conversation = f"conv_{number}"
                 message = Message(
-                    id=f"msg_{number}", conversation_id=conversation, parent_id=None,
-                    text=" ".join(chance.choices(WORDS, k=20)), created_at=at,
-                )  # fmt: skip
+                    id=f"msg_{number}",
+                    conversation_id=conversation,
+                    parent_id=None,
+                    text=" ".join(chance.choices(WORDS, k=20)),
+                    created_at=at,
+                )
                 versions = chance.sample(range(1, 7), 2)
                 answers = [
                     Answer(
-                        id=f"ans_{number}{side}", conversation_id=conversation, parent_id=message.id, stream_id="s",
-                        duel_id=f"duel_{number}", side=side, state="finished",  # type: ignore[arg-type]
-                        text=" ".join(chance.choices(WORDS, k=chance.randint(20, 150))), policy_version=version,
-                        versions=(version,), sampling=sampling, response_tokens=100, created_at=at,
+                        id=f"ans_{number}{side}",
+                        conversation_id=conversation,
+                        parent_id=message.id,
+                        stream_id="s",
+                        duel_id=f"duel_{number}",
+                        side=side,
+                        state="finished",  # type: ignore[arg-type]
+                        text=" ".join(chance.choices(WORDS, k=chance.randint(20, 150))),
+                        policy_version=version,
+                        versions=(version,),
+                        sampling=sampling,
+                        response_tokens=100,
+                        created_at=at,
                     )
                     for side, version in zip("ab", versions, strict=True)
-                ]  # fmt: skip
+                ]
                 vote = Vote(
-                    id=new_id("vote"), kind="duel", conversation_id=conversation, duel_id=f"duel_{number}",
+                    id=new_id("vote"),
+                    kind="duel",
+                    conversation_id=conversation,
+                    duel_id=f"duel_{number}",
                     annotator_id=f"person-{chance.randint(1, 60)}",
                     choice=chance.choice(["a", "a", "b", "b", "tie", "both_bad"]),  # type: ignore[arg-type]
                     answers=tuple(
                         VotedAnswer(answer_id=one.id, version=one.policy_version, position=place)
                         for place, one in enumerate(answers, 1)
                     ),
-                    version_a=versions[0], version_b=versions[1], tags=("incorrect",) if number % 7 == 0 else (),
-                    idempotency_key=str(number), created_at=at,
-                )  # fmt: skip
+                    version_a=versions[0],
+                    version_b=versions[1],
+                    tags=("incorrect",) if number % 7 == 0 else (),
+                    idempotency_key=str(number),
+                    created_at=at,
+                )
                 duel = Duel(
-                    id=f"duel_{number}", conversation_id=conversation, parent_id=message.id, stream_id="s",
-                    answer_a=answers[0].id, answer_b=answers[1].id, seed=1, owner_id="x", vote_id=vote.id, created_at=at,
-                )  # fmt: skip
+                    id=f"duel_{number}",
+                    conversation_id=conversation,
+                    parent_id=message.id,
+                    stream_id="s",
+                    answer_a=answers[0].id,
+                    answer_b=answers[1].id,
+                    seed=1,
+                    owner_id="x",
+                    vote_id=vote.id,
+                    created_at=at,
+                )
                 talk = Conversation(id=conversation, owner_id="x", title="", created_at=at, updated_at=at)
                 pipe.hset(keys.CONVERSATIONS, conversation, talk.model_dump_json())
                 pipe.hset(keys.nodes(conversation, "messages"), message.id, message.model_dump_json())
@@ -111,9 +137,7 @@ async def main(count: int) -> None:
                 )
                 for what, path in QUERIES.items():
                     took = sorted(await timed(admin, path, 20))
-                    print(
-                        f"{what:24} median {statistics.median(took):6.1f} ms   slowest of 20 {took[-1]:6.1f} ms"
-                    )
+                    print(f"{what:23} median {statistics.median(took):6.1f} ms, slowest {took[-1]:6.1f} ms")
                 for what, path in (
                     ("statistics", "/api/v1/statistics"),
                     ("leaderboard", "/api/v1/leaderboard"),

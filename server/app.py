@@ -158,7 +158,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         votes=log_of_votes,
         explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, people),
         imports=Imports(redis, settings.data),
-        statistics=Statistics(index, policies),
+        statistics=Statistics(index, policies, items),
         search=Search(redis),
         trash=Trash(redis),
         metrics=metrics,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from server.statistics_shapes import AnnotatorOut, BoardOut, CanaryOut, PositionOut, StatisticsOut
 from store.explorer.counted import Counted, counted
-from store.explorer.index import VoteIndex
+from store.explorer.index import VoteIndex, text_label
 from store.explorer.table import VoteRow
 from store.policies import Policies
-from store.statistics.agreement import cohen_kappas, krippendorff_alpha, self_agreement
+from store.queue import Queue
+from store.records import QueueItem
+from store.statistics.agreement import cohen_kappas, gold_accuracy, krippendorff_alpha, self_agreement
 from store.statistics.bradley_terry import board
 from store.statistics.calibration import Calibration, calibration
 from store.statistics.intervals import share_of
@@ -24,29 +26,33 @@ from store.statistics.win_rate import pair_rates
 class Statistics:
     """Everything that is said about versions and annotators. Raises StoreUnavailable."""
 
-    def __init__(self, index: VoteIndex, policies: Policies) -> None:
+    def __init__(self, index: VoteIndex, policies: Policies, queue: Queue) -> None:
         self._index = index
         self._policies = policies
-        self._kept: dict[Hashable, tuple[int, Any]] = {}
+        self._queue = queue
+        self._kept: dict[str, tuple[tuple[int, object], Any]] = {}
         self._busy = asyncio.Lock()
 
     async def all(self) -> StatisticsOut:
         """Ratings, win rates, position bias, agreement and the reward model's calibration."""
-        found: StatisticsOut = await self._computed("all", _statistics)
+        gold = {item.id: _gold_label(item) for item, _ in await self._queue.items() if item.gold}
+        found: StatisticsOut = await self._computed("all", lambda rows: _statistics(rows, gold), gold)
         return found.model_copy(update={"canary": await self._canary(found)})
 
     async def board(self, *, style: bool) -> BoardOut:
         """The leaderboard, with or without style control."""
-        found: BoardOut = await self._computed(("board", style), lambda rows: _board(rows, style))
+        found: BoardOut = await self._computed(f"board {style}", lambda rows: _board(rows, style))
         return found
 
-    async def _computed(self, name: Hashable, compute: Callable[[list[VoteRow]], Any]) -> Any:
-        """What was computed last, unless a vote changed since."""
+    async def _computed(
+        self, name: str, compute: Callable[[list[VoteRow]], Any], besides: object = None
+    ) -> Any:
+        """What was computed last, unless a vote changed since, or what it is computed from besides votes."""
         async with self._busy:
             table = await self._index.refresh()
-            changes = self._index.changes
-            if name not in self._kept or self._kept[name][0] != changes:
-                self._kept[name] = (changes, await asyncio.to_thread(compute, list(table.rows)))
+            given = (self._index.changes, besides)
+            if name not in self._kept or self._kept[name][0] != given:
+                self._kept[name] = (given, await asyncio.to_thread(compute, list(table.rows)))
             return self._kept[name][1]
 
     async def _canary(self, found: StatisticsOut) -> CanaryOut | None:
@@ -65,7 +71,14 @@ class Statistics:
         return CanaryOut(number=canary.number, against=active.number, **verdict.model_dump())
 
 
-def _statistics(rows: list[VoteRow]) -> StatisticsOut:
+def _gold_label(item: QueueItem) -> str:
+    """The known verdict, as the votes on the item are labelled."""
+    if item.gold in ("a", "b") and len(item.answers) == 2:
+        return text_label(item.answers[item.gold == "b"].text)
+    return str(item.gold)
+
+
+def _statistics(rows: list[VoteRow], gold: Mapping[Hashable, str]) -> StatisticsOut:
     given = counted(rows)
     left = left_share(given.duels)
     return StatisticsOut(
@@ -76,7 +89,7 @@ def _statistics(rows: list[VoteRow]) -> StatisticsOut:
         canary=None,
         counted=len(given.duels),
         left_out=given.left_out,
-        annotators=_annotators(given),
+        annotators=_annotators(given, gold),
         kappas=cohen_kappas(given.judgements),
         reward_model=_reward_model(rows),
     )
@@ -94,19 +107,21 @@ def _board(rows: list[VoteRow], style: bool) -> BoardOut:
     )
 
 
-def _annotators(given: Counted) -> list[AnnotatorOut]:
+def _annotators(given: Counted, gold: Mapping[Hashable, str]) -> list[AnnotatorOut]:
     """Most votes first."""
     votes = Counter(duel.annotator for duel in given.duels)
     left = left_share_by_annotator(given.duels)
     again = self_agreement(given.judgements)
+    right = gold_accuracy(given.judgements, gold)
     return [
         AnnotatorOut(
             annotator=name,
             votes=votes[name],
             left=left.get(name, share_of(0, 0)),
             self_agreement=again.get(name),
+            gold=right.get(name),
         )
-        for name in sorted({*votes, *again}, key=lambda one: (-votes[one], one))
+        for name in sorted({*votes, *again, *right}, key=lambda one: (-votes[one], one))
     ]
 
 

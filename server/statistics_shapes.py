@@ -32,6 +32,8 @@ class AnnotatorOut(Out):
     left: Share
     self_agreement: Share | None
     """Of the duels that were shown again, those judged the same."""
+    gold: Share | None
+    """Of the duels whose answer is known, those judged so."""
 
 
 class CanaryOut(CanaryVerdict):

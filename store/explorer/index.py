@@ -171,6 +171,10 @@ def _parent(answers: list[Node | None]) -> str:
 def _label(vote: Vote, answers: list[Node]) -> str:
     """The chosen text, whatever side it was on; else the outcome."""
     if vote.choice in ("a", "b") and len(answers) == 2:
-        text = str(answers[vote.choice == "b"]["text"])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return text_label(str(answers[vote.choice == "b"]["text"]))
     return vote.choice
+
+
+def text_label(text: str) -> str:
+    """What a judgement for this text is called: the same for every vote that prefers it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -109,7 +109,7 @@ def self_agreement(judgements: Iterable[Judgement]) -> dict[str, Share]:
     return {annotator: share_of(same[annotator], n) for annotator, n in sorted(again.items()) if n}
 
 
-def gold_accuracy(judgements: Iterable[Judgement], gold: dict[Hashable, str]) -> dict[str, Share]:
+def gold_accuracy(judgements: Iterable[Judgement], gold: Mapping[Hashable, str]) -> dict[str, Share]:
     """For each annotator: how often they gave the answer that is known to be right."""
     right: Counter[str] = Counter()
     asked: Counter[str] = Counter()
