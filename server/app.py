@@ -17,23 +17,44 @@ from server.engines.client import EngineClient
 from server.engines.pool import EnginePool
 from server.errors import add_handlers
 from server.metrics import Metrics
-from server.routes import accounts, admin, conversations, openai, ops, streams, votes
+from server.routes import (
+    accounts,
+    admin,
+    api_keys,
+    audit,
+    conversations,
+    openai,
+    ops,
+    people,
+    streams,
+    system,
+    training,
+    votes,
+)
 from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
 from store.accounts import Accounts
+from store.api_keys import ApiKeys
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.health import Health
+from store.invites import Invites
 from store.policies import Policies
 from store.runs import Runs
+from store.sessions import Sessions
 from store.streams import AnswerStream, Feed
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
+_ROUTES = (
+    *(accounts, people, api_keys, audit, conversations, streams, votes),
+    *(admin, training, system, openai, ops),
+)
 log = logging.getLogger("heed.server")
 
 
@@ -70,7 +91,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (accounts, conversations, streams, votes, admin, openai, ops):
+    for module in _ROUTES:
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -103,10 +124,14 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         turns=turns,
         voting=VoteService(conversations, log_of_votes, turns),
         accounts=Accounts(redis, settings.data),
+        sessions=Sessions(redis),
+        api_keys=ApiKeys(redis),
+        invites=Invites(redis),
         audit=Audit(redis),
         conversations=conversations,
         policies=Policies(redis, settings.data),
         runs=Runs(redis),
+        health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,

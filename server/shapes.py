@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from server.permissions import MAY, Permission
 from store.records import (
     Account,
     Activation,
@@ -54,10 +55,6 @@ class LoginIn(In):
 
 class AccountIn(LoginIn):
     role: Role = "annotator"
-
-
-class KeyIn(In):
-    label: Name
 
 
 class ConversationIn(In):
@@ -107,16 +104,12 @@ class AccountOut(Out):
     id: str
     name: str
     role: Role
+    may: list[Permission]
+    """What the role allows: the page shows what one may do."""
 
 
 class SetupState(Out):
     needed: bool
-
-
-class KeyOut(Out):
-    id: str
-    label: str
-    secret: str
 
 
 class ConversationOut(Out):
@@ -254,7 +247,7 @@ class PolicyPage(Out):
 
 
 def account_out(account: Account) -> AccountOut:
-    return AccountOut(id=account.id, name=account.name, role=account.role)
+    return AccountOut(id=account.id, name=account.name, role=account.role, may=sorted(MAY[account.role]))
 
 
 def conversation_out(conversation: Conversation) -> ConversationOut:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from server import shapes
-from server.dependencies import Heed, Me, OwnDuel
+from server.dependencies import Heed, Me, OwnDuel, Voter
 from server.routes.conversations import duel_shown
 
 router = APIRouter(prefix="/api/v1", tags=["votes"])
@@ -18,7 +18,7 @@ IdempotencyKey = Annotated[str, Header(alias="Idempotency-Key", min_length=1, ma
 
 @router.post("/votes", status_code=201)
 async def cast_vote(
-    body: shapes.VoteIn, response: Response, heed: Heed, me: Me, idempotency_key: IdempotencyKey
+    body: shapes.VoteIn, response: Response, heed: Heed, me: Voter, idempotency_key: IdempotencyKey
 ) -> shapes.CastOut:
     """Vote; the answer comes after the vote is on disk. The same key again is the same vote."""
     began = time.monotonic()

@@ -16,8 +16,22 @@ GET POST /api/v1/setup
 POST /api/v1/login
 POST /api/v1/logout
 GET /api/v1/me
-POST /api/v1/keys
-POST /api/v1/accounts
+POST /api/v1/login/confirm
+POST /api/v1/password
+GET DELETE /api/v1/sessions
+DELETE /api/v1/sessions/{session_id}
+GET POST /api/v1/keys
+DELETE /api/v1/keys/{key_id}
+GET POST /api/v1/accounts
+PATCH /api/v1/accounts/{account_id}
+POST /api/v1/accounts/{account_id}/password-link
+GET POST /api/v1/invites
+DELETE /api/v1/invites/{invite_id}
+POST /api/v1/invites/look
+POST /api/v1/invites/accept
+GET /api/v1/audit
+GET /api/v1/audit.csv
+GET /api/v1/audit/verify
 GET POST /api/v1/conversations
 GET PATCH DELETE /api/v1/conversations/{conversation_id}
 POST /api/v1/conversations/{conversation_id}/messages

@@ -24,6 +24,7 @@ from store.records import (
     Fingerprint,
     GateCheck,
     GateReport,
+    Invite,
     Message,
     MetricRow,
     PolicyVersion,
@@ -31,6 +32,7 @@ from store.records import (
     Record,
     Run,
     Sampling,
+    Session,
     Snapshot,
     StageStatus,
     Vote,
@@ -137,7 +139,9 @@ EXAMPLES: list[Record] = [
     EngineStatus(name="engine-1", address="unix:///e1", state="loading", seen_at=AT),
     Account(id="acc_1", name=TEXT, role="admin", password_hash="$argon2id$", created_at=AT),
     ApiKey(id="key_1", account_id="acc_1", label=TEXT, created_at=AT),
-    AuditEvent(actor="acc_1", action="rollback", object="v2", detail={"reason": TEXT}, at=AT),
+    Session(id="s", account_id="acc_1", created_at=AT, confirmed_at=AT, seen_at=AT, until=AT, agent=TEXT),
+    Invite(id="inv_1", role="reviewer", note=TEXT, created_by="acc_1", created_at=AT, expires_at=AT),
+    AuditEvent(actor="acc_1", action="rollback", object="v2", before="v3", after={"n": 1}, reason=TEXT, at=AT),
 ]
 
 
