@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.dependencies import Parts, authorize
 from server.engines import reconcile
-from server.engines.client import EngineClient
+from server.engines.client import HERE, EngineClient
 from server.engines.pool import EnginePool
+from server.engines.token import engine_token
 from server.errors import add_handlers
 from server.metrics import Metrics
 from server.routes import (
@@ -23,12 +24,14 @@ from server.routes import (
     api_keys,
     audit,
     conversations,
+    engines,
     openai,
     ops,
     people,
     streams,
     system,
     training,
+    versions,
     votes,
 )
 from server.security import Shield
@@ -41,6 +44,7 @@ from store.api_keys import ApiKeys
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.engines import EngineRegistry
 from store.health import Health
 from store.invites import Invites
 from store.policies import Policies
@@ -53,7 +57,7 @@ STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
 _ROUTES = (
     *(accounts, people, api_keys, audit, conversations, streams, votes),
-    *(admin, training, system, openai, ops),
+    *(admin, training, versions, engines, system, openai, ops),
 )
 log = logging.getLogger("heed.server")
 
@@ -130,6 +134,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         audit=Audit(redis),
         conversations=conversations,
         policies=Policies(redis, settings.data),
+        registry=EngineRegistry(redis),
         runs=Runs(redis),
         health=Health(redis),
         streams=AnswerStream(readers),
@@ -144,13 +149,21 @@ def _pool(settings: ServerSettings) -> EnginePool:
     """The engines of HEED_ENGINES, or the one that the launcher starts first."""
     engine = read_config(settings).engine
     addresses = settings.engines or (f"unix://{settings.data / 'run' / 'engine-1.sock'}",)
-    clients = [EngineClient(_name(address), address) for address in addresses]
     return EnginePool(
-        clients,
+        [_client(settings, *address.partition("#")[::2]) for address in addresses],
         max_model_len=engine.max_model_len,
         queue_limit=engine.queue_limit,
         per_user=engine.per_user,
+        max_unavailable=engine.max_unavailable,
     )
+
+
+def _client(settings: ServerSettings, address: str, device: str) -> EngineClient:
+    """Engines on this machine share its cores unless they name a device; one elsewhere has its own."""
+    name = _name(address)
+    if address.startswith("unix://"):
+        return EngineClient(name, address, device or HERE)
+    return EngineClient(name, address, device or name, engine_token(settings))
 
 
 def _name(address: str) -> str:
@@ -200,7 +213,9 @@ async def _reconcile(parts: Parts) -> None:
     """Keep the reconciler alive: chat goes on with what the engines hold while it is mended."""
     while True:
         try:
-            await reconcile.run(parts.pool, parts.policies, parts.settings.server_id)
+            settings = parts.settings
+            token = engine_token(settings)
+            await reconcile.run(parts.pool, parts.policies, parts.registry, settings.server_id, token)
         except Exception:
             log.exception("the reconciler broke; it starts again")
             await asyncio.sleep(1)

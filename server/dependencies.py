@@ -26,6 +26,7 @@ from store.accounts import Accounts
 from store.api_keys import ApiKeys
 from store.audit import Audit
 from store.conversations import Conversations
+from store.engines import EngineRegistry
 from store.health import Health
 from store.invites import Invites
 from store.policies import Policies
@@ -56,6 +57,7 @@ class Parts:
     audit: Audit
     conversations: Conversations
     policies: Policies
+    registry: EngineRegistry
     runs: Runs
     health: Health
     streams: AnswerStream

@@ -28,6 +28,9 @@ from store.conversations import ConversationGone
 from store.invites import InviteGone
 from store.policies import NothingToRollBackTo, PointerMoved
 from store.runs import CannotRetry, RunAlreadyOpen
+from store.engines import EngineNameTaken, EngineUnknown
+from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
+from store.runs import RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict
 
 RETRY_AFTER_S = 2
@@ -113,6 +116,13 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
         case CannotRetry():
             return Problem(409, "cannot_retry", str(error), remedy="start a new training")
+        case EngineNameTaken():
+            detail = f"another engine has the name {error}"
+            return Problem(409, "name_taken", detail, field="name", remedy="choose another name")
+        case EngineUnknown():
+            return not_found("engine that joined")
+        case CanaryRefused():
+            return Problem(409, "canary_refused", str(error), remedy=error.remedy)
         case NothingToRollBackTo() | PointerMoved():
             remedy = "look at GET /api/v1/policies"
             return Problem(409, "cannot_roll_back", str(error), remedy=remedy)
@@ -215,8 +225,9 @@ def add_handlers(app: FastAPI) -> None:
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
-        ConversationGone, NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken,
-        TooManyAttempts, NameTaken, PasswordTooShort, AccountDisabled, InviteGone, LastAdmin, CannotRetry,
+        ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown, NothingToRollBackTo,
+        PointerMoved, WrongCredentials, WrongToken, TooManyAttempts, NameTaken, PasswordTooShort,
+        AccountDisabled, InviteGone, LastAdmin, CannotRetry,
     )  # fmt: skip
     for kind in known:
         app.add_exception_handler(kind, handle)

@@ -14,12 +14,14 @@ from store.records import (
     Activation,
     Answer,
     AnswerState,
+    Canary,
     Conversation,
     Duel,
     DuelChoice,
     EngineStatus,
     Message,
     MetricRow,
+    Pause,
     PolicyVersion,
     Role,
     Run,
@@ -222,6 +224,8 @@ class StatusOut(Out):
     previous: int | None
     serving: dict[str, int]
     engines: list[EngineStatus]
+    canary: Canary | None
+    paused: Pause | None
     votes: VoteCounts
     run: Run | None
     warnings: list[str]
@@ -243,6 +247,7 @@ class PolicyPage(Out):
     items: list[PolicyVersion]
     active: int | None
     previous: int | None
+    canary: Canary | None
     timeline: list[Activation]
 
 

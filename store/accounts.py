@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import unicodedata
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from store import keys
 from store.connection import Redis, available
 from store.invites import InviteGone, Invites
 from store.records import Account, Invite, Role, new_id, now
-from store.tokens import digest
+from store.tokens import digest, token_in
 
 PASSWORD_LENGTH = 12
 ATTEMPTS_PER_MINUTE = 5
@@ -117,7 +116,7 @@ class Accounts:
         """The token of the one-time set-up link; None once an account exists."""
         if not await self.setup_needed():
             return None
-        return await asyncio.to_thread(_token_in, self._token_file)
+        return await asyncio.to_thread(token_in, self._token_file)
 
     async def create_first(self, token: str, name: str, password: str) -> Account:
         """Make the first admin, once. Raises WrongToken, PasswordTooShort."""
@@ -280,23 +279,6 @@ class Accounts:
                 return await asyncio.to_thread(self._hasher.verify, known, password)
         except VerifyMismatchError:
             return False
-
-
-def _token_in(path: Path) -> str:
-    """The token in the file: made once, whoever comes first, for this user only, never half written."""
-    if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = path.with_name(f".tmp-{secrets.token_hex(6)}")
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(24))
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass
-        finally:
-            aside.unlink()
-    return path.read_text()
 
 
 def _folded(name: str) -> str:

@@ -21,7 +21,11 @@ POLICIES = "heed:policies"  # hash: number -> json
 POLICY_NUMBERS = "heed:policies:numbers"  # hash: run id -> number
 POLICY_COUNTER = "heed:policies:counter"
 POLICY_ACTIVE = "heed:policies:active"
+POLICY_CANARY = "heed:policies:canary"  # json while one runs
 POLICY_TIMELINE = "heed:policies:timeline"  # list of activations, newest first
+
+ENGINE_MEMBERS = "heed:engines:members"  # hash: name -> json of an engine that joined at run time
+ENGINES_DRAINING = "heed:engines:draining"  # set of names that get no new answers
 
 SERVERS = "heed:servers"  # set of server ids that ever reported
 

@@ -231,6 +231,19 @@ class Activation(Record):
     at: datetime
 
 
+class Canary(Record):
+    """The version that is compared with the active one, blind, on a share of the answers."""
+
+    number: int
+    share: float = Field(ge=0.0, le=1.0)
+    """Of duels and turns; a conversation is in or out of it as a whole."""
+    started_at: datetime
+    actor: str
+    reason: str
+    before: PolicyState = "candidate"
+    """What the version was, and is again when the canary is stopped."""
+
+
 class StageStatus(Record):
     stage: Stage
     state: StageState = "waiting"
@@ -280,6 +293,10 @@ class EngineStatus(Record):
     version: int | None = None
     in_flight: int = 0
     error: str | None = None
+    draining: bool = False
+    """Somebody asked that it gets no new answers."""
+    device: str = ""
+    """What it computes on: engines with the same device share it."""
     seen_at: datetime
 
 
@@ -385,3 +402,15 @@ class AuditEvent(Record):
     detail: dict[str, Any] = Field(default_factory=dict)
     request_id: str | None = None
     at: datetime
+
+
+class EngineMember(Record):
+    """An engine on another host that joined at run time."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    address: str = Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+$", max_length=300)
+    """Of its sidecar, `https://host:port`."""
+    device: str = Field(min_length=1, max_length=64)
+    """What it computes on: engines that name the same device share it."""
+    actor: str
+    joined_at: datetime

@@ -29,6 +29,8 @@ async def status(heed: Heed, me: Watcher) -> shapes.StatusOut:
         previous=previous.number if previous else None,
         serving=await heed.policies.serving(),
         engines=await heed.policies.engines(),
+        canary=await heed.policies.canary(),
+        paused=await heed.runs.paused(),
         votes=shapes.VoteCounts(total=await heed.votes.total(), pending=pending, min_votes=min_votes),
         run=await heed.runs.current(),
         warnings=heed.warnings,
@@ -86,6 +88,7 @@ async def list_policies(heed: Heed, me: Watcher) -> shapes.PolicyPage:
         items=await heed.policies.versions(),
         active=active.number if active else None,
         previous=previous.number if previous else None,
+        canary=await heed.policies.canary(),
         timeline=await heed.policies.timeline(),
     )
 

@@ -46,7 +46,22 @@ GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}
 GET /api/v1/runs/{run_id}/metrics
 POST /api/v1/runs/{run_id}/cancel
+POST /api/v1/runs/{run_id}/retry
+GET /api/v1/runs/{run_id}/log
+GET /api/v1/runs/{run_id}/samples
+GET /api/v1/runs/{run_id}/alerts
+POST /api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge
+GET /api/v1/plan
+GET /api/v1/schedule
+PUT DELETE /api/v1/schedule/pause
+GET /api/v1/system
 GET /api/v1/policies
+GET /api/v1/policies/history
+GET /api/v1/policies/{number}
+GET /api/v1/policies/{number}/preflight
+POST /api/v1/policies/{number}/promote
+PUT /api/v1/canary
+POST /api/v1/canary/end
 POST /api/v1/policies/rollback
 GET /api/v1/events
 POST /v1/chat/completions

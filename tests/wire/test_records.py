@@ -17,6 +17,7 @@ from store.records import (
     Answer,
     ApiKey,
     AuditEvent,
+    Canary,
     ChatTurn,
     Conversation,
     Duel,
@@ -126,6 +127,7 @@ EXAMPLES: list[Record] = [
         created_at=AT,
     ),
     Activation(number=2, previous=None, actor="release", reason=TEXT, at=AT),
+    Canary(number=3, share=0.25, started_at=AT, actor="acc_1", reason=TEXT, before="retired"),
     Run(
         id="run_1",
         state="running",

@@ -33,15 +33,31 @@ GET /api/v1/events
 GET /api/v1/runs
 GET /api/v1/runs/{run_id}
 GET /api/v1/runs/{run_id}/metrics
+GET /api/v1/runs/{run_id}/log
+GET /api/v1/runs/{run_id}/samples
+GET /api/v1/runs/{run_id}/alerts
+GET /api/v1/plan
+GET /api/v1/schedule
+GET /api/v1/system
 GET /api/v1/policies
+GET /api/v1/policies/history
+GET /api/v1/policies/{number}
+GET /api/v1/policies/{number}/preflight
+GET /api/v1/engines
 GET /metrics
 """
 TRAIN = """
 POST /api/v1/runs
 POST /api/v1/runs/{run_id}/cancel
+POST /api/v1/runs/{run_id}/retry
+POST /api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge
+PUT DELETE /api/v1/schedule/pause
 """
 RELEASE = """
 POST /api/v1/policies/rollback
+POST /api/v1/policies/{number}/promote
+PUT /api/v1/canary
+POST /api/v1/canary/end
 """
 MANAGE = """
 GET POST /api/v1/accounts
