@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.dependencies import Parts, authorize
 from server.engines import reconcile
-from server.engines.client import EngineClient
+from server.engines.client import HERE, EngineClient
 from server.engines.pool import EnginePool
+from server.engines.token import engine_token
 from server.errors import add_handlers
 from server.explorer import Explorer
 from server.leaks import served_names
@@ -23,16 +24,23 @@ from server.queue import QueueService
 from server.routes import (
     accounts,
     admin,
+    api_keys,
     archive,
+    audit,
     conversations,
+    engines,
     exchange,
     explorer,
     guidelines,
     openai,
     ops,
+    people,
     queue,
     statistics,
     streams,
+    system,
+    training,
+    versions,
     votes,
 )
 from server.security import Shield
@@ -43,24 +51,33 @@ from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
 from store.accounts import Accounts
+from store.api_keys import ApiKeys
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
+from store.engines import EngineRegistry
 from store.explorer.index import VoteIndex
 from store.guidelines import GuidelineBook
+from store.health import Health
 from store.imports import Imports
+from store.invites import Invites
 from store.lineage import Lineage
 from store.policies import Policies
 from store.queue import Queue
 from store.reviews import Reviews
 from store.runs import Runs
 from store.search import Search
+from store.sessions import Sessions
 from store.streams import AnswerStream, Feed
 from store.trash import Trash
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
+_ROUTES = (
+    *(accounts, people, api_keys, audit, conversations, archive, streams, votes, guidelines, queue),
+    *(explorer, exchange, statistics, admin, training, versions, engines, system, openai, ops),
+)
 log = logging.getLogger("heed.server")
 
 
@@ -98,9 +115,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    chatting = (accounts, conversations, archive, streams, votes, guidelines, queue)
-    looking = (explorer, exchange, statistics, admin)
-    for module in (*chatting, *looking, openai, ops):
+    for module in _ROUTES:
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -125,7 +140,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
-    people, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
+    names, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
     book, index = GuidelineBook(redis), VoteIndex(redis, settings.data)
     turns = TurnService(
         pool,
@@ -148,15 +163,20 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         tasks=tasks,
         guidelines=book,
         lineage=Lineage(redis),
-        accounts=people,
+        accounts=names,
+        sessions=Sessions(redis),
+        api_keys=ApiKeys(redis),
+        invites=Invites(redis),
         audit=Audit(redis),
         conversations=conversations,
         policies=policies,
+        registry=EngineRegistry(redis),
         runs=Runs(redis),
+        health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
-        explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, people),
+        explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, names),
         imports=Imports(redis, settings.data),
         statistics=Statistics(index, policies, items),
         search=Search(redis),
@@ -170,13 +190,21 @@ def _pool(settings: ServerSettings) -> EnginePool:
     """The engines of HEED_ENGINES, or the one that the launcher starts first."""
     engine = read_config(settings).engine
     addresses = settings.engines or (f"unix://{settings.data / 'run' / 'engine-1.sock'}",)
-    clients = [EngineClient(_name(address), address) for address in addresses]
     return EnginePool(
-        clients,
+        [_client(settings, *address.partition("#")[::2]) for address in addresses],
         max_model_len=engine.max_model_len,
         queue_limit=engine.queue_limit,
         per_user=engine.per_user,
+        max_unavailable=engine.max_unavailable,
     )
+
+
+def _client(settings: ServerSettings, address: str, device: str) -> EngineClient:
+    """Engines on this machine share its cores unless they name a device; one elsewhere has its own."""
+    name = _name(address)
+    if address.startswith("unix://"):
+        return EngineClient(name, address, device or HERE)
+    return EngineClient(name, address, device or name, engine_token(settings))
 
 
 def _name(address: str) -> str:
@@ -226,7 +254,9 @@ async def _reconcile(parts: Parts) -> None:
     """Keep the reconciler alive: chat goes on with what the engines hold while it is mended."""
     while True:
         try:
-            await reconcile.run(parts.pool, parts.policies, parts.settings.server_id)
+            settings = parts.settings
+            token = engine_token(settings)
+            await reconcile.run(parts.pool, parts.policies, parts.registry, settings.server_id, token)
         except Exception:
             log.exception("the reconciler broke; it starts again")
             await asyncio.sleep(1)

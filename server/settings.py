@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from store.records import Sampling
@@ -37,15 +37,22 @@ class EngineConfig(Section):
     """Answers under way in all; more get 429."""
     per_user: int = Field(default=32, ge=1)
     """Answers under way for one person; more get 429."""
+    max_unavailable: int = Field(default=1, ge=1)
+    """Engines that a rolling swap drains or loads at once, while the others answer."""
 
 
 class ScheduleShown(BaseModel):
-    """What the server shows of the workers' section: how many votes a retrain waits for."""
+    """What the server shows of the workers' section (`workers/settings.py`, where each is explained)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     min_votes: int = Field(default=50, ge=1)
     """New duel votes that start a retrain."""
+    every_hours: float | None = None
+    max_pairs: int = 2000
+    held_out_share: float = 0.1
+    rollout_prompts: int = 256
+    gate_prompts: int = 64
 
 
 class ServerConfig(Section):
@@ -81,7 +88,10 @@ class ServerSettings(StoreSettings):
     port: int = Field(default=8080, ge=1, le=65535)
     """Port to listen on."""
     engines: Addresses = ()
-    """Comma-separated engine addresses, `unix:///path/engine-1.sock` or `http://host:port`."""
+    """Comma-separated engine addresses, `unix:///path/engine-1.sock` or `https://host:port`. `#gpu0` behind
+    one names its device: the engines of one device are packed, devices are balanced."""
+    engine_token: SecretStr | None = None
+    """Secret of the sidecars of engines on other hosts; none: the file `secrets/engine_token` in the data."""
     allowed_hosts: Addresses = ()
     """Comma-separated names by which browsers reach this server, beside `localhost` and IP addresses."""
     web: Path = Path(__file__).resolve().parent.parent / "webui" / "dist"

@@ -40,16 +40,28 @@ POLICIES = "heed:policies"  # hash: number -> json
 POLICY_NUMBERS = "heed:policies:numbers"  # hash: run id -> number
 POLICY_COUNTER = "heed:policies:counter"
 POLICY_ACTIVE = "heed:policies:active"
+POLICY_CANARY = "heed:policies:canary"  # json while one runs
 POLICY_TIMELINE = "heed:policies:timeline"  # list of activations, newest first
+
+ENGINE_MEMBERS = "heed:engines:members"  # hash: name -> json of an engine that joined at run time
+ENGINES_DRAINING = "heed:engines:draining"  # set of names that get no new answers
 
 SERVERS = "heed:servers"  # set of server ids that ever reported
 
+WORKERS = "heed:workers"  # set of worker names that ever reported
+LAST_TICK = "heed:schedule:tick"  # when the schedule was looked at last
+SCHEDULE_PAUSED = "heed:schedule:paused"  # json {by, reason, at}; no training starts by itself
+
 FEED = "heed:feed"  # stream: what the admin page shows live
 AUDIT = "heed:audit"  # stream: append-only
+AUDIT_SEALS = "heed:audit:seals"  # stream: under the id of each entry, its hash together with the seal before
+AUDIT_HEAD = "heed:audit:head"  # hash of the newest seal
 
 ACCOUNTS = "heed:accounts"  # hash: id -> json
 ACCOUNT_NAMES = "heed:accounts:names"  # hash: lower-case name -> id
 API_KEYS = "heed:keys"  # hash: sha256 of the secret -> json
+API_KEYS_USED = "heed:keys:used"  # hash: key id -> when it was used last
+INVITES = "heed:invites"  # hash: sha256 of the token -> json
 
 
 def by_owner(owner_id: str) -> str:
@@ -101,6 +113,10 @@ def run_metrics(run_id: str) -> str:
     return f"heed:run:{run_id}:metrics"
 
 
+def run_alerts(run_id: str) -> str:
+    return f"heed:run:{run_id}:alerts"  # hash: alert id -> who has seen it, and when
+
+
 def serving(server_id: str) -> str:
     return f"heed:serving:{server_id}"  # version number, with a TTL
 
@@ -109,12 +125,20 @@ def engines(server_id: str) -> str:
     return f"heed:engines:{server_id}"  # json list, with a TTL
 
 
+def worker(name: str) -> str:
+    return f"heed:worker:{name}"  # json, with a TTL
+
+
 def lock(name: str) -> str:
     return f"heed:lock:{name}"
 
 
 def session(digest: str) -> str:
     return f"heed:session:{digest}"
+
+
+def sessions_of(account_id: str) -> str:
+    return f"heed:sessions:of:{account_id}"  # set of digests; some may have ended
 
 
 def attempts(name: str) -> str:

@@ -9,17 +9,21 @@ import secrets
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Literal
 
-from store import keys
+from store import keys, policy_scripts
 from store.artifacts import sync_folder
 from store.connection import Redis, available
 from store.locks import LockHeld, hold
-from store.records import Activation, EngineStatus, PolicyState, PolicyVersion, now
+from store.records import Activation, AuditEvent, Canary, EngineStatus, PolicyState, PolicyVersion, now
 from store.streams import FEED_LENGTH
 
 REPORT_TTL_S = 15
+CanaryOutcome = Literal["promoted", "rolled_back", "stopped", "rejected"]
 
 __all__ = [
+    "CanaryOutcome",
+    "CanaryRefused",
     "LockHeld",
     "NothingToRollBackTo",
     "PointerMoved",
@@ -42,59 +46,12 @@ class VersionExists(Exception):
     """The number belongs to another version already."""
 
 
-# Weights that were never active may be remade; what was served stays as it was.
-# KEYS: policies, counter, feed. ARGV: number, json, sha256.
-_REGISTER = """
-local known = redis.call('HGET', KEYS[1], ARGV[1])
-if known then
-  known = cjson.decode(known)
-  if known['sha256'] == ARGV[3] then return 'known' end
-  if known['state'] ~= 'candidate' then return 'exists' end
-end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if tonumber(redis.call('GET', KEYS[2]) or 0) < tonumber(ARGV[1]) then redis.call('SET', KEYS[2], ARGV[1]) end
-redis.call('XADD', KEYS[3], 'MAXLEN', '~', 2000, '*', 'event', 'policy', 'data', ARGV[2])
-return 'registered'
-"""
+class CanaryRefused(Exception):
+    """No canary can begin, change or end like this; `remedy` says what to do instead."""
 
-# KEYS: numbers, counter. ARGV: run id.
-_NUMBER = """
-local number = redis.call('HGET', KEYS[1], ARGV[1])
-if number then return number end
-number = redis.call('INCR', KEYS[2])
-redis.call('HSET', KEYS[1], ARGV[1], number)
-return number
-"""
-
-# Replace versions if none of them changed meanwhile. KEYS: policies, feed.
-# ARGV from `first` on: number, json before, json after, for each version.
-_REPLACE = """
-local function replace(first)
-  for i = first, #ARGV, 3 do
-    if redis.call('HGET', KEYS[1], ARGV[i]) ~= ARGV[i + 1] then return 'changed' end
-  end
-  for i = first, #ARGV, 3 do
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 2])
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 2000, '*', 'event', 'policy', 'data', ARGV[i + 2])
-  end
-  return 'ok'
-end
-"""
-
-_SET_STATE = _REPLACE + "return replace(1)"
-
-# KEYS: policies, feed, active, timeline.
-# ARGV: expected number or '', activation json, then the version that enters and the one that leaves.
-_ACTIVATE = f"""{_REPLACE}
-local active = redis.call('GET', KEYS[3]) or ''
-if active ~= ARGV[1] then return 'moved' end
-local verdict = replace(3)
-if verdict == 'ok' then
-  redis.call('SET', KEYS[3], ARGV[3])
-  redis.call('LPUSH', KEYS[4], ARGV[2])
-end
-return verdict
-"""
+    def __init__(self, detail: str, remedy: str) -> None:
+        super().__init__(detail)
+        self.remedy = remedy
 
 
 class Policies:
@@ -105,10 +62,11 @@ class Policies:
         self._volume = volume
         self._told: list[tuple[object, ...]] = []
         """Engines as this server's feed events showed them last."""
-        self._register = redis.register_script(_REGISTER)
-        self._number = redis.register_script(_NUMBER)
-        self._set_state = redis.register_script(_SET_STATE)
-        self._activate = redis.register_script(_ACTIVATE)
+        self._register = redis.register_script(policy_scripts.REGISTER)
+        self._number = redis.register_script(policy_scripts.NUMBER)
+        self._set_state = redis.register_script(policy_scripts.SET_STATE)
+        self._activate = redis.register_script(policy_scripts.ACTIVATE)
+        self._canary = redis.register_script(policy_scripts.CANARY)
 
     def folder(self, version: PolicyVersion) -> Path:
         """Where the version's weights are."""
@@ -169,7 +127,8 @@ class Policies:
             text, version = await self._known(number)
             args = _replacement(text, version, state, reason)
             with available():
-                if await self._set_state(keys=[keys.POLICIES, keys.FEED], args=args) == "ok":
+                script_keys = [keys.POLICIES, keys.FEED, keys.POLICY_CANARY]
+                if await self._set_state(keys=script_keys, args=args) == "ok":
                     return
 
     async def activate(
@@ -184,7 +143,8 @@ class Policies:
         """Move the pointer from `expected` to `number`; the version that was active becomes `left_as`.
 
         First in Redis, which decides, then the file `policies/ACTIVE`, which an engine reads when it starts.
-        Raises PointerMoved when the active version is not `expected`, KeyError for an unknown number.
+        A canary ends with it, as it is compared with the active version: promoted when it is `number`, else
+        stopped. Raises PointerMoved when the active version is not `expected`, KeyError for an unknown one.
         """
         if number == expected:
             raise PointerMoved(f"v{number} is active already")
@@ -195,10 +155,22 @@ class Policies:
             args = _replacement(text, entering, "active", None)
             if expected is not None:
                 args += _replacement(*await self._known(expected), left_as, reason)
+            canary, ended = await self.canary(), ""
+            if canary is not None:
+                outcome: CanaryOutcome = "promoted" if canary.number == number else "stopped"
+                ended = _canary_ended(canary, outcome, actor, reason)
+                if outcome == "stopped":
+                    text, tried = await self._known(canary.number)
+                    args += _replacement(text, tried, canary.before, reason)
+            head = ["" if expected is None else expected, activation.model_dump_json()]
+            head += [canary.model_dump_json() if canary else "", ended]
             with available():
                 verdict = await self._activate(
-                    keys=[keys.POLICIES, keys.FEED, keys.POLICY_ACTIVE, keys.POLICY_TIMELINE],
-                    args=["" if expected is None else expected, activation.model_dump_json(), *args],
+                    keys=[
+                        *(keys.POLICIES, keys.FEED, keys.POLICY_ACTIVE),
+                        *(keys.POLICY_TIMELINE, keys.POLICY_CANARY, keys.AUDIT),
+                    ],
+                    args=[*head, *args],
                 )
         if verdict == "moved":
             raise PointerMoved(
@@ -215,6 +187,66 @@ class Policies:
         return await self.activate(
             target.number, actor, reason, expected=active.number, left_as="rolled_back"
         )
+
+    async def canary(self) -> Canary | None:
+        """The version that is compared with the active one on a share of the answers now."""
+        with available():
+            text = await self._redis.get(keys.POLICY_CANARY)
+        return Canary.model_validate_json(text) if text else None
+
+    async def start_canary(self, number: int, share: float, actor: str, reason: str) -> Canary:
+        """Give `share` (0 to 1) of duels and turns to this version beside the active one.
+
+        Raises CanaryRefused when one runs, the version cannot be tried, or there are not two engines: each of
+        the two versions needs one. KeyError for an unknown number.
+        """
+        usable = [engine for engine in await self.engines() if engine.state != "down" and not engine.draining]
+        if len(usable) < 2:
+            detail = f"a canary needs two engines that run, and there {_are(len(usable))}"
+            remedy = "start another engine or let one join, or activate the version without a canary"
+            raise CanaryRefused(detail, remedy)
+        while True:
+            text, version = await self._known(number)
+            if version.state not in ("candidate", "retired", "rolled_back"):
+                detail = f"v{number} is {version.state}" + (f": {version.reason}" if version.reason else "")
+                raise CanaryRefused(detail, "choose a version that is a candidate, retired or rolled back")
+            canary = Canary(
+                number=number, share=share, started_at=now(), actor=actor, reason=reason, before=version.state
+            )
+            event = _audit(actor, "canary_start", number, share=share, reason=reason)
+            args = _replacement(text, version, "canary", reason)
+            if await self._change_canary("", canary.model_dump_json(), event, args):
+                return canary
+
+    async def change_canary_share(self, share: float, actor: str, reason: str) -> Canary:
+        """More or less of the answers for the canary. Raises CanaryRefused when none runs."""
+        while True:
+            before = await self._running_canary()
+            text, version = await self._known(before.number)
+            after = Canary.model_validate(before.model_dump() | {"share": share})
+            event = _audit(actor, "canary_share", before.number, share=share, reason=reason)
+            args = _replacement(text, version, "canary", version.reason)
+            if await self._change_canary(before.model_dump_json(), after.model_dump_json(), event, args):
+                return after
+
+    async def end_canary(self, outcome: CanaryOutcome, actor: str, reason: str) -> None:
+        """Promoted: it becomes active. Stopped: it is what it was before. Else the outcome is its state.
+
+        Raises CanaryRefused when none runs, PointerMoved when the active version changed meanwhile.
+        """
+        while True:
+            canary = await self._running_canary()
+            if outcome == "promoted":
+                active = await self.active()
+                expected = active.number if active else None
+                await self.activate(canary.number, actor, reason, expected=expected)
+                return
+            text, version = await self._known(canary.number)
+            state = canary.before if outcome == "stopped" else outcome
+            args = _replacement(text, version, state, reason)
+            event = _canary_ended(canary, outcome, actor, reason)
+            if await self._change_canary(canary.model_dump_json(), "", event, args):
+                return
 
     async def report_serving(self, server_id: str, number: int) -> None:
         """Say which version this server gives to new answers; repeat within 15 s."""
@@ -247,6 +279,27 @@ class Policies:
     def lock(self, name: str, ttl_s: float = 10) -> AbstractAsyncContextManager[None]:
         """Hold a named lock while the body runs. Raises LockHeld when it is taken, or was lost meanwhile."""
         return hold(self._redis, name, ttl_s)
+
+    async def _running_canary(self) -> Canary:
+        canary = await self.canary()
+        if canary is None:
+            raise CanaryRefused("no canary runs", "start one, or look at the versions again")
+        return canary
+
+    async def _change_canary(self, before: str, after: str, event: str, version: list[str]) -> bool:
+        """Write the canary as `after`, unless something changed meanwhile. Raises CanaryRefused."""
+        with available():
+            active = await self._redis.get(keys.POLICY_ACTIVE)
+        if not active:
+            raise CanaryRefused("there is no active version to compare with", "activate a version first")
+        with available():
+            verdict = await self._canary(
+                keys=[keys.POLICIES, keys.FEED, keys.POLICY_ACTIVE, keys.POLICY_CANARY, keys.AUDIT],
+                args=[active, before, after, event, *version],
+            )
+        if verdict == "running":
+            raise CanaryRefused("a canary runs already", "end it first")
+        return bool(verdict == "ok")
 
     async def _known(self, number: int) -> tuple[str, PolicyVersion]:
         """The version as it is stored, and as a record."""
@@ -283,6 +336,19 @@ class Policies:
 def _replacement(text: str, version: PolicyVersion, state: PolicyState, reason: str | None) -> list[str]:
     changed = version.model_copy(update={"state": state, "reason": reason})
     return [str(version.number), text, changed.model_dump_json()]
+
+
+def _audit(actor: str, action: str, number: int, **detail: object) -> str:
+    event = AuditEvent(actor=actor, action=action, object=f"v{number}", detail=detail, at=now())
+    return event.model_dump_json()
+
+
+def _canary_ended(canary: Canary, outcome: CanaryOutcome, actor: str, reason: str) -> str:
+    return _audit(actor, "canary_end", canary.number, outcome=outcome, reason=reason)
+
+
+def _are(count: int) -> str:
+    return "is one" if count == 1 else f"are {count}" if count else "is none"
 
 
 def write_pointer(volume: Path, folder: str) -> None:

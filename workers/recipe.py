@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from store.connection import Redis, connect
 from store.conversations import Conversations
@@ -112,10 +113,18 @@ async def _finish(
 
     await patiently(finish)
     logger.info("%s %s", work.claim.run_id, state)
-    for folder in work.attempts():
-        for bulky in ("reward", "ppo/checkpoints", "candidate"):
-            # What counts is sealed; reports and logs stay.
-            await asyncio.to_thread(shutil.rmtree, folder / bulky, ignore_errors=True)
+    await asyncio.to_thread(_clean, work.settings.data / "runs", None if state == "succeeded" else work.folder)
+
+
+def _clean(runs: Path, kept: Path | None) -> None:
+    """Remove what only a training in progress needs: what counts is sealed; reports and logs stay.
+
+    A run that did not succeed is kept whole until the next one ends: it can be taken up again.
+    """
+    for attempt in runs.glob("*/attempt-*"):
+        if attempt.parent != kept:
+            for bulky in ("reward", "ppo/checkpoints", "candidate"):
+                shutil.rmtree(attempt / bulky, ignore_errors=True)
 
 
 @asynccontextmanager

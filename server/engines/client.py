@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from server.errors import EngineFailed, Problem
 from store.records import ChatTurn, Fingerprint, Sampling
 
 MODEL = "policy"
+HERE = "here"
+"""The device of engines on this machine that name none: they share its cores."""
 HEALTH_TIMEOUT_S = 5
 CONTROL_TIMEOUT_S = 60
 LOAD_TIMEOUT_S = 600
@@ -49,12 +52,22 @@ class NotFinite(EngineFailed):
     """The engine computes NaN. Its KV cache holds NaN now, which also spoils what good weights say later."""
 
 
+class OtherWeights(EngineFailed):
+    """The engine holds weights that are not those of the file: a load went wrong."""
+
+
 class EngineClient:
     """Requests are built field by field: nothing a client sent is passed through."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, device: str = HERE, token: str | None = None) -> None:
         self.name = name
         self.address = address
+        self.device = device
+        """What the engine computes on. Engines that name the same device share it."""
+        self._token = token
+        """What the sidecar of an engine on another host asks for."""
+        self.why = ""
+        """What `healthy` found wrong last."""
         self._session: aiohttp.ClientSession | None = None
         self._streams: set[aiohttp.ClientResponse] = set()
 
@@ -67,7 +80,8 @@ class EngineClient:
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=HEALTH_TIMEOUT_S, sock_read=SILENCE_S)
         base = "http://engine" if unix else self.address
-        self._session = aiohttp.ClientSession(base, connector=connector, timeout=timeout)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token and not unix else {}
+        self._session = aiohttp.ClientSession(base, connector=connector, timeout=timeout, headers=headers)
 
     async def close(self) -> None:
         if self._session:
@@ -83,10 +97,13 @@ class EngineClient:
         try:
             timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S)
             async with self.session.get("/health", timeout=timeout) as response:
+                refused = response.status == 401
+                self.why = "it refuses HEED_ENGINE_TOKEN" if refused else "its core has died"
                 return response.status == 200
         except TimeoutError:
             raise
         except (aiohttp.ClientError, OSError):
+            self.why = "nobody listens"
             return False
 
     async def held(self) -> Held | None:
@@ -176,6 +193,20 @@ class EngineClient:
         body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
         await self._call("POST", "/collective_rpc", body, timeout_s=LOAD_TIMEOUT_S)
         await self._call("POST", "/reset_prefix_cache")
+
+    async def compare(self, folder: Path) -> None:
+        """See that the engine holds exactly the weights of the folder. Raises OtherWeights, EngineFailed."""
+        body = {"method": "compare_weights", "kwargs": {"weights_path": str(folder)}}
+        answer = await self._call("POST", "/collective_rpc", body, timeout_s=LOAD_TIMEOUT_S)
+        differ = sorted({name for worker in answer["results"] for name in worker["differ"]})
+        if differ:
+            names = ", ".join(differ[:3]) + (" and others" if len(differ) > 3 else "")
+            raise OtherWeights(f"{self.name} holds other weights than {folder.name}: {names}")
+
+    async def end_process(self) -> None:
+        """End the engine's processes: its supervisor starts it anew. It may end before it can answer."""
+        with suppress(EngineFailed):
+            await self._call("POST", "/collective_rpc", {"method": "end_process"}, timeout_s=HEALTH_TIMEOUT_S)
 
     async def clear_kv_cache(self) -> None:
         """Overwrite the whole KV cache with zeros. Only while paused."""

@@ -10,13 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from server.engines import routing
 from server.engines.client import Delta, EngineClient
 from server.errors import EngineFailed, NoEngine, QueueFull, VersionNotServed
 from store.records import ChatTurn, EngineState, EngineStatus, PolicyVersion, Sampling, now
 
-BATCH = 32
-"""Answers that one engine gets before the next one gets any. Engines of one machine share its cores, and a
-step for 32 answers costs hardly more than a step for one: two half-full engines would be half as fast."""
 SWAP_PATIENCE_S = 30.0
 """How long a new answer waits for a lone engine that takes new weights."""
 
@@ -33,8 +31,16 @@ class Engine:
     folder: Path | None = None
     error: str | None = None
     leases: set[Lease] = field(default_factory=set)
+    target: int | None = None
+    """The version that is loaded into it now."""
     draining: bool = False
     """New answers go to another engine if one holds the same version: this one is to be swapped."""
+    drained_at: float = 0.0
+    """When it began to drain (monotonic)."""
+    joined: bool = False
+    """It is in the registry of engines, not in the settings."""
+    leaving: bool = False
+    """An admin asked that it gets no new answers, and no versions either."""
     alive: bool = False
     busy: bool = False
     """This server is swapping or checking it: what `look` sees meanwhile does not count."""
@@ -49,6 +55,10 @@ class Engine:
     @property
     def name(self) -> str:
         return self.client.name
+
+    @property
+    def device(self) -> str:
+        return self.client.device
 
 
 class Lease:
@@ -68,18 +78,34 @@ class EnginePool:
     """Routes answers to engines. The reconciler moves versions about; leases pin what is under way."""
 
     def __init__(
-        self, clients: Sequence[EngineClient], *, max_model_len: int, queue_limit: int, per_user: int
+        self,
+        clients: Sequence[EngineClient],
+        *,
+        max_model_len: int,
+        queue_limit: int,
+        per_user: int,
+        max_unavailable: int = 1,
     ) -> None:
         self.engines = [Engine(client) for client in clients]
         self.max_model_len = max_model_len
+        self.max_unavailable = max_unavailable
+        """Engines of a fleet that a rolling swap may take out at once."""
         self.wanted: int | None = None
         """The active version, which should serve."""
+        self.trial: int | None = None
+        """The canary, which an engine should hold beside the active version."""
+        self.previous: int | None = None
+        """The version that a rollback returns to."""
         self.serving: int | None = None
         """The version that new answers get."""
+        self.name = ""
+        """The server that this pool belongs to."""
         self.drives = False
         """This server is the one that moves versions."""
         self.failed_loads: Counter[int] = Counter()
         """Version -> loads of it that failed."""
+        self.sound: dict[int, object] = {}
+        """Version -> its files as they were when they were found sound."""
         self._queue_limit = queue_limit
         self._per_user = per_user
         self._news = asyncio.Event()
@@ -92,38 +118,61 @@ class EnginePool:
         for engine in self.engines:
             await engine.client.close()
 
-    async def lease(self, version: int | None = None, *, user: str) -> Lease:
+    @property
+    def canary(self) -> int | None:
+        """The canary once an engine holds it ready, else None."""
+        return self.trial if self.trial in self.served() else None
+
+    async def lease(self, version: int | None = None, *, user: str, affinity: str | None = None) -> Lease:
         """An engine for one answer of `version` (None: the one that serves now).
 
+        `affinity` is the conversation: its answers go where its prefix is cached, unless that is much fuller.
         Waits while the only engine takes new weights. Raises NoEngine, VersionNotServed, QueueFull.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(SWAP_PATIENCE_S):
-                while (lease := self._lease(version, user)) is None:
+                while (lease := self._lease(version, user, affinity)) is None:
                     await self._news.wait()
                 return lease
         raise NoEngine()
 
-    def _lease(self, version: int | None, user: str) -> Lease | None:
+    def _lease(self, version: int | None, user: str, affinity: str | None) -> Lease | None:
         """A lease, or None when it is worth waiting for one."""
         leases = [lease for engine in self.engines for lease in engine.leases]
         if len(leases) >= self._queue_limit:
             raise QueueFull(f"{len(leases)} answers are under way, the limit is {self._queue_limit}")
         if Counter(lease.user for lease in leases)[user] >= self._per_user:
             raise QueueFull(f"{self._per_user} of your answers are under way, which is the limit")
-        wanted = self.serving if version is None else version
-        ready = [engine for engine in self.engines if engine.state == "ready"]
-        holders = [engine for engine in ready if engine.version == wanted]
-        if wanted is None or not holders:
+        engine = self._route(version, affinity)
+        if engine is None or engine.version is None:
+            ready = [one for one in self.engines if one.state == "ready"]
             if version is not None and ready:
                 raise VersionNotServed(f"v{version}")
-            if not ready and any(engine.state == "loading" for engine in self.engines):
+            if not ready and any(one.state == "loading" for one in self.engines):
                 return None
             raise NoEngine()
-        engine = min(holders, key=_preference)
-        lease = Lease(engine, wanted, user)
+        lease = Lease(engine, engine.version, user)
         engine.leases.add(lease)
         return lease
+
+    def _route(self, version: int | None, affinity: str | None) -> Engine | None:
+        wanted = self.serving if version is None else version
+        if wanted is None:
+            return None
+        load = routing.load_by_device(self.engines)
+        engine = routing.choose(self._holders(wanted), load, affinity)
+        if engine is None or version is not None or wanted != self.wanted or self.previous is None:
+            return engine
+        before = self._holders(self.previous)
+        if len(before) < 2:  # one keeps it for a rollback: no swap is rolling
+            return engine
+        return routing.overflow(engine, routing.choose(before, load, affinity), load)
+
+    def _holders(self, version: int) -> list[Engine]:
+        """Engines for new answers of the version; those that are to be swapped only if it must be served."""
+        holders = [one for one in self.engines if one.state == "ready" and one.version == version]
+        staying = [one for one in holders if not one.draining and not one.leaving]
+        return staying or (holders if version == self.serving else [])
 
     async def stream(
         self, lease: Lease, messages: Sequence[ChatTurn], sampling: Sampling
@@ -175,7 +224,8 @@ class EnginePool:
         if self.wanted in held:
             self.serving = self.wanted
         elif held and self.serving not in held:
-            self.serving = max(held)
+            # The canary only when nothing else is there: it is meant for a share of the answers.
+            self.serving = max(held.keys() - {self.trial} or held)
         self._news.set()
         self._news = asyncio.Event()
 
@@ -204,14 +254,9 @@ class EnginePool:
                 version=engine.version,
                 in_flight=len(engine.leases),
                 error=engine.error,
+                draining=engine.leaving,
+                device=engine.device,
                 seen_at=now(),
             )
             for engine in self.engines
         ]
-
-
-def _preference(engine: Engine) -> tuple[bool, bool, int]:
-    """Smallest first: not to be swapped, has room in its batch, the fullest of these; then the emptiest."""
-    answers = len(engine.leases)
-    full = answers >= BATCH
-    return engine.draining, full, answers if full else -answers

@@ -8,20 +8,26 @@ import time
 from contextlib import suppress
 
 from server.engines.client import DRAINING, HELD, LOADING, Held
-from server.engines.plan import Step, next_step
+from server.engines.membership import follow
+from server.engines.plan import Step, Wish, next_steps
 from server.engines.pool import Engine, EnginePool
-from server.engines.swap import BadVersion, check_engine, swap
+from server.engines.swap import BadVersion, check_engine, check_folder, swap
 from server.errors import EngineFailed
 from store.connection import StoreUnavailable
-from store.policies import LockHeld, PointerMoved, Policies
+from store.engines import EngineRegistry
+from store.policies import CanaryRefused, LockHeld, PointerMoved, Policies
 from store.records import PolicyVersion
 
 TICK_S = 0.5
 REPORT_S = 1.0
+SEEN_S = 1.5
+"""Time after which every server has looked at an engine."""
 START_S = 300.0
 """An engine that has not answered since this server's start is `starting` for this long, then `down`."""
 SILENCES = 3
 """Health checks without any answer after which an engine counts as frozen; a busy machine may cost one."""
+ENDED_AFTER = 3
+"""Failed loads in a row after which an engine's process is ended."""
 LOADS = 2
 """Engines that may fail on a version that never served before it is taken back."""
 RETRY_S = 5.0
@@ -29,20 +35,24 @@ RETRY_MOST_S = 60.0
 log = logging.getLogger("heed.engines")
 
 
-async def run(pool: EnginePool, policies: Policies, server_id: str) -> None:
+async def run(
+    pool: EnginePool, policies: Policies, registry: EngineRegistry, server_id: str, token: str | None = None
+) -> None:
     """Reconcile until cancelled. Redis or an engine being away is waited out."""
+    pool.name = server_id
     async with asyncio.TaskGroup() as group:
-        group.create_task(_watch(pool, policies))
+        group.create_task(_watch(pool, policies, registry, token))
         group.create_task(_drive(pool, policies))
         group.create_task(_report(pool, policies, server_id))
 
 
-async def _watch(pool: EnginePool, policies: Policies) -> None:
-    """Every server: see how the engines are."""
+async def _watch(pool: EnginePool, policies: Policies, registry: EngineRegistry, token: str | None) -> None:
+    """Every server: see which engines there are and how they are."""
     away = False
     while True:
         try:
             await look(pool, policies)
+            await follow(pool, registry, token)
             away = False
         except StoreUnavailable as error:
             if not away:
@@ -52,15 +62,18 @@ async def _watch(pool: EnginePool, policies: Policies) -> None:
 
 
 async def _drive(pool: EnginePool, policies: Policies) -> None:
-    """One server at a time: move versions."""
+    """One server at a time: move versions. Each step is a task: a slow engine holds nothing else up."""
     while True:
         with suppress(LockHeld, StoreUnavailable):
             async with policies.lock("engines"):
                 pool.drives = True
                 try:
-                    while True:
-                        await settle(pool, policies)
-                        await asyncio.sleep(TICK_S)
+                    async with asyncio.TaskGroup() as steps:
+                        while True:
+                            with suppress(StoreUnavailable):
+                                for step in await decide(pool, policies):
+                                    steps.create_task(carry_out(pool, policies, step))
+                            await asyncio.sleep(TICK_S)
                 finally:
                     pool.drives = False
         await asyncio.sleep(TICK_S)
@@ -83,8 +96,7 @@ async def look(pool: EnginePool, policies: Policies) -> None:
     Raises StoreUnavailable, after the engines were looked at all the same.
     """
     try:
-        active = await policies.active()
-        pool.wanted = active.number if active else None
+        await _wish(pool, policies)
     finally:
         seen = await asyncio.gather(
             *(_see(pool, policies, engine) for engine in pool.engines), return_exceptions=True
@@ -121,7 +133,7 @@ async def _see(pool: EnginePool, policies: Policies, engine: Engine) -> None:
         pool.unsure(engine, "down" if engine.error else "loading", engine.error)
     elif engine.folder is None or engine.folder.name != held.folder:
         await _meet(pool, policies, engine, held)
-    else:
+    elif not pool.drives:  # which knows better what it has just said
         engine.draining = held.draining
 
 
@@ -133,7 +145,7 @@ async def _problem(engine: Engine) -> str | None:
         engine.silences += 1
         return "it does not answer" if engine.silences >= SILENCES else None
     engine.silences = 0
-    return None if healthy else "nobody listens, or its core has died"
+    return None if healthy else engine.client.why
 
 
 async def _meet(pool: EnginePool, policies: Policies, engine: Engine, held: Held) -> None:
@@ -162,51 +174,116 @@ async def _meet(pool: EnginePool, policies: Policies, engine: Engine, held: Held
     engine.draining = held.draining
 
 
-async def settle(pool: EnginePool, policies: Policies) -> None:
-    """One step towards the active version. Raises StoreUnavailable."""
-    active = await policies.active()
+async def _wish(pool: EnginePool, policies: Policies) -> Wish | None:
+    """What the registry says should be held; None before the first version. Raises StoreUnavailable."""
+    active, canary = await policies.active(), await policies.canary()
     if active is None:
-        return
+        return None
+    if pool.wanted != active.number:
+        previous = await policies.previous()
+        pool.previous = previous.number if previous else None
     pool.wanted = active.number
-    step = next_step(pool.engines, active.number, pool.serving, time.monotonic())
-    try:
-        await _drain(pool, step)
-        if step is None or step.how == "drain":
-            return
-        # Another server may still speak on it.
-        if step.how == "load" and await step.engine.client.in_flight() > 0:
-            return
-    except EngineFailed as error:
-        log.warning("%s", error)
-        return
-    log.info("loading v%d into %s", active.number, step.engine.name)
-    try:
-        await swap(pool, step.engine, active, policies.folder(active))
-        del pool.failed_loads[active.number]
-        log.info("%s holds v%d", step.engine.name, active.number)
-    except BadVersion as error:
-        log.error("v%d must not serve: %s", active.number, error)
-        if not await _take_back(policies, active, str(error)):
-            _try_later(step.engine, str(error))
-    except EngineFailed as error:
-        log.error("%s failed on v%d: %s", step.engine.name, active.number, error)
-        _try_later(step.engine, str(error))
-        pool.failed_loads[active.number] += 1
-        given_up = active.number not in pool.served() and pool.failed_loads[active.number] >= LOADS
-        # One that served before is not to blame, its engines are.
-        if given_up and sum(line.number == active.number for line in await policies.timeline()) == 1:
-            await _take_back(policies, active, str(error))
+    pool.trial = canary.number if canary else None
+    share = canary.share if canary else 0.0
+    return Wish(active.number, pool.trial, share, pool.previous, pool.max_unavailable)
 
 
-async def _drain(pool: EnginePool, step: Step | None) -> None:
-    """Tell every server which engine gets no new answers, and which one does again."""
+async def settle(pool: EnginePool, policies: Policies) -> None:
+    """The steps that may be done now, until they are done. Raises StoreUnavailable."""
+    steps = await decide(pool, policies)
+    await asyncio.gather(*(carry_out(pool, policies, step) for step in steps))
+
+
+async def decide(pool: EnginePool, policies: Policies) -> list[Step]:
+    """The engines to load now; tells every server which ones get no new answers. Raises StoreUnavailable."""
+    wish = await _wish(pool, policies)
+    if wish is None:
+        return []
+    steps = next_steps(pool.engines, wish, pool.serving, time.monotonic())
+    for number in sorted({step.version for step in steps}):
+        if not await _sound(pool, policies, number):
+            return []
+    ready = []
+    for step in steps:
+        with suppress(EngineFailed):  # its health says more
+            if step.how == "hold" or await _drained(pool, policies, step.engine):
+                step.engine.busy, step.engine.target = True, step.version
+                ready.append(step)
+    chosen = [step.engine for step in steps]
     for engine in pool.engines:
-        chosen = step is not None and step.engine is engine
-        if chosen and step is not None and step.how != "drain":
-            continue  # it is loaded right away
-        if engine.state == "ready" and engine.folder and engine.draining != chosen:
-            await engine.client.label((DRAINING if chosen else HELD) + engine.folder.name)
-            engine.draining = chosen
+        if engine not in chosen:
+            with suppress(EngineFailed):
+                await _drain(engine, False)
+    return ready
+
+
+async def _sound(pool: EnginePool, policies: Policies, number: int) -> bool:
+    """Whether engines may see the version. One that may not is taken back before any engine is disturbed."""
+    version = await policies.get(number)
+    assert version is not None, "versions are never removed"
+    try:
+        await check_folder(pool, version, policies.folder(version))
+    except BadVersion as error:
+        log.error("v%d must not serve: %s", number, error)
+        await _take_back(policies, version, str(error))
+        return False
+    return True
+
+
+async def _drained(pool: EnginePool, policies: Policies, engine: Engine) -> bool:
+    """Whether no server speaks on the engine, now that all know that it gets no new answers."""
+    if engine.version is None:
+        return True
+    await _drain(engine, True)
+    others = any(server != pool.name for server in await policies.serving())
+    if others and time.monotonic() - engine.drained_at < SEEN_S:
+        return False
+    return await engine.client.in_flight() == 0 and not engine.leases
+
+
+async def _drain(engine: Engine, draining: bool) -> None:
+    if engine.state != "ready" or engine.folder is None or engine.busy or engine.draining == draining:
+        return
+    engine.draining = draining  # for this server at once, for the others when they look
+    engine.drained_at = time.monotonic()
+    await engine.client.label((DRAINING if draining else HELD) + engine.folder.name)
+
+
+async def carry_out(pool: EnginePool, policies: Policies, step: Step) -> None:
+    """Load the step's version into its engine. What goes wrong is written to the registry or tried again."""
+    engine = step.engine
+    try:
+        version = await policies.get(step.version)
+        assert version is not None, "versions are never removed"
+        await _load(pool, policies, engine, version)
+    except StoreUnavailable as error:
+        log.warning("%s waits for the store: %s", engine.name, error)
+    finally:
+        engine.busy, engine.target = False, None
+
+
+async def _load(pool: EnginePool, policies: Policies, engine: Engine, version: PolicyVersion) -> None:
+    log.info("loading v%d into %s", version.number, engine.name)
+    try:
+        await swap(pool, engine, version, policies.folder(version))
+        del pool.failed_loads[version.number]
+        log.info("%s holds v%d", engine.name, version.number)
+    except BadVersion as error:
+        log.error("v%d must not serve: %s", version.number, error)
+        # What others serve soundly is not to blame.
+        if version.number in pool.served() or not await _take_back(policies, version, str(error)):
+            _try_later(engine, str(error))
+    except EngineFailed as error:
+        log.error("%s failed on v%d: %s", engine.name, version.number, error)
+        _try_later(engine, str(error))
+        if engine.failures % ENDED_AFTER == 0:
+            log.error("%s is ended, for its supervisor to start it anew", engine.name)
+            await engine.client.end_process()
+        pool.failed_loads[version.number] += 1
+        given_up = version.number not in pool.served() and pool.failed_loads[version.number] >= LOADS
+        # One that served before is not to blame, its engines are.
+        if given_up and sum(line.number == version.number for line in await policies.timeline()) <= 1:
+            await _take_back(policies, version, str(error))
 
 
 def _try_later(engine: Engine, error: str) -> None:
@@ -216,11 +293,19 @@ def _try_later(engine: Engine, error: str) -> None:
 
 
 async def _take_back(policies: Policies, version: PolicyVersion, reason: str) -> bool:
-    """A version that cannot serve: the pointer returns to the one before. False when there is none."""
+    """A version that cannot serve is rejected: the canary ends, or the pointer returns to the version before.
+
+    False when there is none.
+    """
+    reason = f"v{version.number} failed its checks: {reason}"
+    canary = await policies.canary()
+    if canary is not None and canary.number == version.number:
+        with suppress(CanaryRefused):  # somebody else ended it already
+            await policies.end_canary("rejected", "server", reason)
+        return True
     target = await policies.previous()
     if target is None:
         return False
-    reason = f"v{version.number} failed its checks: {reason}"
     with suppress(PointerMoved):  # somebody else moved it already
         await policies.activate(target.number, "server", reason, expected=version.number, left_as="rejected")
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from server.engines.client import HELD, LOADING, EngineClient
+from server.engines.client import HELD, LOADING, EngineClient, NotFinite
 from server.engines.pool import Engine, EnginePool
 from server.errors import EngineFailed
 from store.artifacts import ArtifactError, check_weights, verify
@@ -19,13 +19,27 @@ class BadVersion(Exception):
     """The version must not serve; the message says why."""
 
 
-async def check_folder(folder: Path, like: Path | None) -> None:
-    """Everything that can be known before an engine sees the weights. Raises BadVersion."""
+async def check_folder(pool: EnginePool, version: PolicyVersion, folder: Path) -> None:
+    """Everything that can be known before an engine sees the weights. Raises BadVersion.
+
+    Files that have not changed since they were found sound are not read again for the next engine.
+    """
+    like = next((one.folder for one in pool.engines if one.folder and one.folder.exists()), None)
     try:
+        files = await asyncio.to_thread(_files, folder)
+        if pool.sound.get(version.number) == files:
+            return
         await asyncio.to_thread(verify, folder)
         await asyncio.to_thread(check_weights, folder, like)
     except (ArtifactError, OSError) as error:
         raise BadVersion(str(error)) from error
+    pool.sound[version.number] = files
+
+
+def _files(folder: Path) -> frozenset[tuple[str, int, int, int]]:
+    """Name, inode, size and time of the last change (ns) of every file."""
+    found = ((path.name, path.stat()) for path in folder.iterdir())
+    return frozenset((name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
 
 async def check_engine(client: EngineClient, version: PolicyVersion) -> None:
@@ -46,30 +60,24 @@ async def check_engine(client: EngineClient, version: PolicyVersion) -> None:
 
 
 async def swap(pool: EnginePool, engine: Engine, version: PolicyVersion, folder: Path) -> None:
-    """Load `version` into the engine; answers in flight there are held and go on with the new weights.
+    """Load `version`, whose folder is sound, into the engine; answers in flight there are held meanwhile.
 
-    Raises BadVersion when the version fails (the engine then holds what it held before) and EngineFailed
-    when the engine holds nothing certain afterwards.
+    The caller has marked the engine as busy. Raises BadVersion when the version is to blame, EngineFailed
+    when the engine may be. It then holds what it held before, or, when even that fails, nothing certain.
     """
-    like = next((one.folder for one in pool.engines if one.folder and one.folder.exists()), None)
-    await check_folder(folder, like)
     before, before_folder = engine.record, engine.folder
-    engine.busy = True
     pool.unsure(engine, "loading")
     try:
-        try:
-            await _load(pool, engine, version, folder, clear=before is None)
-        except (EngineFailed, BadVersion) as error:
-            if before is None or before_folder is None:
-                raise EngineFailed(str(error)) from error
-            # The cache is cleared too: weights that compute NaN leave it there, and good ones read it.
-            await _restore(pool, engine, before, before_folder)
+        await _load(pool, engine, version, folder, clear=before is None)
+    except (EngineFailed, BadVersion) as error:
+        if before is None or before_folder is None:
+            pool.unsure(engine, "down", str(error))
+            raise EngineFailed(str(error)) from error
+        # The cache is cleared too: weights that compute NaN leave it there, and good ones read it.
+        await _restore(pool, engine, before, before_folder)
+        if isinstance(error, NotFinite):
             raise BadVersion(str(error)) from error
-    except EngineFailed as error:
-        pool.unsure(engine, "down", str(error))
         raise
-    finally:
-        engine.busy = False
 
 
 async def _load(
@@ -85,6 +93,7 @@ async def _load(
         if clear:
             await client.clear_kv_cache()
         await client.reload(folder)
+        await client.compare(folder)
         pool.spans(engine, version.number)
     finally:
         await client.resume()
@@ -97,7 +106,7 @@ async def _restore(pool: EnginePool, engine: Engine, before: PolicyVersion, fold
     """Put the version back that the engine held. Raises EngineFailed when that fails too."""
     try:
         await _load(pool, engine, before, folder, clear=True)
-    except BadVersion as error:
-        raise EngineFailed(
-            f"{engine.name} is not sound after v{before.number} was put back: {error}"
-        ) from error
+    except (EngineFailed, BadVersion) as error:
+        said = f"{engine.name} is not sound after v{before.number} was put back: {error}"
+        pool.unsure(engine, "down", said)
+        raise EngineFailed(said) from error

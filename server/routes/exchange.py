@@ -13,14 +13,15 @@ from fastapi import APIRouter, Query, Request
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse
 
-from server.dependencies import Admin, Heed
+from server.auditing import Noted
+from server.dependencies import Engineer, Heed, Watcher
 from server.errors import Problem, not_found
 from server.exchange_shapes import ImportChange, ImportPage, ImportReport, ImportSetOut, report, set_out
 from server.routes.explorer import QueryText
 from store.exchange.evidence import Format
 from store.exchange.export import export
 from store.exchange.read import read_lines
-from store.records import AuditEvent, now
+from store.records import now
 
 router = APIRouter(prefix="/api/v1", tags=["exchange"])
 
@@ -31,7 +32,7 @@ Label = Annotated[str, Query(min_length=1, max_length=80, pattern=r"^[\w][\w .\-
 
 @router.get("/exports", response_class=FileResponse)
 async def export_votes(
-    heed: Heed, me: Admin, format: Annotated[Format, Query()] = "preference", q: QueryText = ""
+    heed: Heed, _: Watcher, note: Noted, format: Annotated[Format, Query()] = "preference", q: QueryText = ""
 ) -> FileResponse:
     """A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json."""
     rows = await heed.explorer.rows(q)
@@ -43,10 +44,8 @@ async def export_votes(
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         raise
-    detail = {"format": format, "query": q, "votes": manifest.used, "sha256": manifest.sha256}
-    await heed.audit.append(
-        AuditEvent(actor=me.id, action="export_votes", object=name, detail=detail, at=now())
-    )
+    after = {"format": format, "query": q, "votes": manifest.used, "sha256": manifest.sha256}
+    await note("export_votes", name, after=after)
     return FileResponse(
         archive,
         media_type="application/zip",
@@ -56,14 +55,14 @@ async def export_votes(
 
 
 @router.get("/imports")
-async def list_imports(heed: Heed, _: Admin) -> ImportPage:
+async def list_imports(heed: Heed, _: Watcher) -> ImportPage:
     """Imported sets, newest first."""
     return ImportPage(items=[set_out(one) for one in await heed.imports.all()])
 
 
 @router.post("/imports", status_code=201)
 async def import_pairs(
-    request: Request, heed: Heed, me: Admin, name: Label, tag: Label, dry_run: bool = False
+    request: Request, heed: Heed, me: Engineer, note: Noted, name: Label, tag: Label, dry_run: bool = False
 ) -> ImportReport:
     """JSON lines in TRL's preference, unpaired or SFT format, HH-RLHF's or UltraFeedback's.
 
@@ -79,21 +78,20 @@ async def import_pairs(
             field="body", remedy="import with `dry_run=true` to see what is wrong with each line",
         )  # fmt: skip
     kept = await heed.imports.add(read.pairs, name=name, tag=tag, shapes=dict(read.shapes), actor=me.id)
-    detail = {"name": name, "tag": tag, "pairs": kept.pairs, "sha256": kept.sha256}
-    await heed.audit.append(
-        AuditEvent(actor=me.id, action="import_pairs", object=kept.id, detail=detail, at=now())
-    )
+    after = {"name": name, "tag": tag, "pairs": kept.pairs, "sha256": kept.sha256}
+    await note("import_pairs", kept.id, after=after)
     return report(read, kept)
 
 
 @router.patch("/imports/{import_id}")
-async def change_import(import_id: str, body: ImportChange, heed: Heed, me: Admin) -> ImportSetOut:
+async def change_import(
+    import_id: str, body: ImportChange, heed: Heed, _: Engineer, note: Noted
+) -> ImportSetOut:
     """Take a set out of the next trainings, or into them again."""
     changed = await heed.imports.use(import_id, body.in_use)
     if changed is None:
         raise not_found("import")
-    action = "use_import" if body.in_use else "leave_import"
-    await heed.audit.append(AuditEvent(actor=me.id, action=action, object=import_id, at=now()))
+    await note("use_import", import_id, after={"in_use": body.in_use})
     return set_out(changed)
 
 

@@ -17,6 +17,7 @@ from store.records import (
     Answer,
     ApiKey,
     AuditEvent,
+    Canary,
     ChatTurn,
     Conversation,
     Demonstration,
@@ -27,6 +28,7 @@ from store.records import (
     GateCheck,
     GateReport,
     Guidelines,
+    Invite,
     ItemAnswer,
     Message,
     MetricRow,
@@ -37,6 +39,7 @@ from store.records import (
     Record,
     Run,
     Sampling,
+    Session,
     Snapshot,
     StageStatus,
     Verdict,
@@ -170,6 +173,7 @@ EXAMPLES: list[Record] = [
         created_at=AT,
     ),
     Activation(number=2, previous=None, actor="release", reason=TEXT, at=AT),
+    Canary(number=3, share=0.25, started_at=AT, actor="acc_1", reason=TEXT, before="retired"),
     Run(
         id="run_1",
         state="running",
@@ -183,7 +187,9 @@ EXAMPLES: list[Record] = [
     EngineStatus(name="engine-1", address="unix:///e1", state="loading", seen_at=AT),
     Account(id="acc_1", name=TEXT, role="admin", password_hash="$argon2id$", created_at=AT),
     ApiKey(id="key_1", account_id="acc_1", label=TEXT, created_at=AT),
-    AuditEvent(actor="acc_1", action="rollback", object="v2", detail={"reason": TEXT}, at=AT),
+    Session(id="s", account_id="acc_1", created_at=AT, confirmed_at=AT, seen_at=AT, until=AT, agent=TEXT),
+    Invite(id="inv_1", role="reviewer", note=TEXT, created_by="acc_1", created_at=AT, expires_at=AT),
+    AuditEvent(actor="acc_1", action="rollback", object="v2", before="v3", after={"n": 1}, reason=TEXT, at=AT),
 ]
 
 
