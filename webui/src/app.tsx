@@ -76,7 +76,7 @@ function SignedIn() {
         <Route path="/votes">
           <Frame me={me.data} admin>
             <Suspense fallback={<Loading lines={6} />}>
-              <VotesPage />
+              <VotesPage me={me.data} />
             </Suspense>
           </Frame>
         </Route>

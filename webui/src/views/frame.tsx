@@ -156,7 +156,7 @@ function Foot({ me, admin, onKeys }: { me: Me; admin: boolean; onKeys: () => voi
             {texts.frame.admin}
           </Link>
         ))}
-      {me.role === "admin" && (
+      {["admin", "engineer", "reviewer"].includes(me.role) && (
         <div className="flex gap-2 text-[0.9rem]">
           <Link href="/votes" className="btn btn-small flex-1">
             {texts.votes.nav}

@@ -13,10 +13,10 @@ from store.statistics.judged import JudgedDuel, Outcome
 from tests.unit.store.statistics.duels_of_reference import battles
 
 # What FastChat's code says of battles(): made by fastchat_reference.py in this folder.
-FASTCHAT = {}
-FASTCHAT_STYLE = {}
-FASTCHAT_STYLE_EFFECTS = []
-FASTCHAT_BOOTSTRAP = {}
+FASTCHAT = {1: 1000.0, 2: 1055.694641, 3: 1103.450707, 4: 1021.487862}
+FASTCHAT_STYLE = {1: 1000.0, 2: 1052.324825, 3: 1096.261274, 4: 1009.792982}
+FASTCHAT_STYLE_EFFECTS = [51.297217, 13.343151, 12.672447, -12.19496]
+FASTCHAT_BOOTSTRAP = {2: (1023.86, 1091.94), 3: (1062.6, 1146.62), 4: (964.97, 1082.06)}
 
 
 def duels(a: int, b: int, *choices: Outcome) -> list[JudgedDuel]:

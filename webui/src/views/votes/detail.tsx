@@ -12,6 +12,7 @@ import { outcomeWords, statusChip, versionsText } from "./words";
 interface Props {
   id: string;
   panel: RefObject<HTMLElement | null>;
+  reviews: boolean;
   differences: boolean;
   onDifferences: () => void;
   onClose: () => void;
@@ -27,13 +28,13 @@ export function Detail({ id, panel, ...does }: Props) {
     <section ref={panel} className="detail" aria-label={texts.detail} tabIndex={0}>
       <div className="sticky top-0 z-1 flex items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h2 className="flex-1 font-semibold">{texts.detail}</h2>
-        {found.data?.row.status === "active" && (
+        {does.reviews && found.data?.row.status === "active" && (
           <button type="button" className="btn btn-bad btn-small" onClick={does.onExclude}>
             {texts.exclude}
             <span className="key">E</span>
           </button>
         )}
-        {found.data?.row.status === "excluded" && (
+        {does.reviews && found.data?.row.status === "excluded" && (
           <button type="button" className="btn btn-small" onClick={does.onRestore}>
             {texts.restore}
             <span className="key">U</span>
@@ -54,7 +55,9 @@ export function Detail({ id, panel, ...does }: Props) {
   );
 }
 
-function Whole({ vote, differences, onDifferences, onOpen }: { vote: VoteDetail } & Omit<Props, "id" | "panel">) {
+type WholeProps = { vote: VoteDetail } & Omit<Props, "id" | "panel">;
+
+function Whole({ vote, reviews, differences, onDifferences, onOpen }: WholeProps) {
   const texts = useTexts();
   const words = texts.votes;
   const { row } = vote;
@@ -71,7 +74,7 @@ function Whole({ vote, differences, onDifferences, onOpen }: { vote: VoteDetail 
         ))}
       </Part>
       <Answers vote={vote} differences={differences} onDifferences={onDifferences} />
-      <ReviewBar vote={vote} />
+      {reviews && <ReviewBar vote={vote} />}
       <Part title={words.history}>
         <ul className="flex flex-col gap-1">
           {vote.changes.map((one, index) => (

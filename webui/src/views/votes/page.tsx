@@ -2,6 +2,7 @@
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { type FormEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useLocation, useSearch } from "wouter";
+import type { Me } from "../../api";
 import { useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
@@ -17,8 +18,10 @@ import "./votes.css";
 
 type Asking = "exclude" | "restore" | "export" | "import" | null;
 
-export default function VotesPage() {
+export default function VotesPage({ me }: { me: Me }) {
   const texts = useTexts().votes;
+  const reviews = me.role === "admin" || me.role === "reviewer";
+  const trains = me.role === "admin" || me.role === "engineer";
   const [{ query, opened }, go] = useAddress();
   const found = useInfiniteQuery({
     queryKey: ["votes", query],
@@ -69,8 +72,8 @@ export default function VotesPage() {
     ArrowUp: () => setActive(Math.max(0, active - 1)),
     Enter: () => open(active),
     x: () => target && choose(target.id),
-    e: () => picked && setAsking("exclude"),
-    u: () => picked && setAsking("restore"),
+    e: () => reviews && picked && setAsking("exclude"),
+    u: () => reviews && picked && setAsking("restore"),
     d: () => setDifferences(!differences),
     o: () => {
       if (!opened) open(active);
@@ -81,7 +84,7 @@ export default function VotesPage() {
     ...Object.fromEntries(
       Object.entries(REVIEW_KEYS).map(([key, choice]) => [
         key,
-        () => openedRow?.kind === "duel" && review.mutate(choice),
+        () => reviews && openedRow?.kind === "duel" && review.mutate(choice),
       ]),
     ),
   });
@@ -100,9 +103,11 @@ export default function VotesPage() {
         >
           {filters ? texts.showVotes : texts.filters}
         </button>
-        <button type="button" className="btn" onClick={() => setAsking("import")}>
-          {texts.import}
-        </button>
+        {trains && (
+          <button type="button" className="btn" onClick={() => setAsking("import")}>
+            {texts.import}
+          </button>
+        )}
         <button type="button" className="btn btn-main" disabled={!first?.total} onClick={() => setAsking("export")}>
           {texts.export}
         </button>
@@ -111,7 +116,7 @@ export default function VotesPage() {
         total={first?.total}
         of={first?.of}
         chosen={chosen.size}
-        onAll={() => setAsking("exclude")}
+        onAll={reviews ? () => setAsking("exclude") : null}
         onNone={() => setChosen(new Set())}
       />
       <div className="explorer" data-detail={opened !== null}>
@@ -130,11 +135,7 @@ export default function VotesPage() {
               title={first.of === 0 ? texts.none : texts.nothing}
               hint={first.of === 0 ? texts.noneHint : texts.nothingHint}
             >
-              {first.of === 0 ? (
-                <button type="button" className="btn mt-2" onClick={() => setAsking("import")}>
-                  {texts.import}
-                </button>
-              ) : (
+              {first.of === 0 ? null : (
                 <button type="button" className="btn mt-2" onClick={() => go({ query: "" })}>
                   {texts.clear}
                 </button>
@@ -159,6 +160,7 @@ export default function VotesPage() {
           <Detail
             id={opened}
             panel={panel}
+            reviews={reviews}
             differences={differences}
             onDifferences={() => setDifferences(!differences)}
             onClose={() => go({ opened: null })}
@@ -235,7 +237,7 @@ interface SummaryProps {
   total: number | undefined;
   of: number | undefined;
   chosen: number;
-  onAll: () => void;
+  onAll: (() => void) | null;
   onNone: () => void;
 }
 
@@ -249,10 +251,12 @@ function Summary({ total, of, chosen, onAll, onNone }: SummaryProps) {
       </p>
       {chosen > 0 && (
         <>
-          <button type="button" className="btn btn-bad btn-small" onClick={onAll}>
-            {texts.exclude}
-            <span className="key">E</span>
-          </button>
+          {onAll && (
+            <button type="button" className="btn btn-bad btn-small" onClick={onAll}>
+              {texts.exclude}
+              <span className="key">E</span>
+            </button>
+          )}
           <button type="button" className="btn btn-small" onClick={onNone}>
             {texts.chooseNone}
           </button>
