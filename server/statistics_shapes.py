@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from server.shapes import Out
 from store.explorer.counted import LeftOut
 from store.statistics.agreement import Alpha, Kappa
@@ -64,7 +62,7 @@ class BoardOut(Out):
     """The leaderboard."""
 
     versions: list[Rating]
-    style: list[StyleEffect] = Field(default_factory=list)
+    style: list[StyleEffect]
     """What style control took out of the ratings; empty without it."""
     pairs: list[PairRate]
     counted: int

@@ -8,10 +8,9 @@ of at most alpha, however often and whenever somebody looks (Ville's inequality;
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from store.records import Record
 
@@ -64,14 +63,9 @@ def canary_verdict(
 
 def log_e_value(wins: float, losses: float) -> float:
     """log of the evidence that the true win rate is above a half: a beta-binomial mixture on a grid."""
-    return float(log_e_values(np.array([wins]), np.array([losses]))[0])
-
-
-def log_e_values(wins: NDArray[Any], losses: NDArray[Any]) -> NDArray[np.float64]:
-    """The same for many canaries at once. wins, losses: (N,)."""
-    logs = _LOG_PRIOR + wins[:, None] * _LOG_WIN + losses[:, None] * _LOG_LOSS
-    most = logs.max(axis=1)
-    return np.asarray(most + np.log(np.exp(logs - most[:, None]).sum(axis=1)))
+    logs = _LOG_PRIOR + wins * _LOG_WIN + losses * _LOG_LOSS
+    most = float(logs.max())
+    return most + math.log(float(np.exp(logs - most).sum()))
 
 
 def _needs(wins: int, losses: int, enough: float, max_votes: int) -> int:

@@ -133,7 +133,11 @@ async function answer(request, response) {
     for (const [method, pattern, handle] of ROUTES) {
       const match = request.method === method && pattern.exec(path);
       if (!match) continue;
-      const [code, body] = handle(match.slice(1), path === "imports" ? text : text ? JSON.parse(text) : {}, request);
+      const [code, body] = handle(
+        match.slice(1),
+        path === "imports" ? text : text ? JSON.parse(text) : {},
+        request,
+      );
       response.writeHead(code, { "Content-Type": "application/json" });
       return response.end(body === undefined ? "" : JSON.stringify(body));
     }

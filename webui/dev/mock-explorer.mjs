@@ -9,7 +9,8 @@ const PROMPTS = [
   "为什么天空是蓝色的？",
   "Explain photosynthesis to a ten-year-old.",
 ];
-const ONE = "Sunlight is a mix of colours. The air scatters blue light the most, so the sky looks blue from every side.";
+const ONE =
+  "Sunlight is a mix of colours. The air scatters blue light the most, so the sky looks blue from every side.";
 const OTHER =
   "Because of Rayleigh scattering. The air scatters short waves the most, so the sky looks blue, and red in the evening.";
 const PEOPLE = ["ada", "bo", "chen", "dina", "emil"];
@@ -26,7 +27,12 @@ function newVote(number, total) {
   const kind = chance() < 0.85 ? "duel" : chance() < 0.7 ? "thumb" : "edit";
   const versions = kind === "duel" ? (chance() < 0.5 ? [3, 2] : [2, 1]) : [2];
   if (chance() < 0.5) versions.reverse();
-  const outcome = kind === "duel" ? pick(["a", "a", "b", "b", "tie", "both_bad"]) : kind === "thumb" ? pick(["up", "down"]) : "edited";
+  const outcome =
+    kind === "duel"
+      ? pick(["a", "a", "b", "b", "tie", "both_bad"])
+      : kind === "thumb"
+        ? pick(["up", "down"])
+        : "edited";
   const margin = kind === "duel" ? Math.round((chance() * 4 - 1.6) * 100) / 100 : null;
   const decided = margin !== null && (outcome === "a" || outcome === "b");
   const prompt = pick(PROMPTS);
@@ -57,7 +63,8 @@ const FACETS = {
   outcome: (one) => [one.outcome],
   strength: (one) => (one.strength === 2 ? ["much"] : []),
   version: (one) => one.versions.map((v) => `v${v}`),
-  pair: (one) => (one.versions.length === 2 ? [`v${Math.max(...one.versions)}-v${Math.min(...one.versions)}`] : []),
+  pair: (one) =>
+    one.versions.length === 2 ? [`v${Math.max(...one.versions)}-v${Math.min(...one.versions)}`] : [],
   annotator: (one) => [one.annotator],
   tag: (one) => one.tags,
   guideline: (one) => [`${one.guideline_version}`],
@@ -99,7 +106,9 @@ function find(votes, search) {
   }
   const first = Date.now() - 40 * DAY;
   const histogram = Array.from({ length: 41 }, (_, day) => {
-    const [from, to] = [new Date(first + day * DAY), new Date(first + (day + 1) * DAY)].map((one) => one.toISOString());
+    const [from, to] = [new Date(first + day * DAY), new Date(first + (day + 1) * DAY)].map((one) =>
+      one.toISOString(),
+    );
     return { start: from, end: to, votes: all.filter((one) => one.at >= from && one.at < to).length };
   });
   return {
@@ -134,11 +143,27 @@ function detail(votes, row) {
     changes: [
       { what: "cast", by: row.annotator, at: row.at, outcome: row.outcome, status: "active", reason: null },
       ...(row.status === "excluded"
-        ? [{ what: "exclude", by: "Ada", at: row.at, outcome: row.outcome, status: "excluded", reason: row.reason ?? "spam" }]
+        ? [
+            {
+              what: "exclude",
+              by: "Ada",
+              at: row.at,
+              outcome: row.outcome,
+              status: "excluded",
+              reason: row.reason ?? "spam",
+            },
+          ]
         : []),
     ],
-    others: row.kind === "duel" ? votes.filter((one) => one.kind === "duel" && one.prompt === row.prompt).slice(0, 2) : [],
-    used_in: row.used_in.map((number) => ({ number, state: number === 2 ? "active" : "rejected", run_id: "run_1" })),
+    others:
+      row.kind === "duel"
+        ? votes.filter((one) => one.kind === "duel" && one.prompt === row.prompt).slice(0, 2)
+        : [],
+    used_in: row.used_in.map((number) => ({
+      number,
+      state: number === 2 ? "active" : "rejected",
+      run_id: "run_1",
+    })),
     reviews: row.review ? [{ by: "Ada", choice: row.review, note: "", at: row.at }] : [],
   };
 }
@@ -163,14 +188,42 @@ function change(votes, body, from, to) {
 
 const pair = (a, b, wins_a, ties, wins_b, both_bad, low, high, annotators) => {
   const n = wins_a + ties + wins_b;
-  return { a, b, wins_a, ties, wins_b, both_bad, rate: (wins_a + ties / 2) / n, low, high, n, annotators, interval: "wilson" };
+  return {
+    a,
+    b,
+    wins_a,
+    ties,
+    wins_b,
+    both_bad,
+    rate: (wins_a + ties / 2) / n,
+    low,
+    high,
+    n,
+    annotators,
+    interval: "wilson",
+  };
 };
 
 function board(style) {
   const left_out = { undone: 4, excluded: 12, checks: 30, leaked: 9, open: 2, deleted: 0, skipped: 7 };
-  if (empty) return { versions: [], style: [], pairs: [], counted: 0, left_out: { ...left_out, undone: 0, excluded: 0, checks: 0, leaked: 0, open: 0, skipped: 0 } };
+  if (empty)
+    return {
+      versions: [],
+      style: [],
+      pairs: [],
+      counted: 0,
+      left_out: { ...left_out, undone: 0, excluded: 0, checks: 0, leaked: 0, open: 0, skipped: 0 },
+    };
   const less = style ? 18 : 0;
-  const rating = (number, rating, low, high, n, best_rank, worst_rank) => ({ number, rating, low, high, n, best_rank, worst_rank });
+  const rating = (number, rating, low, high, n, best_rank, worst_rank) => ({
+    number,
+    rating,
+    low,
+    high,
+    n,
+    best_rank,
+    worst_rank,
+  });
   return {
     versions: [
       rating(3, 1108 - less, 1071 - less, 1149 - less, 412, 1, 2),
@@ -186,7 +239,11 @@ function board(style) {
           { element: "bold", effect: 6, low: -2, high: 13 },
         ]
       : [],
-    pairs: [pair(4, 3, 3, 0, 0, 0, 0.44, 1, 2), pair(3, 2, 218, 22, 172, 31, 0.507, 0.603, 44), pair(2, 1, 480, 60, 263, 52, 0.601, 0.669, 61)],
+    pairs: [
+      pair(4, 3, 3, 0, 0, 0, 0.44, 1, 2),
+      pair(3, 2, 218, 22, 172, 31, 0.507, 0.603, 44),
+      pair(2, 1, 480, 60, 263, 52, 0.601, 0.669, 61),
+    ],
     counted: 1215,
     left_out,
   };
@@ -202,13 +259,25 @@ function importReport(text, dry, name, tag) {
     }
   });
   const turn = (role, content) => [{ role, content: String(content) }];
-  const kept = { id: "import_1", name, tag, pairs: good.length, shapes: { preference: good.length }, sha256: "ab".repeat(32), in_use: true, created_at: new Date().toISOString() };
+  const kept = {
+    id: "import_1",
+    name,
+    tag,
+    pairs: good.length,
+    shapes: { preference: good.length },
+    sha256: "ab".repeat(32),
+    in_use: true,
+    created_at: new Date().toISOString(),
+  };
   return {
     pairs: good.length,
     shapes: { preference: good.length },
     refused: lines.length - good.length,
     duplicates: 0,
-    problems: lines.length > good.length ? [{ line: 2, field: null, message: "is not JSON: one object a line is needed" }] : [],
+    problems:
+      lines.length > good.length
+        ? [{ line: 2, field: null, message: "is not JSON: one object a line is needed" }]
+        : [],
     preview: good.slice(0, 5).map((one) => ({
       prompt: turn("user", one.prompt),
       chosen: turn("assistant", one.chosen),

@@ -35,10 +35,16 @@ export async function tourVotes(page, base, shoot, isPhone) {
   await shoot("votes-export");
   await page.getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("button", { name: "Import" }).click();
-  const line = JSON.stringify({ prompt: "Which river is the longest?", chosen: "The Nile.", rejected: "No idea." });
-  await page
-    .getByLabel(/^File/)
-    .setInputFiles({ name: "pairs.jsonl", mimeType: "application/json", buffer: Buffer.from(`${line}\noops\n`) });
+  const line = JSON.stringify({
+    prompt: "Which river is the longest?",
+    chosen: "The Nile.",
+    rejected: "No idea.",
+  });
+  await page.getByLabel(/^File/).setInputFiles({
+    name: "pairs.jsonl",
+    mimeType: "application/json",
+    buffer: Buffer.from(`${line}\noops\n`),
+  });
   await page.getByText(/can be imported/).waitFor();
   await shoot("votes-import");
   await page.keyboard.press("Escape");

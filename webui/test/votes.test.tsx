@@ -10,7 +10,7 @@ import { setLanguage } from "../src/texts";
 import { setTheme } from "../src/theme";
 import type { VoteRow } from "../src/views/votes/calls";
 import { diff } from "../src/views/votes/diff";
-import { has, term, tidy, toggled, valueOf, withValue } from "../src/views/votes/query";
+import { has, term, tidy, toggled, valueIn, withValue } from "../src/views/votes/query";
 import { FakeEventSource, ScriptedServer } from "./server";
 
 const AT = "2026-01-01T00:00:00Z";
@@ -73,7 +73,12 @@ const detail = (row: VoteRow) => ({
 /** A server with three votes, whatever is searched. */
 function votes() {
   const rows = [vote(1), vote(2, { outcome: "tie" }), vote(3, { annotator: "bob" })];
-  for (const query of ["q=", "q=outcome%3Atie", "q=outcome%3Atie+annotator%3Aann", "q=rm%3Adisagree+margin%3A%3E1"])
+  for (const query of [
+    "q=",
+    "q=outcome%3Atie",
+    "q=outcome%3Atie+annotator%3Aann",
+    "q=rm%3Adisagree+margin%3A%3E1",
+  ])
     server.on(`GET /api/v1/votes?${query}`, () => page(rows));
   for (const row of rows) server.on(`GET /api/v1/votes/${row.id}`, () => detail(row));
   return rows;
@@ -90,7 +95,7 @@ describe("the query as text", () => {
   it("sets and drops a key's one value", () => {
     expect(withValue("before:2026-01-01 x", "before", "2026-02-02")).toBe("x before:2026-02-02");
     expect(withValue("before:2026-01-01 x", "before", "")).toBe("x");
-    expect(valueOf("a before:2026-01-01", "before")).toBe("2026-01-01");
+    expect(valueIn("a before:2026-01-01", "before")).toBe("2026-01-01");
     expect(tidy('  a   tag:"b c" ')).toBe('a tag:"b c"');
     expect(term("a", "b")).toBe("a:b");
   });
@@ -128,7 +133,9 @@ describe("the explorer", () => {
     await userEvent.click(screen.getByRole("button", { name: /^Tie/ }));
     await waitFor(() => expect(new URLSearchParams(location.search).get("q")).toBe("outcome:tie"));
     expect(server.calls).toContain("GET /api/v1/votes?q=outcome%3Atie");
-    await waitFor(() => expect(screen.getByRole("button", { name: /^Tie/ }).getAttribute("aria-pressed")).toBe("true"));
+    await waitFor(() =>
+      expect(screen.getByRole("button", { name: /^Tie/ }).getAttribute("aria-pressed")).toBe("true"),
+    );
   });
 
   it("is walked by keyboard: move, open, mark differences, close", async () => {
@@ -172,7 +179,9 @@ describe("the explorer", () => {
     await screen.findByText("Which river?");
     await screen.findByRole("row", { name: /Question 1/ });
     await userEvent.keyboard("2");
-    await waitFor(() => expect(server.bodies("POST /api/v1/votes/vote_1/reviews")).toEqual([{ choice: "b" }]));
+    await waitFor(() =>
+      expect(server.bodies("POST /api/v1/votes/vote_1/reviews")).toEqual([{ choice: "b" }]),
+    );
   });
 
   it("exports exactly what the search finds", async () => {

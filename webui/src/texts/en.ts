@@ -512,7 +512,8 @@ export const en = {
     choose: "Select this vote",
     keys: "J K move · Enter opens · X selects · E excludes · U restores · O reads",
     none: "No vote yet",
-    noneHint: "Votes appear here as soon as somebody says which answer is better. You can also import preference data.",
+    noneHint:
+      "Votes appear here as soon as somebody says which answer is better. You can also import preference data.",
     nothing: "No vote fits this search",
     nothingHint: "Take a filter away, or clear the search.",
     noText: "deleted conversation",
@@ -632,7 +633,8 @@ export const en = {
     reviewed: (by: string, outcome: string) => `${by} said: ${outcome}`,
     exclude: "Exclude",
     excludeTitle: "Exclude from training",
-    excludeHint: "Excluded votes stay in the log. They are in no training, rating or export until they are restored.",
+    excludeHint:
+      "Excluded votes stay in the log. They are in no training, rating or export until they are restored.",
     excludeN: (n: number) => `Exclude ${many(n, "vote", "votes")}`,
     restore: "Restore",
     restoreTitle: "Let these votes count again",
@@ -667,7 +669,8 @@ export const en = {
     download: "Download",
     import: "Import",
     importTitle: "Import preference data",
-    importHint: "JSON lines in TRL's preference, unpaired or SFT format, as HH-RLHF or as UltraFeedback have them.",
+    importHint:
+      "JSON lines in TRL's preference, unpaired or SFT format, as HH-RLHF or as UltraFeedback have them.",
     file: "File (choose or drop)",
     sourceTag: "Tag for every pair",
     importN: (n: number) => `Import ${many(n, "row", "rows")}`,
@@ -700,7 +703,8 @@ export const en = {
     unrated: "No rating yet: it needs a win and a loss, or a tie, that tie it to the first version",
     none: "No duel between two versions yet",
     noneEnough: "No version has that many votes",
-    noneHint: "Ratings need votes on duels between two versions, as a canary gives them. Thumbs never count here.",
+    noneHint:
+      "Ratings need votes on duels between two versions, as a canary gives them. Thumbs never count here.",
     hidden: (n: number) => `${many(n, "version", "versions")} with fewer votes not shown`,
     counted: (n: number) => `${many(n, "vote", "votes")} on duels counted`,
     leftOut: {
@@ -714,7 +718,8 @@ export const en = {
     },
     showLeaks: "Look at the leaks",
     pairs: "Pairs",
-    pairsLead: "How often the row's version beat the column's, a tie as half a win, with the 95 % interval. Both-bad is left out.",
+    pairsLead:
+      "How often the row's version beat the column's, a tie as half a win, with the 95 % interval. Both-bad is left out.",
     over: (version: string) => `over ${version}`,
     n: (n: number, people: number) => `n ${n}, ${many(people, "person", "people")}`,
     cell: (wins: number, ties: number, losses: number, bad: number) =>
@@ -722,6 +727,7 @@ export const en = {
     styleTitle: "What style was worth",
     styleLead: "Rating points for one standard deviation more than the other answer, with the 95 % interval.",
     elements: { length: "Length", headers: "Headings", lists: "Lists", bold: "Bold" },
+  },
   queue: {
     title: "Judging queue",
     progress: (done: number, of: number) => `${done} of ${of} verdicts`,
@@ -734,7 +740,8 @@ export const en = {
     empty: "Nothing waits for you",
     emptyHint: "When an admin adds prompts, they appear here.",
     allDone: "You have judged all there is",
-    othersHave: (n: number) => `Others have ${many(n, "item", "items")} before them just now; some may come free.`,
+    othersHave: (n: number) =>
+      `Others have ${many(n, "item", "items")} before them just now; some may come free.`,
     lookAgain: "Look again",
     prompt: "The message that is answered",
     system: "System prompt",
@@ -751,7 +758,13 @@ export const en = {
     added: (added: number, known: number) =>
       `${many(added, "prompt", "prompts")} added${known ? `, ${known} were there already` : ""}.`,
     annotators: "Annotators",
-    columns: { name: "Name", verdicts: "Verdicts", gold: "Known verdicts met", self: "Same when asked again", seconds: "Seconds each" },
+    columns: {
+      name: "Name",
+      verdicts: "Verdicts",
+      gold: "Known verdicts met",
+      self: "Same when asked again",
+      seconds: "Seconds each",
+    },
     items: "Prompts in the queue",
     itemsN: (n: number) => `${many(n, "prompt", "prompts")} in the queue`,
     noItems: "The queue is empty",
@@ -790,7 +803,8 @@ export const en = {
       return said[choice] ?? choice;
     },
     version: (n: number) => (n === 0 ? "given text" : `v${n}`),
-    over: (better: string, worse: string) => (better === worse ? `both ${better}` : `${better} over ${worse}`),
+    over: (better: string, worse: string) =>
+      better === worse ? `both ${better}` : `${better} over ${worse}`,
     both: (a: string, b: string) => (a === b ? `both ${a}` : `${a} and ${b}`),
     rank: (n: number) => `rank ${n}`,
     early: "Early",

@@ -695,6 +695,7 @@ export const zh: Texts = {
     styleTitle: "风格的影响",
     styleLead: "比另一回答多一个标准差所值的评分，附 95 % 区间。",
     elements: { length: "长度", headers: "标题", lists: "列表", bold: "粗体" },
+  },
   queue: {
     title: "评判队列",
     progress: (done, of) => `${of} 个评判中已完成 ${done} 个`,
@@ -723,7 +724,13 @@ export const zh: Texts = {
     addThem: "加入队列",
     added: (added, known) => `已添加 ${added} 个提示${known ? `，其中 ${known} 个早已存在` : ""}。`,
     annotators: "标注者",
-    columns: { name: "姓名", verdicts: "评判数", gold: "与已知结论相符", self: "再问时一致", seconds: "每个秒数" },
+    columns: {
+      name: "姓名",
+      verdicts: "评判数",
+      gold: "与已知结论相符",
+      self: "再问时一致",
+      seconds: "每个秒数",
+    },
     items: "队列中的提示",
     itemsN: (n) => `队列中有 ${n} 个提示`,
     noItems: "队列是空的",

@@ -50,7 +50,7 @@ print("ratings     ", shown(rating_systems.compute_bt(frame)))  # noqa: T201
 ratings, effects = rating_systems.compute_style_control(frame, reg=0.0, tol=1e-12)
 print("style       ", shown(ratings))  # noqa: T201
 print("effects     ", [round(float(one) * 400 / math.log(10), 6) for one in effects])  # noqa: T201
-spread = rating_systems.compute_bootstrap_bt(frame, num_round=1000, tol=1e-9, num_cpu=1)
+spread = rating_systems.compute_bootstrap_bt(frame, num_round=4000, tol=1e-9, num_cpu=1)
 for name in ("v2", "v3", "v4"):
     moved = spread[name] - spread["v1"] + 1000
-    print("bootstrap   ", name, [round(float(moved.quantile(q)), 2) for q in (0.025, 0.975)])  # noqa: T201
+    print("bootstrap   ", name, [round(float(moved.quantile(q)), 1) for q in (0.025, 0.975)])  # noqa: T201

@@ -6,29 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from store.statistics.sequential import MAX_VOTES, canary_verdict, log_e_value, log_e_values
+from bench.canary import enough_wins, outcomes
+from store.statistics.sequential import MAX_VOTES, canary_verdict, log_e_value
 
-CANARIES = 1000
 
-
-def outcomes(rate: float, seed: int, votes: int = MAX_VOTES) -> tuple[float, float, float]:
-    """Shares promoted and rolled back, and the median votes to promotion, when each vote is looked at."""
-    random = np.random.default_rng(seed)
-    wins = np.zeros(CANARIES)
-    ended = np.zeros(CANARIES, dtype=np.int64)
-    promoted = np.zeros(CANARIES, dtype=bool)
-    enough = math.log(20)
-    for n in range(1, votes + 1):
-        wins += random.random(CANARIES) < rate
-        live = ended == 0
-        better = live & (log_e_values(wins, n - wins) >= enough)
-        worse = live & (log_e_values(n - wins, wins) >= enough)
-        promoted |= better
-        ended[better | worse] = n
-    found = ended[promoted]
-    rolled_back = ((ended > 0) & ~promoted).mean()
-    return float(promoted.mean()), float(rolled_back), float(np.median(found)) if len(found) else math.nan
+@pytest.fixture(scope="module")
+def bar() -> NDArray[np.int64]:
+    return enough_wins()
 
 
 def test_evidence_is_the_mixture_worked_out_by_hand() -> None:
@@ -61,27 +47,37 @@ def test_an_even_canary_needs_all_that_is_left() -> None:
     assert canary_verdict(25, 25).needs == MAX_VOTES - 50
 
 
-@pytest.mark.parametrize("rate", [0.4, 0.5])
-def test_a_canary_that_is_no_better_is_promoted_in_at_most_one_of_twenty(rate: float) -> None:
-    promoted, rolled_back, _ = outcomes(rate, seed=1)
-    assert promoted <= 0.05
+def test_the_bar_is_where_the_verdict_turns(bar: NDArray[np.int64]) -> None:
+    for n in (20, 50, 333):
+        wins = int(bar[n - 1])
+        assert canary_verdict(wins, n - wins).state == "better"
+        assert canary_verdict(wins - 1, n - wins + 1).state == "undecided"
+    assert (np.diff(bar) >= 0).all()
+
+
+@pytest.mark.parametrize("rate", [0.4, 0.45, 0.5])
+def test_a_canary_that_is_no_better_is_promoted_in_at_most_one_of_twenty(
+    rate: float, bar: NDArray[np.int64]
+) -> None:
+    found = outcomes(rate, bar, seed=1)
+    assert found.promoted <= 0.05
     if rate == 0.4:
-        assert rolled_back > 0.95
-    else:
-        assert rolled_back <= 0.05
+        assert found.rolled_back > 0.95
+    if rate == 0.5:
+        assert 0.005 < found.rolled_back <= 0.05  # the bet is made: a test that never ends would be 0
 
 
-def test_a_canary_that_wins_sixty_percent_is_found() -> None:
-    promoted, rolled_back, median = outcomes(0.6, seed=2)
-    assert promoted > 0.95
-    assert rolled_back <= 0.05
-    assert median < 250
+def test_a_canary_that_wins_sixty_percent_is_found(bar: NDArray[np.int64]) -> None:
+    found = outcomes(0.6, bar, seed=2)
+    assert found.promoted > 0.95
+    assert found.rolled_back <= 0.05
+    assert found.median_votes < 250
 
 
 def test_looking_only_once_at_an_ordinary_test_would_not_survive_this() -> None:
     """The same canaries under a z-test at 5 % that is looked at after every vote: why e-values are used."""
     random = np.random.default_rng(1)
-    wins = np.cumsum(random.random((CANARIES, MAX_VOTES)) < 0.5, axis=1)
+    wins = np.cumsum(random.random((1000, MAX_VOTES)) < 0.5, axis=1)
     n = np.arange(1, MAX_VOTES + 1)
     z = (wins - n / 2) / np.sqrt(n / 4)
     assert (z[:, 20:] > 1.645).any(axis=1).mean() > 0.3

@@ -57,13 +57,19 @@ export default function LeaderboardPage() {
         {board.data && (
           <>
             <LeftOut board={board.data} />
-            <section className="card overflow-hidden" aria-label={texts.ratings} aria-busy={board.isPlaceholderData}>
+            <section
+              className="card overflow-hidden"
+              aria-label={texts.ratings}
+              aria-busy={board.isPlaceholderData}
+            >
               {shown.length === 0 ? (
                 <Empty title={hidden ? texts.noneEnough : texts.none} hint={texts.noneHint} />
               ) : (
                 <Ratings ratings={shown} />
               )}
-              {hidden > 0 && <p className="border-t border-line px-4 py-2 text-muted">{texts.hidden(hidden)}</p>}
+              {hidden > 0 && (
+                <p className="border-t border-line px-4 py-2 text-muted">{texts.hidden(hidden)}</p>
+              )}
             </section>
             {style && board.data.style.length > 0 && <Style board={board.data} />}
             {board.data.pairs.length > 0 && <Pairs pairs={board.data.pairs} />}
@@ -147,7 +153,11 @@ function Ratings({ ratings }: { ratings: Rating[] }) {
 
 /** A rank that the intervals leave open is said as a range. */
 const rank = (one: Rating) =>
-  one.best_rank == null ? "–" : one.best_rank === one.worst_rank ? `${one.best_rank}` : `${one.best_rank}–${one.worst_rank}`;
+  one.best_rank == null
+    ? "–"
+    : one.best_rank === one.worst_rank
+      ? `${one.best_rank}`
+      : `${one.best_rank}–${one.worst_rank}`;
 
 /** An interval of few votes can reach far: it is drawn up to 400 points, and said whole beside it. */
 const near = (one: Rating): number[] =>

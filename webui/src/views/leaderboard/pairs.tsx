@@ -83,11 +83,12 @@ interface Cell {
 
 /** The pair, seen from the row's version. */
 function met(pairs: Pair[], row: number, column: number): Cell | null {
-  const pair = pairs.find((one) => (one.a === row && one.b === column) || (one.a === column && one.b === row));
+  const pair = pairs.find(
+    (one) => (one.a === row && one.b === column) || (one.a === column && one.b === row),
+  );
   if (!pair) return null;
   const { ties, both_bad, n, annotators } = pair;
-  if (pair.a === row)
-    return { ...pair, wins: pair.wins_a, losses: pair.wins_b };
+  if (pair.a === row) return { ...pair, wins: pair.wins_a, losses: pair.wins_b };
   const turned = (value: number | null) => (value === null ? null : 1 - value);
   return {
     rate: turned(pair.rate), low: turned(pair.high), high: turned(pair.low),

@@ -20,7 +20,10 @@ const search = (values: Record<string, string>) => new URLSearchParams(values).t
 
 export const explorer = {
   find: (q: string, cursor: number | null) =>
-    call<VotesFound>("GET", `/api/v1/votes?${search({ q, ...(cursor === null ? {} : { cursor: `${cursor}` }) })}`),
+    call<VotesFound>(
+      "GET",
+      `/api/v1/votes?${search({ q, ...(cursor === null ? {} : { cursor: `${cursor}` }) })}`,
+    ),
   detail: (id: string) => call<VoteDetail>("GET", `/api/v1/votes/${encodeURIComponent(id)}`),
   exclude: (chosen: Chosen, reason: Reason, note: string, dry_run: boolean) =>
     call<Selection>("POST", "/api/v1/exclusions", { ...chosen, reason, note, dry_run }),

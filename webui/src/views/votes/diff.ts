@@ -9,7 +9,7 @@ export interface Piece {
 const MOST_CELLS = 4_000_000;
 
 export function diff(a: string, b: string): [Piece[], Piece[]] {
-  const words = (text: string) => text.match(/\s+|[^\s]+/g) ?? [];
+  const words = (text: string): string[] => text.match(/\s+|[^\s]+/g) ?? [];
   let [one, other] = [words(a), words(b)];
   if (one.length * other.length > MOST_CELLS) {
     const lines = (text: string) => text.match(/[^\n]*\n?/g)?.filter(Boolean) ?? [];

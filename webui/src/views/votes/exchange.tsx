@@ -10,7 +10,15 @@ import { explorer, type Format, type ImportReport } from "./calls";
 
 const FORMATS: Format[] = ["preference", "unpaired", "sft"];
 
-export function ExportDialog({ query, total, onClose }: { query: string; total: number; onClose: () => void }) {
+export function ExportDialog({
+  query,
+  total,
+  onClose,
+}: {
+  query: string;
+  total: number;
+  onClose: () => void;
+}) {
   const texts = useTexts();
   const words = texts.votes;
   const [format, setFormat] = useState<Format>("preference");
@@ -103,11 +111,20 @@ export function ImportDialog({ onClose }: { onClose: () => void }) {
           }}
         >
           <span className="font-medium">{words.file}</span>
-          <input type="file" accept=".jsonl,.json,.ndjson" onChange={(event) => choose(event.target.files?.[0])} />
+          <input
+            type="file"
+            accept=".jsonl,.json,.ndjson"
+            onChange={(event) => choose(event.target.files?.[0])}
+          />
         </label>
         <label className="flex flex-col gap-1">
           <span className="font-medium">{words.sourceTag}</span>
-          <input className="field" value={tag} maxLength={80} onChange={(event) => setTag(event.target.value)} />
+          <input
+            className="field"
+            value={tag}
+            maxLength={80}
+            onChange={(event) => setTag(event.target.value)}
+          />
         </label>
         {read.error && <ProblemLine error={read.error} />}
         {report && <Report report={report} />}
@@ -128,7 +145,8 @@ export function ImportDialog({ onClose }: { onClose: () => void }) {
 }
 
 /** What the server takes as a name: letters, digits, blanks, dots and dashes. */
-const plainName = (name: string) => name.replace(/[^\p{L}\p{N} ._-]+/gu, "_").replace(/^[^\p{L}\p{N}]+/u, "") || "file";
+const plainName = (name: string) =>
+  name.replace(/[^\p{L}\p{N} ._-]+/gu, "_").replace(/^[^\p{L}\p{N}]+/u, "") || "file";
 
 function Report({ report }: { report: ImportReport }) {
   const words = useTexts().votes;
@@ -139,7 +157,11 @@ function Report({ report }: { report: ImportReport }) {
         {report.kept ? words.kept(report.pairs) : words.read(report.pairs, report.refused, report.duplicates)}
       </p>
       {report.problems.length > 0 && (
-        <ul className="max-h-32 overflow-y-auto text-[0.87rem] text-bad" tabIndex={0} aria-label={words.problems}>
+        <ul
+          className="max-h-32 overflow-y-auto text-[0.87rem] text-bad"
+          tabIndex={0}
+          aria-label={words.problems}
+        >
           {report.problems.map((one, index) => (
             <li key={index}>{words.problemLine(one.line, one.field ?? "", one.message)}</li>
           ))}

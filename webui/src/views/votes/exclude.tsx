@@ -36,7 +36,11 @@ export function ExcludeDialog({ chosen, onClose, onDone }: Props) {
         <Preview preview={preview} />
         <label className="flex flex-col gap-1">
           <span className="font-medium">{words.reason}</span>
-          <select className="field" value={reason} onChange={(event) => setReason(event.target.value as Reason)}>
+          <select
+            className="field"
+            value={reason}
+            onChange={(event) => setReason(event.target.value as Reason)}
+          >
             {REASONS.map((one) => (
               <option key={one} value={one}>
                 {words.reasons[one]}
@@ -46,7 +50,12 @@ export function ExcludeDialog({ chosen, onClose, onDone }: Props) {
         </label>
         <label className="flex flex-col gap-1">
           <span className="font-medium">{words.note}</span>
-          <input className="field" maxLength={400} value={note} onChange={(event) => setNote(event.target.value)} />
+          <input
+            className="field"
+            maxLength={400}
+            value={note}
+            onChange={(event) => setNote(event.target.value)}
+          />
         </label>
         {exclude.error && <ProblemLine error={exclude.error} />}
         <div className="flex justify-end gap-2">

@@ -3,7 +3,7 @@ import { useState } from "react";
 import { useLanguage, useTexts } from "../../texts";
 import type { VotesFound } from "./calls";
 import { Histogram } from "./histogram";
-import { has, toggled, valueOf, withValue } from "./query";
+import { has, toggled, valueIn, withValue } from "./query";
 
 const SHOWN = 6;
 const ORDER = [
@@ -31,7 +31,7 @@ export function Facets({ found, query, onQuery }: Props) {
               <input
                 type="date"
                 className="field min-h-8 w-38 py-0.5 text-[0.87rem]"
-                value={valueOf(query, key).slice(0, 10)}
+                value={valueIn(query, key).slice(0, 10)}
                 onChange={(event) => onQuery(withValue(query, key, event.target.value))}
               />
             </label>
@@ -83,7 +83,11 @@ function Facet({ facet, values, query, onQuery }: FacetProps) {
         ))}
       </ul>
       {values.length > SHOWN && (
-        <button type="button" className="px-2 text-[0.85rem] text-accent underline" onClick={() => setAll(!all)}>
+        <button
+          type="button"
+          className="px-2 text-[0.85rem] text-accent underline"
+          onClick={() => setAll(!all)}
+        >
           {all ? texts.fewer : texts.more(values.length - SHOWN)}
         </button>
       )}

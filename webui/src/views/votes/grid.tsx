@@ -46,22 +46,26 @@ export function Grid({ scroller, rows, total, active, opened, chosen, onOpen, on
       className="vote-grid"
       style={{ height: rows.length * ROW + HEAD }}
     >
-      <div role="row" aria-rowindex={1} className="vote-row vote-head">
-        <span role="columnheader">
+      <div role="row" tabIndex={-1} aria-rowindex={1} className="vote-row vote-head">
+        <span role="columnheader" tabIndex={-1}>
           <span className="sr-only">{texts.columns.chosen}</span>
         </span>
-        <span role="columnheader" className="narrow-off">
+        <span role="columnheader" tabIndex={-1} className="narrow-off">
           {texts.columns.time}
         </span>
-        <span role="columnheader">{texts.columns.prompt}</span>
-        <span role="columnheader" className="wide">
+        <span role="columnheader" tabIndex={-1}>
+          {texts.columns.prompt}
+        </span>
+        <span role="columnheader" tabIndex={-1} className="wide">
           {texts.columns.versions}
         </span>
-        <span role="columnheader">{texts.columns.outcome}</span>
-        <span role="columnheader" className="wide">
+        <span role="columnheader" tabIndex={-1}>
+          {texts.columns.outcome}
+        </span>
+        <span role="columnheader" tabIndex={-1} className="wide">
           {texts.columns.rm}
         </span>
-        <span role="columnheader" className="wide">
+        <span role="columnheader" tabIndex={-1} className="wide">
           {texts.columns.status}
         </span>
       </div>
@@ -100,9 +104,9 @@ function Row({ row, index, active, open, chosen, onOpen, onChoose }: RowProps) {
   const values = texts.votes.values as Record<string, string>;
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the page's keys do what a click does, for the active row
-    // biome-ignore lint/a11y/useFocusableInteractive: the grid holds the focus and names its active row
     <div
       role="row"
+      tabIndex={-1}
       id={`row-${row.id}`}
       aria-rowindex={index + 2}
       aria-selected={chosen}
@@ -113,7 +117,7 @@ function Row({ row, index, active, open, chosen, onOpen, onChoose }: RowProps) {
       data-out={row.status !== "active"}
       onClick={() => onOpen(index)}
     >
-      <span role="gridcell">
+      <span role="gridcell" tabIndex={-1}>
         <input
           type="checkbox"
           className="size-4 align-middle"
@@ -124,27 +128,27 @@ function Row({ row, index, active, open, chosen, onOpen, onChoose }: RowProps) {
           onChange={() => onChoose(row.id)}
         />
       </span>
-      <span role="gridcell" className="narrow-off text-muted">
+      <span role="gridcell" tabIndex={-1} className="narrow-off text-muted">
         {formatTime(row.at, language)}
       </span>
-      <span role="gridcell" className="vote-prompt" title={row.prompt}>
+      <span role="gridcell" tabIndex={-1} className="vote-prompt" title={row.prompt}>
         {row.prompt || <em className="text-muted">{texts.votes.noText}</em>}
         <span className="ml-2 text-muted">{row.annotator}</span>
       </span>
-      <span role="gridcell" className="wide tabular-nums">
+      <span role="gridcell" tabIndex={-1} className="wide tabular-nums">
         {versionsText(row)}
       </span>
-      <span role="gridcell" className="font-medium">
+      <span role="gridcell" tabIndex={-1} className="font-medium">
         {outcomeWords(row, texts)}
       </span>
-      <span role="gridcell" className="wide">
+      <span role="gridcell" tabIndex={-1} className="wide">
         {row.reward_model !== "unknown" && (
           <span className={rmChip(row)} title={values[`rm_${row.reward_model}`]}>
             {formatNumber(Math.abs(row.margin ?? 0), language)}
           </span>
         )}
       </span>
-      <span role="gridcell" className="wide">
+      <span role="gridcell" tabIndex={-1} className="wide">
         <span className={statusChip(row)}>{values[`status_${row.status}`]}</span>
       </span>
     </div>

@@ -37,7 +37,11 @@ export function Histogram({ bars, query, onQuery }: Props) {
       preserveAspectRatio="none"
       className="histogram"
       role="img"
-      aria-label={texts.histogram(total, bars[0]?.start.slice(0, 10) ?? "", bars.at(-1)?.end.slice(0, 10) ?? "")}
+      aria-label={texts.histogram(
+        total,
+        bars[0]?.start.slice(0, 10) ?? "",
+        bars.at(-1)?.end.slice(0, 10) ?? "",
+      )}
       onPointerDown={(event) => {
         event.currentTarget.setPointerCapture(event.pointerId);
         setDrag([barAt(event), barAt(event)]);

@@ -6,10 +6,10 @@ import type { Me } from "../../api";
 import { useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
-import { type Chosen, explorer } from "./calls";
+import { type Chosen, explorer, type ReviewChoice } from "./calls";
 import { Detail, REVIEW_KEYS, useReview } from "./detail";
-import { ExcludeDialog, RestoreDialog } from "./exclude";
 import { ExportDialog, ImportDialog } from "./exchange";
+import { ExcludeDialog, RestoreDialog } from "./exclude";
 import { Facets } from "./facets";
 import { Grid } from "./grid";
 import { tidy } from "./query";
@@ -37,7 +37,11 @@ export default function VotesPage({ me }: { me: Me }) {
   const [asking, setAsking] = useState<Asking>(null);
   const [filters, setFilters] = useState(false);
   const [differences, setDifferences] = useState(false);
-  const [list, panel, search] = [useRef<HTMLDivElement>(null), useRef<HTMLElement>(null), useRef<HTMLInputElement>(null)];
+  const [list, panel, search] = [
+    useRef<HTMLDivElement>(null),
+    useRef<HTMLElement>(null),
+    useRef<HTMLInputElement>(null),
+  ];
   const review = useReview(opened);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another search starts at its top, nothing chosen
   useEffect(() => {
@@ -62,32 +66,38 @@ export default function VotesPage({ me }: { me: Me }) {
     });
   const target = rows[active];
   const picked: Chosen | null =
-    chosen.size > 0 ? { ids: [...chosen] } : opened ? { ids: [opened] } : target ? { ids: [target.id] } : null;
+    chosen.size > 0
+      ? { ids: [...chosen] }
+      : opened
+        ? { ids: [opened] }
+        : target
+          ? { ids: [target.id] }
+          : null;
   const openedRow = rows.find((row) => row.id === opened);
 
-  useKeys(asking === null, {
-    j: () => setActive(Math.min(rows.length - 1, active + 1)),
-    ArrowDown: () => setActive(Math.min(rows.length - 1, active + 1)),
-    k: () => setActive(Math.max(0, active - 1)),
-    ArrowUp: () => setActive(Math.max(0, active - 1)),
-    Enter: () => open(active),
-    x: () => target && choose(target.id),
-    e: () => reviews && picked && setAsking("exclude"),
-    u: () => reviews && picked && setAsking("restore"),
-    d: () => setDifferences(!differences),
-    o: () => {
-      if (!opened) open(active);
-      requestAnimationFrame(() => panel.current?.focus());
-    },
-    Escape: () => (opened ? go({ opened: null }) : setChosen(new Set())),
-    "/": () => search.current?.focus(),
-    ...Object.fromEntries(
-      Object.entries(REVIEW_KEYS).map(([key, choice]) => [
-        key,
-        () => reviews && openedRow?.kind === "duel" && review.mutate(choice),
-      ]),
-    ),
-  });
+  const down = () => setActive(Math.min(rows.length - 1, active + 1));
+  const up = () => setActive(Math.max(0, active - 1));
+  const back = () => (opened ? go({ opened: null }) : setChosen(new Set()));
+  const read = () => {
+    if (!opened) open(active);
+    requestAnimationFrame(() => panel.current?.focus());
+  };
+  const judge = (choice: ReviewChoice) => reviews && openedRow?.kind === "duel" && review.mutate(choice);
+  useKeys(asking === null, [
+    ["j", down],
+    ["ArrowDown", down],
+    ["k", up],
+    ["ArrowUp", up],
+    ["Enter", () => open(active)],
+    ["x", () => target && choose(target.id)],
+    ["e", () => reviews && picked && setAsking("exclude")],
+    ["u", () => reviews && picked && setAsking("restore")],
+    ["d", () => setDifferences(!differences)],
+    ["o", read],
+    ["Escape", back],
+    ["/", () => search.current?.focus()],
+    ...Object.entries(REVIEW_KEYS).map(([key, choice]): Key => [key, () => judge(choice)]),
+  ]);
 
   return (
     <main id="content" className="flex min-h-0 flex-1 flex-col">
@@ -108,7 +118,12 @@ export default function VotesPage({ me }: { me: Me }) {
             {texts.import}
           </button>
         )}
-        <button type="button" className="btn btn-main" disabled={!first?.total} onClick={() => setAsking("export")}>
+        <button
+          type="button"
+          className="btn btn-main"
+          disabled={!first?.total}
+          onClick={() => setAsking("export")}
+        >
           {texts.export}
         </button>
       </div>
@@ -289,20 +304,24 @@ function useAddress(): [Address, (change: Partial<Address>) => void] {
   return [now, go];
 }
 
+type Key = [name: string, act: () => unknown];
+
 /** Single keys, while nobody types and no dialog is open. */
-function useKeys(on: boolean, does: Record<string, () => unknown>) {
+function useKeys(on: boolean, does: Key[]) {
   const now = useRef(does);
   now.current = does;
   useEffect(() => {
     if (!on) return;
     const press = (event: KeyboardEvent) => {
       const at = event.target as HTMLElement;
-      if (event.ctrlKey || event.metaKey || event.altKey || at.closest("input, textarea, select, dialog")) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || at.closest("input, textarea, select, dialog"))
+        return;
       if (event.key === "Enter" && at.closest("button, a, summary")) return;
-      const act = now.current[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-      if (!act) return;
+      const pressed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+      const found = now.current.find(([name]) => name === pressed);
+      if (!found) return;
       event.preventDefault();
-      act();
+      found[1]();
     };
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);

@@ -5,7 +5,8 @@ const TOKEN = /-?(?:[A-Za-z_]+:)?(?:"[^"]*"|\S+)/g;
 const tokens = (query: string): string[] => query.match(TOKEN) ?? [];
 
 /** `tag:"too long"`: a value with spaces needs quotes. */
-export const term = (key: string, value: string): string => `${key}:${/\s/.test(value) ? `"${value}"` : value}`;
+export const term = (key: string, value: string): string =>
+  `${key}:${/\s/.test(value) ? `"${value}"` : value}`;
 
 export const has = (query: string, key: string, value: string): boolean =>
   tokens(query).includes(term(key, value));
@@ -18,7 +19,7 @@ export function toggled(query: string, key: string, value: string): string {
 }
 
 /** The key's one value, as of `before:`; empty when it is not there. */
-export function valueOf(query: string, key: string): string {
+export function valueIn(query: string, key: string): string {
   const found = tokens(query).find((one) => one.startsWith(`${key}:`));
   return found ? found.slice(key.length + 1).replaceAll('"', "") : "";
 }

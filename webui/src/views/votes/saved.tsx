@@ -79,7 +79,12 @@ export function Views({ query, onQuery }: Props) {
           <form onSubmit={submit} className="flex flex-col gap-3">
             <label className="flex flex-col gap-1">
               <span className="font-medium">{words.viewName}</span>
-              <input className="field" value={name} maxLength={60} onChange={(event) => setName(event.target.value)} />
+              <input
+                className="field"
+                value={name}
+                maxLength={60}
+                onChange={(event) => setName(event.target.value)}
+              />
             </label>
             <p className="font-mono text-[0.87rem] wrap-anywhere text-muted">{query}</p>
             <div className="flex justify-end gap-2">

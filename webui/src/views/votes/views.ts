@@ -23,7 +23,9 @@ function read(): View[] {
   if (views) return views;
   try {
     const kept: unknown = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "[]");
-    views = Array.isArray(kept) ? kept.filter((one) => typeof one?.name === "string" && typeof one?.query === "string") : [];
+    views = Array.isArray(kept)
+      ? kept.filter((one) => typeof one?.name === "string" && typeof one?.query === "string")
+      : [];
   } catch {
     views = [];
   }
@@ -41,7 +43,8 @@ function write(next: View[]): void {
 }
 
 /** The same name again replaces the view. */
-export const saveView = (view: View): void => write([...read().filter((one) => one.name !== view.name), view]);
+export const saveView = (view: View): void =>
+  write([...read().filter((one) => one.name !== view.name), view]);
 export const removeView = (name: string): void => write(read().filter((one) => one.name !== name));
 
 export const useViews = (): View[] =>

@@ -13,7 +13,11 @@ export const statusChip = (row: VoteRow): string =>
   row.status === "excluded" ? "chip chip-bad" : row.status === "undone" ? "chip" : "chip chip-good";
 
 export const rmChip = (row: VoteRow): string =>
-  row.reward_model === "agree" ? "chip chip-good" : row.reward_model === "disagree" ? "chip chip-turn" : "chip";
+  row.reward_model === "agree"
+    ? "chip chip-good"
+    : row.reward_model === "disagree"
+      ? "chip chip-turn"
+      : "chip";
 
 /** "v3 – v2", in the order shown. */
 export const versionsText = (row: VoteRow): string => row.versions.map((one) => `v${one}`).join(" – ");
