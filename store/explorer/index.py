@@ -24,7 +24,7 @@ from store.reviews import Reviews
 from store.statistics.judged import style_of
 from store.votes import VoteLog
 
-AT_ONCE = 500
+AT_ONCE = 200
 EXCERPT = 300
 
 Node = dict[str, Any]
@@ -110,8 +110,13 @@ class VoteIndex:
         for account_id in {vote.annotator_id for vote in votes} - self._names.keys():
             account = await self._accounts.get(account_id)
             self._names[account_id] = account.name if account else account_id
-        duels = await self._nodes("duels", [(vote, vote.duel_id or "") for vote in votes])
-        wanted = [(vote, one) for vote, duel in zip(votes, duels, strict=True) for one in _said(vote, duel)]
+        # Votes of version 0.1 do not name their answers: their duels do.
+        unnamed = [(vote, vote.duel_id or "") for vote in votes if not vote.answers and vote.kind == "duel"]
+        duels = {
+            vote.id: duel
+            for (vote, _), duel in zip(unnamed, await self._nodes("duels", unnamed), strict=True)
+        }
+        wanted = [(vote, one) for vote in votes for one in _said(vote, duels.get(vote.id))]
         answers: dict[str, list[Node | None]] = {vote.id: [] for vote in votes}
         for (vote, _), answer in zip(wanted, await self._nodes("answers", wanted), strict=True):
             answers[vote.id].append(answer)

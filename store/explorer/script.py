@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-_RANGES = {
-    "kana": ((0x3040, 0x30FF),),
-    "han": ((0x4E00, 0x9FFF), (0x3400, 0x4DBF)),
-    "hangul": ((0xAC00, 0xD7AF), (0x1100, 0x11FF)),
-    "cyrillic": ((0x0400, 0x04FF),),
-    "arabic": ((0x0600, 0x06FF),),
-    "devanagari": ((0x0900, 0x097F),),
-    "greek": ((0x0370, 0x03FF),),
-    "latin": ((0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F)),
+import re
+
+LOOKED_AT = 300
+_LETTERS = {
+    "han": re.compile("[\u3400-\u4dbf\u4e00-\u9fff]"),
+    "kana": re.compile("[\u3040-\u30ff]"),
+    "hangul": re.compile("[\u1100-\u11ff\uac00-\ud7af]"),
+    "cyrillic": re.compile("[\u0400-\u04ff]"),
+    "arabic": re.compile("[\u0600-\u06ff]"),
+    "devanagari": re.compile("[\u0900-\u097f]"),
+    "greek": re.compile("[\u0370-\u03ff]"),
+    "latin": re.compile("[A-Za-z\u00c0-\u024f]"),
 }
-LOOKED_AT = 400
 
 
 def script_of(text: str) -> str:
     """`latin`, `han`, `kana` (Japanese, whose text is part Han), ...; `other` when there are no letters."""
-    letters = [ord(letter) for letter in text[:LOOKED_AT] if letter.isalpha()]
-    if not letters:
-        return "other"
-    counts = {
-        name: sum(any(low <= letter <= high for low, high in ranges) for letter in letters)
-        for name, ranges in _RANGES.items()
-    }
-    if counts["kana"] * 10 > len(letters):
+    beginning = text[:LOOKED_AT]
+    if beginning.isascii():
+        return "latin" if _LETTERS["latin"].search(beginning) else "other"
+    counts = {name: len(letters.findall(beginning)) for name, letters in _LETTERS.items()}
+    if counts["kana"] * 10 > sum(counts.values()):
         return "kana"
     name = max(counts, key=lambda one: counts[one])
     return name if counts[name] else "other"

@@ -82,7 +82,7 @@ function fits(one, query) {
   const terms = {};
   for (const token of tokens(query)) {
     const [, key, value] = /^(?:([a-z]+):)?(.*)$/.exec(token);
-    (terms[key ?? ""] ??= []).push(value.replaceAll('"', ""));
+    terms[key ?? ""] = [...(terms[key ?? ""] ?? []), value.replaceAll('"', "")];
   }
   return Object.entries(terms).every(([key, values]) => {
     if (key === "") return values.every((word) => one.prompt.toLowerCase().includes(word.toLowerCase()));

@@ -35,6 +35,6 @@ export const explorer = {
   imports: () => call<{ items: ImportSet[] }>("GET", "/api/v1/imports"),
   import: (file: Blob, name: string, tag: string, dry_run: boolean) =>
     call<ImportReport>("POST", `/api/v1/imports?${search({ name, tag, dry_run: `${dry_run}` })}`, file),
-  useImport: (id: string, in_use: boolean) =>
+  takeImport: (id: string, in_use: boolean) =>
     call<ImportSet>("PATCH", `/api/v1/imports/${encodeURIComponent(id)}`, { in_use }),
 };

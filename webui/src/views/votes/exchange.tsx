@@ -185,7 +185,7 @@ function ImportSets() {
   const client = useQueryClient();
   const sets = useQuery({ queryKey: ["imports"], queryFn: explorer.imports });
   const use = useMutation({
-    mutationFn: ({ id, on }: { id: string; on: boolean }) => explorer.useImport(id, on),
+    mutationFn: ({ id, on }: { id: string; on: boolean }) => explorer.takeImport(id, on),
     onSuccess: () => client.invalidateQueries({ queryKey: ["imports"] }),
   });
   if (!sets.data?.items.length) return null;
