@@ -31,10 +31,10 @@ export async function tourVotes(page, base, shoot, isPhone) {
   await page.getByRole("button", { name: /^Exclude \d/ }).click();
   await page.getByRole("dialog").waitFor({ state: "detached" });
   if (isPhone) await page.keyboard.press("Escape");
-  await page.getByRole("button", { name: "Export" }).click();
+  await page.getByRole("button", { name: "Export", exact: true }).click();
   await shoot("votes-export");
   await page.getByRole("button", { name: "Cancel" }).click();
-  await page.getByRole("button", { name: "Import" }).click();
+  await page.getByRole("button", { name: "Import", exact: true }).click();
   const line = JSON.stringify({
     prompt: "Which river is the longest?",
     chosen: "The Nile.",

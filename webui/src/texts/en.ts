@@ -528,8 +528,9 @@ export const en = {
     columns: {
       chosen: "Selected",
       time: "Time",
-      prompt: "Prompt, annotator",
-      versions: "Versions shown",
+      annotator: "Annotator",
+      prompt: "Prompt",
+      versions: "Versions",
       outcome: "Better",
       rm: "RM margin",
       status: "Status",
@@ -687,7 +688,7 @@ export const en = {
   leaderboard: {
     title: "Leaderboard",
     nav: "Leaderboard",
-    lead: "Versions by how blind duels between them ended. Version ratings start at 1000.",
+    lead: "Versions by how blind duels between them ended. The first version stands at 1000; 400 more are odds of 10 to 1.",
     style: "Style control",
     styleHint: "Takes out what length, headings, lists and bold text are worth",
     least: "At least this many votes",
@@ -698,9 +699,10 @@ export const en = {
       rating: "Rating",
       interval: "95 % interval",
       drawn: "Rating and interval, drawn",
+      anchor: "fixed",
       n: "Votes",
     },
-    unrated: "No rating yet: it needs a win and a loss, or a tie, that tie it to the first version",
+    unrated: "No rating yet: it needs a win and a loss, or a tie, against rated versions",
     none: "No duel between two versions yet",
     noneEnough: "No version has that many votes",
     noneHint:

@@ -135,7 +135,9 @@ function Ratings({ ratings }: { ratings: Rating[] }) {
                 <>
                   <td className="font-semibold tabular-nums">{Math.round(one.rating)}</td>
                   <td className="whitespace-nowrap text-muted tabular-nums">
-                    {Math.round(one.low ?? 0)} – {Math.round(one.high ?? 0)}
+                    {one.low === one.high
+                      ? words.columns.anchor
+                      : `${Math.round(one.low ?? 0)} – ${Math.round(one.high ?? 0)}`}
                   </td>
                   <td className="whisker-column">
                     <Whisker rating={one} low={low} high={high} />

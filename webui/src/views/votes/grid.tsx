@@ -53,6 +53,9 @@ export function Grid({ scroller, rows, total, active, opened, chosen, onOpen, on
         <span role="columnheader" tabIndex={-1} className="narrow-off">
           {texts.columns.time}
         </span>
+        <span role="columnheader" tabIndex={-1} className="wide">
+          {texts.columns.annotator}
+        </span>
         <span role="columnheader" tabIndex={-1}>
           {texts.columns.prompt}
         </span>
@@ -131,9 +134,11 @@ function Row({ row, index, active, open, chosen, onOpen, onChoose }: RowProps) {
       <span role="gridcell" tabIndex={-1} className="narrow-off text-muted">
         {formatTime(row.at, language)}
       </span>
+      <span role="gridcell" tabIndex={-1} className="wide">
+        {row.annotator}
+      </span>
       <span role="gridcell" tabIndex={-1} className="vote-prompt" title={row.prompt}>
         {row.prompt || <em className="text-muted">{texts.votes.noText}</em>}
-        <span className="ml-2 text-muted">{row.annotator}</span>
       </span>
       <span role="gridcell" tabIndex={-1} className="wide tabular-nums">
         {versionsText(row)}

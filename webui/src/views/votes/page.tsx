@@ -16,7 +16,7 @@ import { tidy } from "./query";
 import { Views } from "./saved";
 import "./votes.css";
 
-type Asking = "exclude" | "restore" | "export" | "import" | null;
+type Asking = "export" | "import" | { change: "exclude" | "restore"; of: Chosen } | null;
 
 export default function VotesPage({ me }: { me: Me }) {
   const texts = useTexts().votes;
@@ -83,15 +83,21 @@ export default function VotesPage({ me }: { me: Me }) {
     requestAnimationFrame(() => panel.current?.focus());
   };
   const judge = (choice: ReviewChoice) => reviews && openedRow?.kind === "duel" && review.mutate(choice);
-  useKeys(asking === null, [
+  const change = (what: "exclude" | "restore", of: Chosen | null) =>
+    reviews && of && setAsking({ change: what, of });
+  const changed = () => {
+    setAsking(null);
+    setChosen(new Set());
+  };
+  useKeys(asking === null && !found.isPlaceholderData, [
     ["j", down],
     ["ArrowDown", down],
     ["k", up],
     ["ArrowUp", up],
     ["Enter", () => open(active)],
     ["x", () => target && choose(target.id)],
-    ["e", () => reviews && picked && setAsking("exclude")],
-    ["u", () => reviews && picked && setAsking("restore")],
+    ["e", () => change("exclude", picked)],
+    ["u", () => change("restore", picked)],
     ["d", () => setDifferences(!differences)],
     ["o", read],
     ["Escape", back],
@@ -131,14 +137,14 @@ export default function VotesPage({ me }: { me: Me }) {
         total={first?.total}
         of={first?.of}
         chosen={chosen.size}
-        onAll={reviews ? () => setAsking("exclude") : null}
+        onAll={reviews ? () => change("exclude", picked) : null}
         onNone={() => setChosen(new Set())}
       />
       <div className="explorer" data-detail={opened !== null}>
         <aside className="facets" data-open={filters} aria-label={texts.filters} tabIndex={0}>
           <Facets found={first} query={query} onQuery={(next) => go({ query: next })} />
         </aside>
-        <div ref={list}>
+        <div ref={list} aria-busy={found.isPlaceholderData}>
           {found.isPending && <Loading lines={8} />}
           {found.error && (
             <div className="p-4">
@@ -179,31 +185,17 @@ export default function VotesPage({ me }: { me: Me }) {
             differences={differences}
             onDifferences={() => setDifferences(!differences)}
             onClose={() => go({ opened: null })}
-            onExclude={() => setAsking("exclude")}
-            onRestore={() => setAsking("restore")}
+            onExclude={() => change("exclude", { ids: [opened] })}
+            onRestore={() => change("restore", { ids: [opened] })}
             onOpen={(id) => go({ opened: id })}
           />
         )}
       </div>
-      {asking === "exclude" && picked && (
-        <ExcludeDialog
-          chosen={picked}
-          onClose={() => setAsking(null)}
-          onDone={() => {
-            setAsking(null);
-            setChosen(new Set());
-          }}
-        />
+      {typeof asking === "object" && asking?.change === "exclude" && (
+        <ExcludeDialog chosen={asking.of} onClose={() => setAsking(null)} onDone={changed} />
       )}
-      {asking === "restore" && picked && (
-        <RestoreDialog
-          chosen={picked}
-          onClose={() => setAsking(null)}
-          onDone={() => {
-            setAsking(null);
-            setChosen(new Set());
-          }}
-        />
+      {typeof asking === "object" && asking?.change === "restore" && (
+        <RestoreDialog chosen={asking.of} onClose={() => setAsking(null)} onDone={changed} />
       )}
       {asking === "export" && first && (
         <ExportDialog query={query} total={first.total} onClose={() => setAsking(null)} />
