@@ -18,6 +18,7 @@ from server.engines.client import HERE, EngineClient
 from server.engines.pool import EnginePool
 from server.engines.token import engine_token
 from server.errors import add_handlers
+from server.explorer import Explorer
 from server.leaks import served_names
 from server.metrics import Metrics
 from server.queue import QueueService
@@ -25,41 +26,62 @@ from server.routes import (
     accounts,
     admin,
     answers,
+    api_keys,
     archive,
+    audit,
     conversations,
     engines,
+    exchange,
+    explorer,
     guidelines,
     openai,
     ops,
+    people,
     queue,
+    statistics,
     streams,
+    system,
+    training,
+    versions,
     votes,
 )
 from server.security import Shield
 from server.settings import ServerSettings, read_config
+from server.statistics import Statistics
 from server.trash import emptied
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
 from store.accounts import Accounts
+from store.api_keys import ApiKeys
 from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.engines import EngineRegistry
+from store.explorer.index import VoteIndex
 from store.guidelines import GuidelineBook
+from store.health import Health
+from store.imports import Imports
+from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
 from store.policies import Policies
 from store.queue import Queue
 from store.responses import Responses
+from store.reviews import Reviews
 from store.runs import Runs
 from store.search import Search
+from store.sessions import Sessions
 from store.streams import AnswerStream, Feed
 from store.trash import Trash
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
+_ROUTES = (
+    *(accounts, people, api_keys, audit, conversations, archive, answers, streams, votes, guidelines, queue),
+    *(explorer, exchange, statistics, admin, training, versions, engines, system, openai, ops),
+)
 log = logging.getLogger("heed.server")
 
 
@@ -97,10 +119,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
     )
     app.state.parts = parts
     add_handlers(app)
-    for module in (
-        accounts, conversations, archive, answers, streams, votes, guidelines, queue, admin, engines,
-        openai, ops,
-    ):  # fmt: skip
+    for module in _ROUTES:
         app.include_router(module.router)
     app.router.default = _page_for_the_rest(app.router.default, WebPage(settings.web))
     app.add_middleware(Shield, metrics=parts.metrics, allowed_hosts=(*settings.allowed_hosts, settings.host))
@@ -125,8 +144,9 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
-    admission, policies = Admission(pool, config.queue, metrics), Policies(redis, settings.data)
-    book, items = GuidelineBook(redis), Queue(redis)
+    names, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
+    book, index, items = GuidelineBook(redis), VoteIndex(redis, settings.data), Queue(redis)
+    admission = Admission(pool, config.queue, metrics)
     turns = TurnService(
         pool,
         admission,
@@ -150,17 +170,24 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         tasks=tasks,
         guidelines=book,
         lineage=Lineage(redis),
-        accounts=Accounts(redis, settings.data),
+        accounts=names,
+        sessions=Sessions(redis),
+        api_keys=ApiKeys(redis),
+        invites=Invites(redis),
         audit=Audit(redis),
         conversations=conversations,
         policies=policies,
         registry=EngineRegistry(redis),
         runs=Runs(redis),
+        health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
         limits=Limits(redis),
         responses=Responses(redis),
+        explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, names),
+        imports=Imports(redis, settings.data),
+        statistics=Statistics(index, policies, items),
         search=Search(redis),
         trash=Trash(redis),
         metrics=metrics,

@@ -1,4 +1,9 @@
-"""What a handler may ask for, and the rule that every route needs an account unless it is marked open."""
+"""What a handler may ask for, and the rule that every route needs an account unless it is marked open.
+
+A handler names what it needs by the type of its account parameter (`Watcher`, `Releaser`, ...); one that names
+nothing needs `chat`. `authorize` decides, in one place, by role and, for an API key, by scope
+(`server/permissions.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,28 +13,37 @@ from typing import Annotated, TypeVar, cast
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 
 from server.admission import Admission
 from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
+from server.explorer import Explorer
 from server.metrics import Metrics
+from server.permissions import MAY, Permission, covers, roles_that_may, scope_for
 from server.queue import QueueService
 from server.settings import ServerConfig, ServerSettings
+from server.statistics import Statistics
 from server.turns import TurnService
 from server.votes import VoteService
 from store.accounts import Accounts
+from store.api_keys import ApiKeys
 from store.audit import Audit
 from store.conversations import Conversations
 from store.engines import EngineRegistry
 from store.guidelines import GuidelineBook
+from store.health import Health
+from store.imports import Imports
+from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
 from store.policies import Policies
 from store.queue import Queue
-from store.records import Account, Answer, Conversation, Duel
+from store.records import Account, Answer, ApiKey, Conversation, Duel, Session
 from store.responses import Responses
 from store.runs import Runs
 from store.search import Search
+from store.sessions import Sessions, is_fresh
 from store.streams import AnswerStream, Feed
 from store.trash import Trash
 from store.votes import VoteLog
@@ -54,16 +68,23 @@ class Parts:
     queue: Queue
     tasks: QueueService
     accounts: Accounts
+    sessions: Sessions
+    api_keys: ApiKeys
+    invites: Invites
     audit: Audit
     conversations: Conversations
     policies: Policies
     registry: EngineRegistry
     runs: Runs
+    health: Health
     streams: AnswerStream
     feed: Feed
     votes: VoteLog
     limits: Limits
     responses: Responses
+    explorer: Explorer
+    imports: Imports
+    statistics: Statistics
     search: Search
     trash: Trash
     metrics: Metrics
@@ -101,41 +122,113 @@ def refuse_foreign_origin(request: Request) -> None:
         raise Problem(403, "foreign_origin", detail, field="Origin", remedy="use Heed's own page")
 
 
-async def account_of(request: Request, heed: Parts) -> Account | None:
-    """Who sends this request: by API key, else by the session cookie."""
+@dataclass(frozen=True)
+class Caller:
+    """Who sends a request, and how they signed in."""
+
+    account: Account
+    key: ApiKey | None = None
+    session: Session | None = None
+
+    def may(self, permission: Permission, method: str) -> bool:
+        """By role, and by scope when it is a program."""
+        if permission not in MAY[self.account.role]:
+            return False
+        return self.key is None or covers(self.key.scopes, scope_for(permission, method))
+
+
+async def caller_of(request: Request, heed: Parts) -> Caller | None:
+    """Who sends this request: by API key, else by the session cookie; nobody when the account is disabled."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    key = session = None
     if scheme.lower() == "bearer":
-        return await heed.accounts.by_key(secret.strip())
-    refuse_foreign_origin(request)
-    token = request.cookies.get(COOKIE)
-    return await heed.accounts.session(token) if token else None
+        key = await heed.api_keys.find(secret.strip())
+    else:
+        refuse_foreign_origin(request)
+        token = request.cookies.get(COOKIE)
+        session = await heed.sessions.get(token) if token else None
+    signed_in = key or session
+    account = await heed.accounts.get(signed_in.account_id) if signed_in else None
+    if account is None or account.disabled_at is not None:
+        return None
+    return Caller(account, key, session)
+
+
+class Needs:
+    """Marks a handler's account parameter with what the account must be allowed to do.
+
+    `fresh`: a browser must have typed its password within ten minutes. A program is asked for its scope
+    instead: it has no password to type.
+    """
+
+    def __init__(self, permission: Permission, *, fresh: bool = False) -> None:
+        self.permission = permission
+        self.fresh = fresh
+
+    def __call__(self, request: Request) -> Account:
+        return current_account(request)
+
+
+def needs_of(dependant: Dependant) -> list[Needs]:
+    """What a route's handler and its dependencies declare."""
+    own = [dependant.call] if isinstance(dependant.call, Needs) else []
+    return [*own, *(need for below in dependant.dependencies for need in needs_of(below))]
 
 
 async def authorize(request: Request, heed: Heed) -> None:
     """Default deny, for every route of the application."""
-    if getattr(request.scope["route"].endpoint, "open_to_all", False):
+    route = request.scope["route"]
+    if getattr(route.endpoint, "open_to_all", False):
         refuse_foreign_origin(request)
         return
-    request.state.account = await account_of(request, heed)
-    if request.state.account is None:
+    caller = await caller_of(request, heed)
+    if caller is None:
         remedy = "sign in on the web page, or send an API key as `Authorization: Bearer heed_sk_...`"
         raise Problem(401, "sign_in", "this needs an account", remedy=remedy)
+    request.state.caller, request.state.account = caller, caller.account
+    for need in needs_of(route.dependant) or [Needs("chat")]:
+        refuse_unless_allowed(caller, need, request.method)
+
+
+def refuse_unless_allowed(caller: Caller, need: Needs, method: str) -> None:
+    """Raises Problem 403 that names the roles, or the scope, or asks for the password."""
+    if need.permission not in MAY[caller.account.role]:
+        roles = " or ".join(roles_that_may(need.permission))
+        detail = f"this needs the role {roles}; yours is {caller.account.role}"
+        raise Problem(403, "not_your_role", detail, remedy="ask an admin")
+    if not caller.may(need.permission, method):
+        scope = scope_for(need.permission, method)
+        detail = f"this API key lacks the scope {scope}"
+        raise Problem(403, "not_in_scope", detail, remedy=f"make a key with the scope {scope}")
+    if need.fresh and caller.session is not None and not is_fresh(caller.session):
+        detail = "your last sign-in is more than ten minutes ago"
+        raise Problem(403, "confirm_password", detail, remedy="type your password again")
 
 
 def current_account(request: Request) -> Account:
     return cast(Account, request.state.account)
 
 
+def current_caller(request: Request) -> Caller:
+    return cast(Caller, request.state.caller)
+
+
 Me = Annotated[Account, Depends(current_account)]
-
-
-def require_admin(account: Me) -> Account:
-    if account.role != "admin":
-        raise Problem(403, "admins_only", "only an admin may do this", remedy="ask an admin")
-    return account
-
-
-Admin = Annotated[Account, Depends(require_admin)]
+"""Whoever is signed in; says nothing about what they need."""
+Signed = Annotated[Caller, Depends(current_caller)]
+"""The same, with the session or key."""
+Owner = Annotated[Account, Depends(Needs("own"))]
+"""For one's own password, sessions and keys."""
+Voter = Annotated[Account, Depends(Needs("vote"))]
+Annotator = Annotated[Account, Depends(Needs("annotate"))]
+Watcher = Annotated[Account, Depends(Needs("watch"))]
+Reviewer = Annotated[Account, Depends(Needs("review"))]
+Engineer = Annotated[Account, Depends(Needs("train"))]
+Releaser = Annotated[Account, Depends(Needs("release", fresh=True))]
+"""Moves versions: promote, canary, roll back."""
+Admin = Annotated[Account, Depends(Needs("manage"))]
+FreshAdmin = Annotated[Account, Depends(Needs("manage", fresh=True))]
+"""For what cannot be taken back: purge, roles, keys of others."""
 
 
 async def own_conversation(conversation_id: str, heed: Heed, me: Me) -> Conversation:

@@ -15,13 +15,22 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from store.accounts import NameTaken, PasswordTooShort, TooManyAttempts, WrongCredentials, WrongToken
+from store.accounts import (
+    AccountDisabled,
+    LastAdmin,
+    NameTaken,
+    PasswordTooShort,
+    TooManyAttempts,
+    WrongCredentials,
+    WrongToken,
+)
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
 from store.engines import EngineNameTaken, EngineUnknown
 from store.guidelines import GuidelinesChanged
+from store.invites import InviteGone
 from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
-from store.runs import RunAlreadyOpen
+from store.runs import CannotRetry, RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict, VoteUndone
 
 RETRY_AFTER_S = 2
@@ -110,6 +119,8 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case RunAlreadyOpen():
             detail = f"run {error} is queued or running"
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
+        case CannotRetry():
+            return Problem(409, "cannot_retry", str(error), remedy="start a new training")
         case EngineNameTaken():
             detail = f"another engine has the name {error}"
             return Problem(409, "name_taken", detail, field="name", remedy="choose another name")
@@ -122,6 +133,12 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
             return Problem(409, "cannot_roll_back", str(error), remedy=remedy)
         case WrongCredentials() | WrongToken():
             return Problem(401, "wrong_credentials", str(error), remedy="check what you typed")
+        case AccountDisabled():
+            return Problem(403, "account_disabled", str(error), remedy="ask an admin")
+        case InviteGone():
+            return Problem(410, "invite_gone", str(error), field="token", remedy="ask for a new link")
+        case LastAdmin():
+            return Problem(409, "last_admin", str(error), remedy="make another admin first")
         case TooManyAttempts():
             return Problem(429, "too_many_attempts", str(error), retry_after_s=error.retry_after_s)
         case NameTaken():
@@ -220,10 +237,9 @@ def add_handlers(app: FastAPI) -> None:
 
     known: tuple[type[Exception], ...] = (
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, VoteUndone,
-        GuidelinesChanged, RunAlreadyOpen,
-        ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown, NothingToRollBackTo,
-        PointerMoved, WrongCredentials, WrongToken,
-        TooManyAttempts, NameTaken, PasswordTooShort,
+        GuidelinesChanged, RunAlreadyOpen, ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown,
+        NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken, TooManyAttempts, NameTaken,
+        PasswordTooShort, AccountDisabled, InviteGone, LastAdmin, CannotRetry,
     )  # fmt: skip
     for kind in known:
         app.add_exception_handler(kind, handle)

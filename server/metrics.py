@@ -53,6 +53,11 @@ class Metrics:
         )
         self.sse_clients = Gauge("heed_sse_clients", "Open event streams", registry=registry)
 
+    @property
+    def open_streams(self) -> int:
+        """Event streams that browsers have open on this server."""
+        return int(self.sse_clients.collect()[0].samples[0].value)
+
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
         self._requests.labels(route, method, str(code)).inc()
         self._duration.labels(route, method).observe(seconds)

@@ -1,4 +1,7 @@
-"""Pure ASGI middleware: which hosts are answered, how large a body may be, which headers leave."""
+"""Pure ASGI middleware: which hosts are answered, how large a body may be, which headers leave.
+
+Each request gets an id, in `request.state` for the audit log and in `X-Request-ID` for who sent it.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import Problem, response_of
 from server.metrics import Metrics
+from store.records import new_id
 
 BODY_LIMIT = 256 * 1024
 BODY_TIMEOUT_S = 30.0
+# Read by their handlers, piece by piece and with limits of their own, once it is known who sends them.
+READ_BY_HANDLER = {"/api/v1/imports"}
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -38,20 +44,22 @@ class Shield:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        began, code = time.monotonic(), 500
+        began, code, request_id = time.monotonic(), 500, new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_shielded(message: Message) -> None:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
                 own = [*HEADERS, *([] if _says_caching(message) else [(b"cache-control", b"no-store")])]
-                message["headers"] = [*message["headers"], *own]
+                message["headers"] = [*message["headers"], *own, (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
             try:
                 self._check_host(scope)
-                receive = await _whole_body(scope, receive)
+                if scope["path"] not in READ_BY_HANDLER:
+                    receive = await _whole_body(scope, receive)
             except Problem as problem:
                 return await response_of(scope["path"], problem)(scope, receive, send_shielded)
             await self.app(scope, receive, send_shielded)

@@ -60,12 +60,17 @@ class LimitsConfig(Section):
 
 
 class ScheduleShown(BaseModel):
-    """What the server shows of the workers' section: how many votes a retrain waits for."""
+    """What the server shows of the workers' section (`workers/settings.py`, where each is explained)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     min_votes: int = Field(default=50, ge=1)
     """New duel votes that start a retrain."""
+    every_hours: float | None = None
+    max_pairs: int = 2000
+    held_out_share: float = 0.1
+    rollout_prompts: int = 256
+    gate_prompts: int = 64
 
 
 class ServerConfig(Section):

@@ -8,17 +8,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from server.permissions import MAY, Permission
 from store.records import (
     Account,
     Activation,
     Answer,
     AnswerState,
+    Canary,
     Conversation,
     Duel,
     DuelChoice,
     EngineStatus,
     Message,
     MetricRow,
+    Pause,
     PolicyVersion,
     Role,
     Run,
@@ -56,10 +59,6 @@ class AccountIn(LoginIn):
     role: Role = "annotator"
 
 
-class KeyIn(In):
-    label: Name
-
-
 class ConversationIn(In):
     title: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     system_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
@@ -93,16 +92,12 @@ class AccountOut(Out):
     id: str
     name: str
     role: Role
+    may: list[Permission]
+    """What the role allows: the page shows what one may do."""
 
 
 class SetupState(Out):
     needed: bool
-
-
-class KeyOut(Out):
-    id: str
-    label: str
-    secret: str
 
 
 class ConversationOut(Out):
@@ -201,6 +196,8 @@ class StatusOut(Out):
     previous: int | None
     serving: dict[str, int]
     engines: list[EngineStatus]
+    canary: Canary | None
+    paused: Pause | None
     votes: VoteCounts
     run: Run | None
     warnings: list[str]
@@ -222,11 +219,12 @@ class PolicyPage(Out):
     items: list[PolicyVersion]
     active: int | None
     previous: int | None
+    canary: Canary | None
     timeline: list[Activation]
 
 
 def account_out(account: Account) -> AccountOut:
-    return AccountOut(id=account.id, name=account.name, role=account.role)
+    return AccountOut(id=account.id, name=account.name, role=account.role, may=sorted(MAY[account.role]))
 
 
 def conversation_out(conversation: Conversation) -> ConversationOut:

@@ -10,6 +10,8 @@ VOTE_OUT = "heed:votes:out"  # set: ids of votes that are undone or excluded
 VOTE_RECOUNTS = "heed:votes:recounts"  # zset by name: casts that count otherwise than when they were cast
 VOTE_MARKS = "heed:votes:marks"  # hash: attempted_through, trained_through -> stream entry id
 THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
+REVIEWS = "heed:votes:reviews"  # stream: what reviewers say of votes
+IMPORTS = "heed:imports"  # hash: id -> json
 
 GUIDELINES = "heed:guidelines"  # list of json, version 1 first
 GUIDELINES_READ = "heed:guidelines:read"  # hash: account id -> the newest version that it has read
@@ -51,12 +53,20 @@ ENGINES_DRAINING = "heed:engines:draining"  # set of names that get no new answe
 
 SERVERS = "heed:servers"  # set of server ids that ever reported
 
+WORKERS = "heed:workers"  # set of worker names that ever reported
+LAST_TICK = "heed:schedule:tick"  # when the schedule was looked at last
+SCHEDULE_PAUSED = "heed:schedule:paused"  # json {by, reason, at}; no training starts by itself
+
 FEED = "heed:feed"  # stream: what the admin page shows live
 AUDIT = "heed:audit"  # stream: append-only
+AUDIT_SEALS = "heed:audit:seals"  # stream: under the id of each entry, its hash together with the seal before
+AUDIT_HEAD = "heed:audit:head"  # hash of the newest seal
 
 ACCOUNTS = "heed:accounts"  # hash: id -> json
 ACCOUNT_NAMES = "heed:accounts:names"  # hash: lower-case name -> id
 API_KEYS = "heed:keys"  # hash: sha256 of the secret -> json
+API_KEYS_USED = "heed:keys:used"  # hash: key id -> when it was used last
+INVITES = "heed:invites"  # hash: sha256 of the token -> json
 
 
 def by_owner(owner_id: str) -> str:
@@ -108,6 +118,10 @@ def run_metrics(run_id: str) -> str:
     return f"heed:run:{run_id}:metrics"
 
 
+def run_alerts(run_id: str) -> str:
+    return f"heed:run:{run_id}:alerts"  # hash: alert id -> who has seen it, and when
+
+
 def serving(server_id: str) -> str:
     return f"heed:serving:{server_id}"  # version number, with a TTL
 
@@ -116,12 +130,20 @@ def engines(server_id: str) -> str:
     return f"heed:engines:{server_id}"  # json list, with a TTL
 
 
+def worker(name: str) -> str:
+    return f"heed:worker:{name}"  # json, with a TTL
+
+
 def lock(name: str) -> str:
     return f"heed:lock:{name}"
 
 
 def session(digest: str) -> str:
     return f"heed:session:{digest}"
+
+
+def sessions_of(account_id: str) -> str:
+    return f"heed:sessions:of:{account_id}"  # set of digests; some may have ended
 
 
 def budget(kind: str, person: str) -> str:

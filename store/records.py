@@ -22,9 +22,11 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["freeze", "reward", "ppo", "gate", "release"]
 StageState = Literal["waiting", "running", "done", "failed", "skipped"]
 EngineState = Literal["starting", "ready", "loading", "down"]
-Role = Literal["admin", "annotator"]
+Role = Literal["admin", "engineer", "reviewer", "annotator", "user"]
+Scope = Literal["chat", "feedback", "read", "admin"]
 
 STAGES: tuple[Stage, ...] = ("freeze", "reward", "ppo", "gate", "release")
+SCOPES: tuple[Scope, ...] = ("chat", "feedback", "read", "admin")
 
 
 def new_id(prefix: str) -> str:
@@ -476,26 +478,107 @@ class EngineStatus(Record):
     seen_at: datetime
 
 
+class WorkerBeat(Record):
+    """A Celery worker that listens."""
+
+    name: str
+    queues: tuple[str, ...]
+    at: datetime
+
+
+class RedisHealth(Record):
+    """Redis in numbers, as the System page shows it."""
+
+    version: str
+    uptime_s: int
+    ping_ms: float
+    clock_skew_s: float
+    """How far its clock is ahead of this machine's."""
+    appendonly: str | None
+    appendfsync: str | None
+    maxmemory_policy: str | None
+    """None where a managed service hides the setting."""
+    aof_write_ok: bool
+    memory_bytes: int
+    maxmemory_bytes: int
+    """0 is no limit."""
+    aof_bytes: int | None
+    clients: int
+    blocked_clients: int
+
+
+class Pause(Record):
+    """Somebody stopped the schedule: no training starts by itself until it is resumed."""
+
+    actor: str
+    reason: str
+    at: datetime
+
+
 class Account(Record):
     id: str
     name: str
     role: Role
     password_hash: str
     created_at: datetime
+    disabled_at: datetime | None = None
+    """Since when it can neither sign in nor use a key; what it said and voted stays."""
+
+
+class Session(Record):
+    """One signed-in browser. Its token is the browser's alone; `id` is the beginning of the token's hash."""
+
+    id: str
+    account_id: str
+    created_at: datetime
+    confirmed_at: datetime
+    """When the password was typed last: what moves versions asks for a fresh one."""
+    seen_at: datetime
+    """Within five minutes."""
+    until: datetime
+    address: str = ""
+    agent: str = ""
+
+
+class Invite(Record):
+    """A one-time link: to a new account with this role, or (`account_id`) to a new password for an old one."""
+
+    id: str
+    role: Role
+    account_id: str | None = None
+    note: str = ""
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+    used_by: str | None = None
+    used_at: datetime | None = None
+    revoked_at: datetime | None = None
 
 
 class ApiKey(Record):
+    """What a program signs in with. Only the secret's hash is stored."""
+
     id: str
     account_id: str
     label: str
     created_at: datetime
+    scopes: tuple[Scope, ...] = SCOPES
+    """A key from before there were scopes may do what its account may."""
+    ends: str = ""
+    """Last four characters of the secret, to tell keys apart."""
 
 
 class AuditEvent(Record):
+    """Who did what to what; `store/audit.py` chains them by hashes."""
+
     actor: str
     action: str
     object: str
+    before: Any = None
+    after: Any = None
+    reason: str | None = None
     detail: dict[str, Any] = Field(default_factory=dict)
+    request_id: str | None = None
     at: datetime
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from store import keys
 from store.connection import Redis, available
-from store.records import MetricRow, Run, RunState, Stage, StageState, StageStatus, new_id, now
+from store.records import MetricRow, Pause, Run, RunState, Stage, StageState, StageStatus, new_id, now
 
 QUEUED_TOO_LONG_S = 60
 OPEN = ("queued", "running")
@@ -21,6 +21,10 @@ OPEN = ("queued", "running")
 
 class RunAlreadyOpen(Exception):
     """A run is queued or running; `args[0]` is its id."""
+
+
+class CannotRetry(Exception):
+    """Only the newest run can be taken up again, and only when it failed or was cancelled."""
 
 
 class StaleClaim(Exception):
@@ -62,6 +66,18 @@ end
 return 'ok'
 """
 
+# An ended run opens again. KEYS: runs, open, order, feed. ARGV: id, json after, json before.
+_REOPEN = f"""
+local open = redis.call('GET', KEYS[2])
+if open then return open end
+if redis.call('LINDEX', KEYS[3], 0) ~= ARGV[1] then return 'older' end
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[3] then return 'changed' end
+redis.call('SET', KEYS[2], ARGV[1])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+{_FEED}
+return 'ok'
+"""
+
 # KEYS: runs, lease, open, feed. ARGV: id, json after, json before, token, lease ms.
 _TAKE = f"""
 if redis.call('EXISTS', KEYS[2]) == 1 then return 'held' end
@@ -97,6 +113,7 @@ class Runs:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._request = redis.register_script(_REQUEST)
+        self._reopen = redis.register_script(_REOPEN)
         self._write = redis.register_script(_WRITE)
         self._take = redis.register_script(_TAKE)
         self._renew = redis.register_script(_RENEW)
@@ -115,6 +132,65 @@ class Runs:
         if open_id:
             raise RunAlreadyOpen(open_id)
         return run
+
+    async def retry(self, run_id: str) -> Run | None:
+        """Queue an ended run again: what it finished stays, it goes on with the stage that did not.
+
+        None when there is no such run. Raises CannotRetry, RunAlreadyOpen.
+        """
+        while True:
+            text = await self._text(run_id)
+            if text is None:
+                return None
+            run = Run.model_validate_json(text)
+            if run.state not in ("failed", "cancelled"):
+                raise CannotRetry(f"run {run_id} is {run.state}")
+            stages = tuple(
+                status if status.state == "done" else StageStatus(stage=status.stage) for status in run.stages
+            )
+            again = {"state": "queued", "attempt": 0, "cancel_requested": False, "ended_at": None}
+            after = _changed(run, {**again, "error": None, "owner": None, "stages": stages})
+            with available():
+                verdict = await self._reopen(
+                    keys=[keys.RUNS, keys.RUN_OPEN, keys.RUN_ORDER, keys.FEED],
+                    args=[run_id, after.model_dump_json(), text],
+                )
+            if verdict == "older":
+                raise CannotRetry(f"a newer training came after run {run_id}")
+            if verdict == "ok":
+                return after
+            if verdict != "changed":
+                raise RunAlreadyOpen(verdict)
+
+    async def pause(self, actor: str, reason: str) -> Pause:
+        """From now on no training starts by itself; one that runs goes on."""
+        pause = Pause(actor=actor, reason=reason, at=now())
+        with available():
+            await self._redis.set(keys.SCHEDULE_PAUSED, pause.model_dump_json())
+        return pause
+
+    async def resume(self) -> None:
+        """Trainings start by themselves again."""
+        with available():
+            await self._redis.delete(keys.SCHEDULE_PAUSED)
+
+    async def paused(self) -> Pause | None:
+        with available():
+            text = await self._redis.get(keys.SCHEDULE_PAUSED)
+        return Pause.model_validate_json(text) if text else None
+
+    async def acknowledge(self, run_id: str, alert_id: str, actor: str) -> None:
+        """Somebody has looked at an alert; the first one counts."""
+        said = json.dumps([actor, now().isoformat()])
+        with available():
+            await self._redis.hsetnx(keys.run_alerts(run_id), alert_id, said)
+
+    async def acknowledged(self, run_id: str) -> dict[str, tuple[str, datetime]]:
+        """Alert id -> who has looked at it, and when."""
+        with available():
+            rows = await self._redis.hgetall(keys.run_alerts(run_id))
+        said = {alert: json.loads(text) for alert, text in rows.items()}
+        return {alert: (actor, datetime.fromisoformat(at)) for alert, (actor, at) in said.items()}
 
     async def get(self, run_id: str) -> Run | None:
         text = await self._text(run_id)

@@ -1,10 +1,21 @@
-"""Secrets in files: made once, whoever comes first, for this user only."""
+"""Secrets: in a file, made once for this user only; or handed out once and stored as a hash."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
+
+
+def new_secret(prefix: str = "") -> str:
+    """256 random bits, URL-safe."""
+    return prefix + secrets.token_urlsafe(32)
+
+
+def digest(secret: str) -> str:
+    """What is stored: the secrets are random, so a plain SHA-256 cannot be guessed backwards."""
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def token_in(path: Path) -> str:

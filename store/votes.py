@@ -142,6 +142,12 @@ class VoteLog:
                 return list(votes.items())
             after = rows[-1][0]
 
+    async def changes(self, after: str, limit: int) -> list[tuple[str, Vote]]:
+        """(stream id, vote) of the next casts and changes after `after`, each as it was then."""
+        with available():
+            rows = await self._redis.xrange(keys.VOTES, min=f"({after}", count=limit)
+        return [(entry, Vote.model_validate_json(fields["vote"])) for entry, fields in rows]
+
     async def get(self, vote_id: str) -> Vote | None:
         """The vote as it is now."""
         with available():
@@ -203,6 +209,16 @@ class VoteLog:
         with available():
             entries = await self._redis.lrange(keys.votes_of(annotator_id), 0, limit - 1)
         return sum(when(entry) >= since for entry in entries)
+
+    async def first_after(self, after: str) -> str | None:
+        """Stream id of the first vote after this one."""
+        with available():
+            rows = await self._redis.xrange(keys.VOTES, min=f"({after}", count=1)
+        return str(rows[0][0]) if rows else None
+
+    async def count_by_annotator(self, annotator_id: str) -> int:
+        with available():
+            return int(await self._redis.llen(keys.votes_of(annotator_id)))
 
     async def pending(self, after: str) -> int:
         """How many votes cast after this stream id make a preference pair, as they are now."""

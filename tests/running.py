@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -115,7 +116,7 @@ class Heed:
 
     async def person(self, name: str, role: str = "annotator") -> Person:
         account = await self.parts.accounts.create(name, PASSWORD, role)  # type: ignore[arg-type]
-        _, secret = await self.parts.accounts.create_key(account.id, "test")
+        _, secret = await self.parts.api_keys.create(account.id, "test")
         person = Person(self.url, secret, account.id)
         self.people.append(person)
         return person
@@ -142,3 +143,14 @@ async def serving(settings: ServerSettings, pool: EnginePool | None) -> AsyncIte
             await person.http.aclose()
         server.should_exit = True
         await task
+
+
+async def operations(client: httpx.AsyncClient) -> set[tuple[str, str]]:
+    """Every (method, path) of the application's schema."""
+    schema = (await client.get("/api/openapi.json")).json()
+    return {(method.upper(), path) for path, methods in schema["paths"].items() for method in methods}
+
+
+def filled(path: str) -> str:
+    """The path with some id in each place for one: ids of nothing. A number where a version stands."""
+    return re.sub(r"\{(\w+)\}", lambda found: "9" if found[1] == "number" else "x", path)

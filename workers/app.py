@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from celery import Celery
+from celery.signals import heartbeat_sent
 
+from store.connection import StoreUnavailable, connect
+from store.health import Health
 from workers.settings import load_settings
 
 BROKER_DB = 1
 # Above any retrain: when it runs out, a second copy of the message is delivered to another worker.
 VISIBILITY_S = 86400
+BEAT_EVERY_S = 10.0
+
+logger = logging.getLogger(__name__)
 
 
 def broker_url(redis_url: str) -> str:
@@ -87,3 +96,31 @@ def celery_config() -> dict[str, Any]:
 
 app = Celery("heed")
 app.add_defaults(celery_config)
+
+
+class _Beats:
+    """Tells the store every ten seconds that this worker listens, and to which queues."""
+
+    def __init__(self) -> None:
+        self._told = float("-inf")
+
+    def __call__(self, sender: Any, **_: Any) -> None:
+        if time.monotonic() - self._told < BEAT_EVERY_S:
+            return
+        self._told = time.monotonic()
+        try:
+            asyncio.run(_beat(sender.eventer.hostname, list(app.amqp.queues.consume_from)))
+        except StoreUnavailable as error:
+            logger.warning("beat not stored: %s", error)
+
+
+async def _beat(worker: str, queues: list[str]) -> None:
+    redis = connect(load_settings().redis_url)
+    try:
+        await Health(redis).beat(worker, queues)
+    finally:
+        await redis.aclose()
+
+
+_beats = _Beats()
+heartbeat_sent.connect(_beats)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from store.conversations import Conversations
+from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
 from store.records import Stage, StageState
@@ -44,6 +45,7 @@ class Work:
     runs: Runs
     votes: VoteLog
     lineage: Lineage
+    imports: Imports
     policies: Policies
     conversations: Conversations
 

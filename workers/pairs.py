@@ -46,7 +46,13 @@ class Found:
     @property
     def votes(self) -> set[str | None]:
         """The votes that made a pair."""
-        return {pair.vote_id for pair in self.pairs}
+        return {pair.vote_id for pair in self.pairs if pair.vote_id}
+
+    def add_imported(self, pairs: Iterable[PreferencePair], max_pairs: int) -> None:
+        """Imported data beside the votes, at most as many: pairs train and judge, single answers train."""
+        given = list(pairs)[-max_pairs:] if max_pairs else []
+        self.pairs[:0] = [pair for pair in given if pair.source == "import"]
+        self.hints[:0] = [pair for pair in given if pair.source == "thumb"]
 
 
 async def find_pairs(votes: VoteLog, conversations: Conversations, max_pairs: int) -> Found:
@@ -245,7 +251,7 @@ def split_pairs(
     By conversation, because its turns repeat each other: ties and thumbs train with the pairs unless their
     conversation is held out. With pairs of one conversation only by vote, and without ties and thumbs.
     """
-    if len(found.votes) < 2:
+    if len({pair.vote_id or pair.conversation_id for pair in found.pairs}) < 2:
         made_none = ", ".join(f"{reason}: {count}" for reason, count in sorted(found.skipped.items()))
         raise NotEnoughData(
             f"votes that make a pair: {len(found.votes)}; at least 2 are needed, one to train and one to"

@@ -9,9 +9,11 @@ import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from store.connection import Redis, connect
 from store.conversations import Conversations
+from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
 from store.records import RunState
@@ -60,6 +62,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 runs=runs,
                 votes=VoteLog(redis),
                 lineage=Lineage(redis),
+                imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
             )
@@ -110,10 +113,20 @@ async def _finish(
 
     await patiently(finish)
     logger.info("%s %s", work.claim.run_id, state)
-    for folder in work.attempts():
-        for bulky in ("lesson", "reward", "ppo/checkpoints", "candidate"):
-            # What counts is sealed; reports and logs stay.
-            await asyncio.to_thread(shutil.rmtree, folder / bulky, ignore_errors=True)
+    await asyncio.to_thread(
+        _clean, work.settings.data / "runs", None if state == "succeeded" else work.folder
+    )
+
+
+def _clean(runs: Path, kept: Path | None) -> None:
+    """Remove what only a training in progress needs: what counts is sealed; reports and logs stay.
+
+    A run that did not succeed is kept whole until the next one ends: it can be taken up again.
+    """
+    for attempt in runs.glob("*/attempt-*"):
+        if attempt.parent != kept:
+            for bulky in ("lesson", "reward", "ppo/checkpoints", "candidate"):
+                shutil.rmtree(attempt / bulky, ignore_errors=True)
 
 
 @asynccontextmanager

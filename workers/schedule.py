@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from store.connection import connect
+from store.health import Health
 from store.records import now
 from store.runs import RunAlreadyOpen, Runs
 from store.stream_ids import when
@@ -20,9 +21,12 @@ async def tick(settings: WorkerSettings) -> list[str]:
     redis = connect(settings.redis_url)
     try:
         runs, votes = Runs(redis), VoteLog(redis)
+        await Health(redis).tick()
         await settle(runs, votes)
         current = await runs.current()
         if current is None:
+            if await runs.paused():
+                return []
             reason = await due(votes, settings.schedule, now())
             if reason is None:
                 return []

@@ -8,13 +8,13 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from store.conversations import Conversations
-from store.records import ChatTurn, Record, Snapshot, now
+from store.records import ChatTurn, PreferencePair, Record, Snapshot, now
 from store.votes import VoteLog
 from workers.pairs import NotEnoughData, find_pairs, fraction, split_pairs
 from workers.settings import Schedule
@@ -53,6 +53,7 @@ async def freeze(
     conversations: Conversations,
     bundled_prompts: Path,
     schedule: Schedule,
+    imported: Sequence[PreferencePair] = (),
 ) -> Frozen:
     """Write the run's data set into `folder`; a second freeze returns the first one unchanged.
 
@@ -62,6 +63,7 @@ async def freeze(
     if (folder / MANIFEST).exists():
         return read(folder)
     found = await find_pairs(votes, conversations, schedule.max_pairs)
+    found.add_imported(imported, schedule.max_pairs)
     train, held_out, held_out_conversations = split_pairs(found, schedule.held_out_share)
     asked, asked_held_out = await _platform_prompts(
         conversations, found.conversations, held_out_conversations, schedule

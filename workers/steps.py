@@ -29,6 +29,7 @@ async def freeze(work: Work) -> Frozen:
 
     async def step() -> dict[str, Any]:
         await asyncio.to_thread(_keep_config, work)
+        imported = await patiently(work.imports.pairs)
         frozen = await patiently(
             lambda: snapshot.freeze(
                 work.folder / "snapshot",
@@ -38,6 +39,7 @@ async def freeze(work: Work) -> Frozen:
                 conversations=work.conversations,
                 bundled_prompts=work.settings.prompts,
                 schedule=work.settings.schedule,
+                imported=imported,
             )
         )
         used = await asyncio.to_thread(snapshot.votes_used, work.folder / "snapshot")

@@ -1,4 +1,4 @@
-"""The admin's view: what is live, what trains, which versions exist; train now, cancel, roll back."""
+"""The dashboard: what is live, what trains, which versions exist; train now, cancel, roll back."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from server import shapes
-from server.dependencies import Admin, Heed, Parts
+from server.auditing import Noted
+from server.dependencies import Engineer, Heed, Releaser, Watcher
 from server.errors import not_found
-from store.records import Activation, AuditEvent, Run, now
+from store.records import Activation, Run
 
 router = APIRouter(prefix="/api/v1", tags=["admin"])
 
 
 @router.get("/status")
-async def status(heed: Heed, admin: Admin) -> shapes.StatusOut:
+async def status(heed: Heed, me: Watcher) -> shapes.StatusOut:
     """One glance: the live version, engines, votes until the next training, the run."""
     active = await heed.policies.active()
     previous = await heed.policies.previous()
@@ -28,6 +29,8 @@ async def status(heed: Heed, admin: Admin) -> shapes.StatusOut:
         previous=previous.number if previous else None,
         serving=await heed.policies.serving(),
         engines=await heed.policies.engines(),
+        canary=await heed.policies.canary(),
+        paused=await heed.runs.paused(),
         votes=shapes.VoteCounts(total=await heed.votes.total(), pending=pending, min_votes=min_votes),
         run=await heed.runs.current(),
         warnings=heed.warnings,
@@ -35,21 +38,21 @@ async def status(heed: Heed, admin: Admin) -> shapes.StatusOut:
 
 
 @router.get("/runs")
-async def list_runs(heed: Heed, admin: Admin) -> shapes.RunPage:
+async def list_runs(heed: Heed, me: Watcher) -> shapes.RunPage:
     """Newest first."""
     return shapes.RunPage(items=await heed.runs.newest())
 
 
 @router.post("/runs", status_code=201)
-async def train_now(heed: Heed, admin: Admin) -> Run:
+async def train_now(heed: Heed, me: Engineer, noted: Noted) -> Run:
     """Queue a retrain on the votes there are. 409 while one is queued or running."""
-    run = await heed.runs.request(admin.id)
-    await _note(heed, admin.id, "train_now", run.id)
+    run = await heed.runs.request(me.id)
+    await noted("train_now", run.id)
     return run
 
 
 @router.get("/runs/{run_id}")
-async def get_run(run_id: str, heed: Heed, admin: Admin) -> Run:
+async def get_run(run_id: str, heed: Heed, me: Watcher) -> Run:
     """One run with its stages."""
     run = await heed.runs.get(run_id)
     if run is None:
@@ -59,7 +62,7 @@ async def get_run(run_id: str, heed: Heed, admin: Admin) -> Run:
 
 @router.get("/runs/{run_id}/metrics")
 async def run_metrics(
-    run_id: str, heed: Heed, admin: Admin, after: Annotated[str, Query(pattern=r"^\d+(-\d+)?$")] = "0"
+    run_id: str, heed: Heed, me: Watcher, after: Annotated[str, Query(pattern=r"^\d+(-\d+)?$")] = "0"
 ) -> shapes.MetricPage:
     """The run's numbers step by step, after a row's id."""
     rows = await heed.runs.metrics(run_id, after)
@@ -68,34 +71,32 @@ async def run_metrics(
 
 
 @router.post("/runs/{run_id}/cancel", status_code=202)
-async def cancel_run(run_id: str, heed: Heed, admin: Admin) -> Run:
+async def cancel_run(run_id: str, heed: Heed, me: Engineer, noted: Noted) -> Run:
     """Ask a run to stop; a running one stops within seconds."""
     run = await heed.runs.cancel(run_id)
     if run is None:
         raise not_found("run")
-    await _note(heed, admin.id, "cancel", run_id)
+    await noted("cancel", run_id)
     return run
 
 
 @router.get("/policies")
-async def list_policies(heed: Heed, admin: Admin) -> shapes.PolicyPage:
+async def list_policies(heed: Heed, me: Watcher) -> shapes.PolicyPage:
     """Every version with its gate report, and what was active when."""
     active, previous = await heed.policies.active(), await heed.policies.previous()
     return shapes.PolicyPage(
         items=await heed.policies.versions(),
         active=active.number if active else None,
         previous=previous.number if previous else None,
+        canary=await heed.policies.canary(),
         timeline=await heed.policies.timeline(),
     )
 
 
 @router.post("/policies/rollback")
-async def rollback(body: shapes.RollbackIn, heed: Heed, admin: Admin) -> Activation:
+async def rollback(body: shapes.RollbackIn, heed: Heed, me: Releaser, noted: Noted) -> Activation:
     """Back to the version that was active before."""
-    activation = await heed.policies.rollback(admin.id, body.reason)
-    await _note(heed, admin.id, "rollback", f"v{activation.number}", reason=body.reason)
+    activation = await heed.policies.rollback(me.id, body.reason)
+    before, after = f"v{activation.previous}", f"v{activation.number}"
+    await noted("rollback", after, before=before, after=after, reason=body.reason)
     return activation
-
-
-async def _note(heed: Parts, actor: str, action: str, what: str, **detail: str) -> None:
-    await heed.audit.append(AuditEvent(actor=actor, action=action, object=what, detail=detail, at=now()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from server.dependencies import Admin, Heed, Parts
+from server.dependencies import Admin, Heed, Parts, Watcher
 from server.engine_shapes import DrainIn, EngineIn, EngineOut, EnginePage
 from server.errors import Problem, not_found
 from store.engines import EngineNameTaken
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/api/v1/engines", tags=["engines"])
 
 
 @router.get("")
-async def list_engines(heed: Heed, admin: Admin) -> EnginePage:
+async def list_engines(heed: Heed, me: Watcher) -> EnginePage:
     """Every engine as the servers saw it last: what it holds, how it is, how many answers it gives."""
     joined = {member.name for member in await heed.registry.members()}
     statuses = await heed.policies.engines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from server.dependencies import Admin, Heed, open_to_all
+from server.dependencies import Heed, Watcher, open_to_all
 from server.errors import NoEngine
 
 router = APIRouter(tags=["ops"])
@@ -29,8 +29,8 @@ async def ready(heed: Heed) -> dict[str, str]:
 
 
 @router.get("/metrics")
-async def metrics(heed: Heed, admin: Admin) -> Response:
-    """Prometheus text. It names versions, so it is for admins: give the scraper an API key."""
+async def metrics(heed: Heed, me: Watcher) -> Response:
+    """Prometheus text. It names versions, so it takes an account: give the scraper an API key with the scope `read`."""
     heed.metrics.engines(heed.pool.statuses())
     heed.metrics.active(await heed.policies.active())
     return Response(generate_latest(heed.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Request
 from sse_starlette.event import ServerSentEvent
 from starlette.responses import Response
 
-from server.dependencies import Admin, Heed, Me, OwnAnswer, Parts, account_of
+from server.dependencies import Heed, Me, OwnAnswer, Parts, Watcher, caller_of
 from server.errors import Problem, not_found
 from server.events import RETRY_MS, EventStream, TurnEvent, sse
 from store.connection import StoreUnavailable
@@ -49,7 +49,7 @@ async def turn_events(
 
 @router.get("/events", response_class=EventStream)
 async def admin_events(
-    request: Request, heed: Heed, admin: Admin, after: After = None, last_event_id: LastEventId = None
+    request: Request, heed: Heed, me: Watcher, after: After = None, last_event_id: LastEventId = None
 ) -> Response:
     """Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id."""
     start = last_event_id or after or await heed.feed.last_id()
@@ -92,9 +92,9 @@ async def _feed(request: Request, heed: Parts, after: str) -> AsyncIterator[Serv
     looked = time.monotonic()
     async for entry in _through_outages(heed.feed.read, after):
         if time.monotonic() - looked > LOOK_AGAIN_S:
-            # Signed out, or no admin any more: a stream that was opened before must not go on.
-            account = await account_of(request, heed)
-            if account is None or account.role != "admin":
+            # Signed out, disabled, or another role: a stream that was opened before must not go on.
+            caller = await caller_of(request, heed)
+            if caller is None or not caller.may("watch", "GET"):
                 return
             looked = time.monotonic()
         if entry is not None:

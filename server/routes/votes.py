@@ -9,7 +9,7 @@ from typing import Annotated, assert_never
 from fastapi import APIRouter, Depends, Header, Query, Response
 
 from server import shapes, vote_shapes
-from server.dependencies import Admin, Heed, Me, OwnDuel, Parts
+from server.dependencies import Admin, Heed, Me, OwnDuel, Parts, Voter
 from server.errors import not_found
 from server.limits import limit_votes
 from server.routes.conversations import duel_shown
@@ -28,7 +28,7 @@ WEEK = timedelta(days=7)
 
 @router.post("/votes", status_code=201, dependencies=[Depends(limit_votes)])
 async def cast_vote(
-    body: vote_shapes.VoteIn, response: Response, heed: Heed, me: Me, idempotency_key: IdempotencyKey
+    body: vote_shapes.VoteIn, response: Response, heed: Heed, me: Voter, idempotency_key: IdempotencyKey
 ) -> vote_shapes.CastOut:
     """Vote; the answer comes after the vote is on disk. The same key again is the same vote."""
     began = time.monotonic()

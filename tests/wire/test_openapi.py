@@ -16,8 +16,22 @@ GET POST /api/v1/setup
 POST /api/v1/login
 POST /api/v1/logout
 GET /api/v1/me
-POST /api/v1/keys
-POST /api/v1/accounts
+POST /api/v1/login/confirm
+POST /api/v1/password
+GET DELETE /api/v1/sessions
+DELETE /api/v1/sessions/{session_id}
+GET POST /api/v1/keys
+DELETE /api/v1/keys/{key_id}
+GET POST /api/v1/accounts
+PATCH /api/v1/accounts/{account_id}
+POST /api/v1/accounts/{account_id}/password-link
+GET POST /api/v1/invites
+DELETE /api/v1/invites/{invite_id}
+POST /api/v1/invites/look
+POST /api/v1/invites/accept
+GET /api/v1/audit
+GET /api/v1/audit.csv
+GET /api/v1/audit/verify
 GET POST /api/v1/conversations
 GET PATCH DELETE /api/v1/conversations/{conversation_id}
 POST /api/v1/conversations/{conversation_id}/restore
@@ -51,7 +65,22 @@ GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}
 GET /api/v1/runs/{run_id}/metrics
 POST /api/v1/runs/{run_id}/cancel
+POST /api/v1/runs/{run_id}/retry
+GET /api/v1/runs/{run_id}/log
+GET /api/v1/runs/{run_id}/samples
+GET /api/v1/runs/{run_id}/alerts
+POST /api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge
+GET /api/v1/plan
+GET /api/v1/schedule
+PUT DELETE /api/v1/schedule/pause
+GET /api/v1/system
 GET /api/v1/policies
+GET /api/v1/policies/history
+GET /api/v1/policies/{number}
+GET /api/v1/policies/{number}/preflight
+POST /api/v1/policies/{number}/promote
+PUT /api/v1/canary
+POST /api/v1/canary/end
 POST /api/v1/policies/rollback
 GET /api/v1/events
 POST /v1/chat/completions

@@ -29,6 +29,7 @@ from store.records import (
     GateCheck,
     GateReport,
     Guidelines,
+    Invite,
     ItemAnswer,
     Message,
     MetricRow,
@@ -40,6 +41,7 @@ from store.records import (
     Response,
     Run,
     Sampling,
+    Session,
     Snapshot,
     StageStatus,
     Verdict,
@@ -196,7 +198,11 @@ EXAMPLES: list[Record] = [
     EngineMember(name="gpu-7", address="https://10.0.0.7:8090", device="gpu", actor="acc_1", joined_at=AT),
     Account(id="acc_1", name=TEXT, role="admin", password_hash="$argon2id$", created_at=AT),
     ApiKey(id="key_1", account_id="acc_1", label=TEXT, created_at=AT),
-    AuditEvent(actor="acc_1", action="rollback", object="v2", detail={"reason": TEXT}, at=AT),
+    Session(id="s", account_id="acc_1", created_at=AT, confirmed_at=AT, seen_at=AT, until=AT, agent=TEXT),
+    Invite(id="inv_1", role="reviewer", note=TEXT, created_by="acc_1", created_at=AT, expires_at=AT),
+    AuditEvent(
+        actor="acc_1", action="rollback", object="v2", before="v3", after={"n": 1}, reason=TEXT, at=AT
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ADMIN_ROUTES } from "./mock-admin.mjs";
 import { CHAT_ROUTES } from "./mock-chat.mjs";
+import { EXPLORER_ROUTES } from "./mock-explorer.mjs";
 import { db, Refusal, sendEvent } from "./mock-state.mjs";
 import { QUEUE_ROUTES } from "./mock-queue.mjs";
 import { VOTE_ROUTES } from "./mock-votes.mjs";
@@ -81,7 +82,15 @@ const MOCK_ROUTES = [
     },
   ],
 ];
-const ROUTES = [...ACCOUNT_ROUTES, ...CHAT_ROUTES, ...VOTE_ROUTES, ...QUEUE_ROUTES, ...ADMIN_ROUTES, ...MOCK_ROUTES];
+const ROUTES = [
+  ...ACCOUNT_ROUTES,
+  ...CHAT_ROUTES,
+  ...VOTE_ROUTES,
+  ...QUEUE_ROUTES,
+  ...EXPLORER_ROUTES,
+  ...ADMIN_ROUTES,
+  ...MOCK_ROUTES,
+];
 const OPEN = /^(setup|login|mock)/;
 
 function watch(request, response, url) {
@@ -126,7 +135,11 @@ async function answer(request, response) {
     for (const [method, pattern, handle] of ROUTES) {
       const match = request.method === method && pattern.exec(path);
       if (!match) continue;
-      const [code, body] = handle(match.slice(1), text ? JSON.parse(text) : {}, request);
+      const [code, body] = handle(
+        match.slice(1),
+        path === "imports" ? text : text ? JSON.parse(text) : {},
+        request,
+      );
       response.writeHead(code, { "Content-Type": "application/json" });
       return response.end(body === undefined ? "" : JSON.stringify(body));
     }

@@ -1,38 +1,62 @@
-/** Pictures of the queue and of My votes, for shots.mjs. Development only. */
-
-const LINES = '{"prompt": "What is a prime number?"}\n{"prompt": "Name three rivers."}';
-
-export async function votesTour(page, base, name, shoot, isPhone) {
-  await page.goto(`${base}/queue`);
-  await page.locator('[data-testid="answer-1"]').waitFor();
-  await shoot(page, name("queue"));
+/** Pictures of the vote explorer and the leaderboard: a part of the tour of shots.mjs. Development only. */
+export async function tourVotes(page, base, shoot, isPhone) {
+  const small = page.viewportSize();
+  await page.goto(`${base}/votes`);
+  await page.getByRole("row").nth(3).waitFor();
+  await shoot("votes");
   if (isPhone) {
-    await page.getByRole("tab", { name: "Answer 2" }).click();
-    await page.locator('[data-testid="vote-bar"][data-open="true"]').waitFor();
-    await shoot(page, name("queue-second"));
-    await page.getByRole("button", { name: "Answer 1 is better" }).click();
+    await page.getByRole("button", { name: "Filters" }).click();
+    await shoot("votes-filters");
+    await page.getByRole("button", { name: "Show the votes" }).click();
   } else {
-    await page.locator('[data-testid="vote-bar"][data-open="true"]').waitFor();
-    await page.keyboard.press("1");
+    await page.getByRole("button", { name: /^Disagreed/ }).click();
+    await page.waitForURL(/rm%3Adisagree/);
+    await page.keyboard.press("j");
+    await page.keyboard.press("x");
+    await page.keyboard.press("j");
+    await page.keyboard.press("x");
   }
-  await page.getByText(/^Saved: Answer 1/).waitFor();
-  await shoot(page, name("queue-next"));
+  await page.getByRole("row").nth(2).click();
+  await page.getByText("Conversation up to the turn").waitFor();
+  await page.keyboard.press("d");
+  await shoot("votes-detail");
   if (isPhone) {
-    await page.getByRole("tab", { name: "Answer 2" }).click();
-    await page.getByRole("button", { name: "Answer 1 is better" }).click();
-  } else await page.keyboard.press("2");
-  await page.getByText("You have judged all there is").waitFor();
-  await shoot(page, name("queue-done"));
-  await page.getByRole("button", { name: "Manage" }).click();
-  await page.getByRole("textbox", { name: "or paste lines here" }).fill(LINES);
-  await page.getByRole("button", { name: "Add to the queue" }).click();
-  await page.getByText("2 prompts added.").waitFor();
-  await shoot(page, name("queue-manage"));
-  await page.goto(`${base}/mine`);
-  await page.getByTestId("my-vote").first().waitFor();
-  await page.getByRole("button", { name: "Details" }).first().click();
-  await shoot(page, name("mine"));
-  await page.getByLabel("State").selectOption("excluded");
-  await page.getByText("Not used: an answer named its model").waitFor();
-  await shoot(page, name("mine-excluded"));
+    await page.setViewportSize({ width: 390, height: 1500 });
+    await shoot("votes-detail-whole");
+    await page.setViewportSize(small);
+  }
+  await page.keyboard.press("e");
+  await page.getByText(/will change/).waitFor();
+  await shoot("votes-exclude");
+  await page.getByRole("button", { name: /^Exclude \d/ }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  if (isPhone) await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Export", exact: true }).click();
+  await shoot("votes-export");
+  await page.getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("button", { name: "Import", exact: true }).click();
+  const line = JSON.stringify({
+    prompt: "Which river is the longest?",
+    chosen: "The Nile.",
+    rejected: "No idea.",
+  });
+  await page.getByLabel(/^File/).setInputFiles({
+    name: "pairs.jsonl",
+    mimeType: "application/json",
+    buffer: Buffer.from(`${line}\noops\n`),
+  });
+  await page.getByText(/can be imported/).waitFor();
+  await shoot("votes-import");
+  await page.keyboard.press("Escape");
+  await page.goto(`${base}/votes?q=outcome:nothing`);
+  await page.getByText("No vote fits this search").waitFor();
+  await shoot("votes-nothing");
+  await page.goto(`${base}/leaderboard`);
+  await page.getByTestId("rating-3").waitFor();
+  await shoot("leaderboard");
+  await page.getByLabel("Style control").check();
+  await page.getByText("What style was worth").waitFor();
+  if (isPhone) await page.setViewportSize({ width: 390, height: 1500 });
+  await shoot("leaderboard-style");
+  if (isPhone) await page.setViewportSize(small);
 }

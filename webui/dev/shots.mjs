@@ -7,7 +7,8 @@ import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { votesTour } from "./shots-votes.mjs";
+import { queueTour } from "./shots-queue.mjs";
+import { tourVotes } from "./shots-votes.mjs";
 
 const out = process.argv[2] ?? "/tmp/webui-screens";
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -67,6 +68,14 @@ const press = async (page, key) => {
   await blur(page);
   await page.keyboard.press(key);
 };
+
+async function signUp(page, base) {
+  await page.goto(`${base}/setup#token=mock`);
+  await page.getByLabel("Name").fill("Ada");
+  await page.getByLabel("Password").fill("a long enough password");
+  await page.getByRole("button", { name: "Create the admin account" }).click();
+  await page.getByRole("textbox", { name: "Your message" }).waitFor();
+}
 
 async function tour(base, look, options, isPhone) {
   const context = await browser.newContext({ locale: "en-GB", ...options });
@@ -203,12 +212,14 @@ async function tour(base, look, options, isPhone) {
   await page.getByRole("button", { name: "Cancel training" }).click();
   await shoot(page, name("cancel"));
   await page.keyboard.press("Escape");
+  await tourVotes(page, base, (what) => shoot(page, name(what)), isPhone);
+  await page.goto(`${base}/admin`);
   if (look === "light") {
     await page.getByLabel("Language").selectOption("zh");
     await shoot(page, name("admin-zh"));
     await page.getByLabel("语言").selectOption("en");
   }
-  await votesTour(page, base, name, shoot, isPhone);
+  await queueTour(page, base, name, shoot, isPhone);
   await context.close();
 }
 
@@ -224,6 +235,12 @@ const tours = [
 try {
   for (const [look, options, isPhone] of tours)
     if (!only || only === look) await withMock(fast, (base) => tour(base, look, options, isPhone));
+    else if (only === "votes")
+      await withMock(fast, async (base) => {
+        const page = await (await browser.newContext({ locale: "en-GB", ...options })).newPage();
+        await signUp(page, base);
+        await tourVotes(page, base, (what) => shoot(page, `${what}-${look}`), isPhone);
+      });
   if (!only || only === "fresh")
     await withMock({ ...fast, MOCK_EMPTY: "1" }, async (base) => {
       const page = await (

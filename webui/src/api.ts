@@ -77,14 +77,18 @@ async function problemOf(response: Response): Promise<Problem> {
   }
 }
 
-async function call<T>(method: Method, path: string, body?: unknown, headers?: HeadersInit): Promise<T> {
+/** Everything goes through here. A body is JSON, or a file as it is. */
+export async function call<T>(method: Method, path: string, body?: unknown, headers?: HeadersInit): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {
       method,
       credentials: "same-origin",
-      headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: {
+        ...(body === undefined || body instanceof Blob ? {} : { "Content-Type": "application/json" }),
+        ...headers,
+      },
+      body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
     });
   } catch {
     throw new Problem(0, "unreachable", "");

@@ -15,6 +15,8 @@ import { LoginPage } from "./views/login";
 import { SetupPage } from "./views/setup";
 
 const AdminPage = lazy(() => import("./views/admin/page"));
+const VotesPage = lazy(() => import("./views/votes/page"));
+const LeaderboardPage = lazy(() => import("./views/leaderboard/page"));
 const QueuePage = lazy(() => import("./views/queue/page"));
 const MinePage = lazy(() => import("./views/mine/page"));
 
@@ -68,6 +70,20 @@ function SignedIn() {
           <Frame me={me.data} admin>
             <Suspense fallback={<Loading lines={6} />}>
               <AdminPage me={me.data} />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route path="/votes">
+          <Frame me={me.data} admin>
+            <Suspense fallback={<Loading lines={6} />}>
+              <VotesPage me={me.data} />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route path="/leaderboard">
+          <Frame me={me.data} admin>
+            <Suspense fallback={<Loading lines={6} />}>
+              <LeaderboardPage />
             </Suspense>
           </Frame>
         </Route>

@@ -71,7 +71,7 @@ export class ScriptedServer {
   fetch = async (path: string, init: RequestInit = {}): Promise<Response> => {
     const route = `${init.method ?? "GET"} ${path}`;
     this.calls.push(route);
-    if (init.body) this.sent.push([route, JSON.parse(String(init.body))]);
+    if (typeof init.body === "string") this.sent.push([route, JSON.parse(String(init.body))]);
     const reply = this.routes.get(route)?.() ?? [404, "not_found"];
     if (!Array.isArray(reply)) return Response.json(reply);
     const [status, kind] = reply;

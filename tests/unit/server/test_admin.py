@@ -120,14 +120,3 @@ async def test_ready_says_what_is_missing(heed: Any, admin: Any, redis_server: A
     assert (await admin.call("GET", "/healthz")).status_code == 200
     assert (await admin.call("GET", "/readyz")).json()["type"] == "urn:heed:store_unavailable"
     redis_server.start()
-
-
-async def test_accounts_are_made_by_admins(heed: Any, admin: Any) -> None:
-    body = {"name": "new", "password": "a long enough one", "role": "annotator"}
-    made = await admin.call("POST", "/api/v1/accounts", body)
-    assert (made.status_code, made.json()["role"]) == (201, "annotator")
-    again = await admin.call("POST", "/api/v1/accounts", body)
-    assert (again.status_code, again.json()["field"]) == (409, "name")
-    assert "password" not in made.text
-    key = await admin.call("POST", "/api/v1/keys", {"label": "laptop"})
-    assert key.json()["secret"].startswith("heed_sk_")

@@ -1,23 +1,27 @@
-"""Accounts: one first admin, hashed secrets, guessing slowed down."""
+"""Accounts: one first admin, invites, hashed secrets, guessing slowed down, never without an admin."""
 
 from __future__ import annotations
 
 import asyncio
 import stat
-from datetime import UTC, datetime
 
 import pytest
 
-from store import accounts as module
 from store import keys
 from store.accounts import (
+    AccountDisabled,
     Accounts,
+    LastAdmin,
     NameTaken,
     PasswordTooShort,
     TooManyAttempts,
     WrongCredentials,
     WrongToken,
 )
+from store.api_keys import ApiKeys
+from store.invites import InviteGone, Invites
+from store.records import Account
+from store.sessions import Sessions
 
 pytestmark = pytest.mark.anyio
 
@@ -95,23 +99,14 @@ async def test_name_that_looks_the_same_is_taken(accounts, same):
         await accounts.create(same, PASSWORD, "annotator")
 
 
-async def test_login_opens_a_session_that_logout_ends(accounts):
-    made = await accounts.create("Ann", PASSWORD, "annotator")
-    account, token = await accounts.login("ann", PASSWORD, "127.0.0.1")
-    assert account == made
-    assert await accounts.session(token) == made
-    await accounts.logout(token)
-    assert await accounts.session(token) is None
-    assert await accounts.session("guess") is None
-
-
 async def test_secrets_are_stored_hashed(accounts, client):
     account = await accounts.create("Ann", PASSWORD, "annotator")
-    _, token = await accounts.login("Ann", PASSWORD, "127.0.0.1")
-    _, secret = await accounts.create_key(account.id, "laptop")
+    session = await Sessions(client).open(account)
+    _, secret = await ApiKeys(client).create(account.id, "laptop")
+    _, invite = await Invites(client).create(account.id, "annotator", hours=1)
     stored = await everything(client)
     assert account.id in stored
-    for text in (PASSWORD, token, secret, secret.removeprefix("heed_sk_")):
+    for text in (PASSWORD, session, secret, secret.removeprefix("heed_sk_"), invite):
         assert text not in stored
     assert account.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
@@ -147,24 +142,79 @@ async def test_sixth_login_within_a_minute_is_refused_for_this_name_and_address_
     await accounts.login("Ann", PASSWORD, "10.0.0.1")
 
 
-async def test_session_lives_on_while_it_is_used_but_not_for_ever(accounts, client, monkeypatch):
-    account = await accounts.create("Ann", PASSWORD, "annotator")
-    token = await accounts.open_session(account)
-    (key,) = await client.keys(keys.session("*"))
-    await client.expire(key, 60)  # nearly idle for 12 hours
-    assert await accounts.session(token) == account
-    assert await client.ttl(key) > 11 * 3600
-    later = module.now().timestamp() + module.ABSOLUTE_S - 100
-    monkeypatch.setattr(module, "now", lambda: datetime.fromtimestamp(later, tz=UTC))
-    assert await accounts.session(token) == account
-    later += 101
-    assert await accounts.session(token) is None
+async def test_an_invite_makes_one_account_with_its_role(accounts, client):
+    invites = Invites(client)
+    _, token = await invites.create("acc_admin", "reviewer", hours=1)
+    tries = [accounts.accept(token, f"name {number}", PASSWORD) for number in range(4)]
+    results = await asyncio.gather(*tries, return_exceptions=True)
+    assert sum(isinstance(result, InviteGone) for result in results) == 3
+    (made,) = [result[0] for result in results if isinstance(result, tuple)]
+    assert made.role == "reviewer"
+    assert [account.id for account in await accounts.all()] == [made.id]
+    (invite,) = await invites.all()
+    assert invite.used_by == made.id
 
 
-async def test_api_key_names_its_account(accounts):
-    account = await accounts.create("Ann", PASSWORD, "annotator")
-    key, secret = await accounts.create_key(account.id, "laptop")
-    assert secret.startswith("heed_sk_")
-    assert (key.account_id, key.label) == (account.id, "laptop")
-    assert await accounts.by_key(secret) == account
-    assert await accounts.by_key("heed_sk_guess") is None
+async def test_an_invite_survives_a_short_password_and_a_taken_name(accounts, client):
+    await accounts.create("Ann", PASSWORD, "admin")
+    _, token = await Invites(client).create("acc_admin", "user", hours=1)
+    with pytest.raises(PasswordTooShort):
+        await accounts.accept(token, "Bob", "short")
+    with pytest.raises(NameTaken):
+        await accounts.accept(token, "ann", PASSWORD)
+    await accounts.accept(token, "Bob", PASSWORD)
+
+
+async def test_old_and_revoked_invites_make_no_account(accounts, client):
+    invites = Invites(client)
+    _, old = await invites.create("acc_admin", "user", hours=-1)
+    invite, revoked = await invites.create("acc_admin", "user", hours=1)
+    await invites.revoke(invite.id)
+    for token in (old, revoked, "guess"):
+        with pytest.raises(InviteGone):
+            await accounts.accept(token, "Bob", PASSWORD)
+    assert await invites.revoke("inv_nothing") is None
+
+
+async def test_a_password_link_changes_the_password_of_its_account_once(accounts, client):
+    ann = await accounts.create("Ann", PASSWORD, "admin")
+    _, token = await Invites(client).create(ann.id, ann.role, hours=1, account=ann)
+    await accounts.accept(token, "", "another long password")
+    with pytest.raises(WrongCredentials):
+        await accounts.login("Ann", PASSWORD, "127.0.0.1")
+    assert (await accounts.login("Ann", "another long password", "127.0.0.1")).id == ann.id
+    with pytest.raises(InviteGone):
+        await accounts.accept(token, "", PASSWORD)
+
+
+async def test_a_disabled_account_cannot_sign_in_and_only_its_owner_hears_why(accounts):
+    await accounts.create("Root", PASSWORD, "admin")
+    ann = await accounts.create("Ann", PASSWORD, "annotator")
+    await accounts.change(ann.id, disabled=True)
+    with pytest.raises(AccountDisabled):
+        await accounts.login("Ann", PASSWORD, "127.0.0.1")
+    with pytest.raises(WrongCredentials):
+        await accounts.login("Ann", "wrong horse battery", "127.0.0.1")
+    await accounts.change(ann.id, disabled=False)
+    assert await accounts.login("Ann", PASSWORD, "127.0.0.1") == ann
+
+
+async def test_two_admins_who_demote_each_other_leave_one(accounts):
+    ann, bob = [await accounts.create(name, PASSWORD, "admin") for name in ("Ann", "Bob")]
+    done = await asyncio.gather(
+        accounts.change(ann.id, role="annotator"),
+        accounts.change(bob.id, disabled=True),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, LastAdmin) for result in done) == 1
+    with pytest.raises(KeyError):
+        await accounts.change("acc_nobody", role="admin")
+
+
+async def test_an_account_from_before_there_were_five_roles_still_works(accounts, client):
+    """As the first release wrote it: no `disabled_at`."""
+    made = await accounts.create("Ann", PASSWORD, "annotator")
+    old = made.model_dump_json(exclude={"disabled_at"})
+    await client.hset(keys.ACCOUNTS, made.id, old)
+    assert "disabled_at" not in old
+    assert await accounts.login("Ann", PASSWORD, "127.0.0.1") == made == Account.model_validate_json(old)

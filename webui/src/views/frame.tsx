@@ -156,6 +156,16 @@ function Foot({ me, admin, onKeys }: { me: Me; admin: boolean; onKeys: () => voi
             {texts.frame.admin}
           </Link>
         ))}
+      {["admin", "engineer", "reviewer"].includes(me.role) && (
+        <div className="flex gap-2 text-[0.9rem]">
+          <Link href="/votes" className="btn btn-small flex-1">
+            {texts.votes.nav}
+          </Link>
+          <Link href="/leaderboard" className="btn btn-small flex-1">
+            {texts.leaderboard.nav}
+          </Link>
+        </div>
+      )}
       <div className="flex items-center justify-between gap-2">
         <span className="truncate text-[0.9rem] text-muted" title={texts.frame.signedInAs(me.name)}>
           {me.name}

@@ -1,0 +1,175 @@
+"""A training in detail: its log, shown answers and alerts; again from where it failed; the plan, the schedule."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from server import runlog
+from server.auditing import Noted
+from server.dependencies import Engineer, Heed, Parts, Watcher
+from server.errors import not_found
+from server.training_shapes import (
+    AlertOut,
+    AlertPage,
+    LogOut,
+    PauseIn,
+    PlanOut,
+    SamplePage,
+    ScheduleOut,
+    StageEstimate,
+)
+from store.records import STAGES, Pause, Run, Stage
+from store.settings import read_sections
+
+router = APIRouter(prefix="/api/v1", tags=["training"])
+
+TRAINING_SECTIONS = ("schedule", "release", "scale", "reward", "rollout", "ppo", "groups", "gate")
+EARLIER = 10
+"""Trainings that an estimate looks back on."""
+
+
+async def known_run(run_id: str, heed: Heed) -> Run:
+    run = await heed.runs.get(run_id)
+    if run is None:
+        raise not_found("run")
+    return run
+
+
+KnownRun = Annotated[Run, Depends(known_run)]
+
+
+def folder_of(heed: Parts, run: Run) -> Path:
+    return heed.settings.data / "runs" / run.id
+
+
+@router.get("/runs/{run_id}/log")
+async def run_log(stage: Stage, run: KnownRun, heed: Heed, me: Watcher) -> LogOut:
+    """The end of a stage's log."""
+    found = await asyncio.to_thread(runlog.tail, folder_of(heed, run), stage)
+    if found is None:
+        raise not_found("log of this stage")
+    return found
+
+
+@router.get("/runs/{run_id}/samples")
+async def run_samples(run: KnownRun, heed: Heed, me: Watcher) -> SamplePage:
+    """An answer of each update: what the numbers cannot show."""
+    return SamplePage(items=await asyncio.to_thread(runlog.samples, folder_of(heed, run)))
+
+
+@router.get("/runs/{run_id}/alerts")
+async def run_alerts(run: KnownRun, heed: Heed, me: Watcher) -> AlertPage:
+    """What the trainer warned of, and who has seen it."""
+    alerts = await asyncio.to_thread(runlog.alerts, folder_of(heed, run))
+    seen = await heed.runs.acknowledged(run.id)
+    items = []
+    for alert in alerts:
+        by, at = seen.get(alert.id, (None, None))
+        items.append(AlertOut(id=alert.id, **alert._asdict(), acknowledged_by=by, acknowledged_at=at))
+    return AlertPage(items=items)
+
+
+@router.post("/runs/{run_id}/alerts/{alert_id}/acknowledge", status_code=204)
+async def acknowledge(alert_id: str, run: KnownRun, heed: Heed, me: Engineer, noted: Noted) -> None:
+    """Say that somebody has looked at an alert."""
+    alerts = await asyncio.to_thread(runlog.alerts, folder_of(heed, run))
+    alert = next((one for one in alerts if one.id == alert_id), None)
+    if alert is None:
+        raise not_found("alert")
+    await heed.runs.acknowledge(run.id, alert.id, me.id)
+    await noted("alert_acknowledged", run.id, after={"step": alert.step, "text": alert.text})
+
+
+@router.post("/runs/{run_id}/retry", status_code=202)
+async def retry_run(run: KnownRun, heed: Heed, me: Engineer, noted: Noted) -> Run:
+    """Queue the newest training again when it failed or was cancelled: finished stages stay finished."""
+    again = await heed.runs.retry(run.id)
+    assert again is not None
+    await noted("retry", run.id, before=run.state, after=again.state)
+    return again
+
+
+@router.get("/schedule")
+async def get_schedule(heed: Heed, me: Watcher) -> ScheduleOut:
+    """When the next training starts by itself."""
+    schedule = heed.config.schedule
+    after = await heed.votes.mark("attempted_through")
+    oldest = await heed.votes.first_after(after)
+    at = datetime.fromtimestamp(int(oldest.partition("-")[0]) / 1000, tz=UTC) if oldest else None
+    every = schedule.every_hours
+    return ScheduleOut(
+        min_votes=schedule.min_votes,
+        pending=await heed.voting.pending(),
+        every_hours=every,
+        oldest_waiting_at=at,
+        due_at=at + timedelta(hours=every) if at and every else None,
+        paused=await heed.runs.paused(),
+    )
+
+
+@router.put("/schedule/pause")
+async def pause_schedule(body: PauseIn, heed: Heed, me: Engineer, noted: Noted) -> Pause:
+    """From now on no training starts by itself; Train now still works."""
+    pause = await heed.runs.pause(me.id, body.reason)
+    await noted("schedule_paused", "schedule", reason=body.reason)
+    return pause
+
+
+@router.delete("/schedule/pause", status_code=204)
+async def resume_schedule(heed: Heed, me: Engineer, noted: Noted) -> None:
+    """Trainings start by themselves again."""
+    await heed.runs.resume()
+    await noted("schedule_resumed", "schedule")
+
+
+@router.get("/plan")
+async def plan(heed: Heed, me: Watcher) -> PlanOut:
+    """What a training would learn from now, with which settings, and how long earlier ones took."""
+    schedule = heed.config.schedule
+    trained = await heed.votes.mark("trained_through")
+    new = await heed.votes.read(trained)
+    active, current = await heed.policies.active(), await heed.runs.current()
+    sections = await asyncio.to_thread(read_sections, heed.settings.config)
+    total_pairs = await heed.votes.pending("0")
+    blocked = None
+    if current is not None:
+        blocked = "run_open"
+    elif active is None:
+        blocked = "no_version"
+    return PlanOut(
+        parent=active.number if active else None,
+        new_votes=dict(Counter(vote.choice for _, vote in new)),
+        new_pairs=await heed.votes.pending(trained),
+        total_votes=await heed.votes.total(),
+        total_pairs=total_pairs,
+        max_pairs=schedule.max_pairs,
+        held_out_share=schedule.held_out_share,
+        rollout_prompts=schedule.rollout_prompts,
+        gate_prompts=schedule.gate_prompts,
+        settings={name: sections[name] for name in TRAINING_SECTIONS if name in sections},
+        estimate=estimate(await heed.runs.newest(limit=EARLIER)),
+        blocked=blocked,
+    )
+
+
+def estimate(runs: list[Run]) -> list[StageEstimate]:
+    """Median seconds of each stage over the trainings that went through."""
+    through = [run for run in runs if run.state == "succeeded"]
+    found = []
+    for stage in STAGES:
+        seconds = [
+            (status.ended_at - status.started_at).total_seconds()
+            for run in through
+            for status in run.stages
+            if status.stage == stage and status.started_at and status.ended_at
+        ]
+        if seconds:
+            found.append(StageEstimate(stage=stage, seconds=median(seconds)))
+    return found

@@ -1,0 +1,102 @@
+"""What the Versions page is given, and what promoting takes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from server.shapes import In, Out, Reason
+from store.records import Canary, PolicyVersion, Snapshot
+
+
+class Change(Out):
+    """One value that differs between a version and its parent."""
+
+    name: str
+    before: Any
+    after: Any
+
+
+class FileOut(Out):
+    name: str
+    bytes: int
+    sha256: str
+
+
+class CanarySpan(Out):
+    """A time in which a version was compared with the active one."""
+
+    number: int
+    share: float
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+
+
+class VersionOut(Out):
+    version: PolicyVersion
+    run_id: str | None
+    requested_by: str | None
+    snapshot: Snapshot | None
+    """The frozen data that it was trained on; none for the base model."""
+    skipped: dict[str, int]
+    """Votes that taught nothing, by reason."""
+    settings: list[Change]
+    """Settings that differ from the parent's training, or from the defaults when the parent had none."""
+    metrics: list[Change]
+    votes_added: int | None
+    """Votes that are in its data and were not in its parent's."""
+    files: list[FileOut]
+    bytes: int
+    card: str | None
+    """The model card, markdown."""
+    files_error: str | None
+    """Why the files could not be read."""
+
+
+class PreflightOut(Out):
+    """Whether a version could serve now."""
+
+    number: int
+    state: str
+    ok: bool
+    error: str | None
+    bytes: int
+    checked_s: float
+    """Time that reading and hashing every file took here: a load takes longer."""
+    warm_on: list[str]
+    """Engines that hold it already: for them going live is a pointer move."""
+    ready_engines: int
+    in_flight: int
+    """Answers under way, which finish on the version that they began with."""
+    leaves: int | None
+    """The version that is active now."""
+    canary: Canary | None
+    """It would end."""
+
+
+class HistoryOut(Out):
+    canaries: list[CanarySpan]
+
+
+class PromoteIn(In):
+    share: float = Field(gt=0, le=1)
+    """1 makes it the active version; less starts a canary with this share of the answers."""
+    reason: Reason
+
+
+class ShareIn(In):
+    share: float = Field(gt=0, lt=1)
+    reason: Reason
+
+
+class EndIn(In):
+    outcome: Literal["promoted", "rolled_back", "stopped"]
+    reason: Reason
+
+
+class PromotedOut(Out):
+    active: int | None
+    canary: Canary | None
