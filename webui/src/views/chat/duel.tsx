@@ -207,7 +207,8 @@ function Card(props: CardProps) {
       </header>
       {folded ? (
         <div className="px-4 py-2.5">
-          <p className="line-clamp-2 text-muted">{now.text}</p>
+          {/* Without the signs of markdown: two lines have no room for lists and bold words. */}
+          <p className="line-clamp-2 text-muted">{now.text.replace(/[*_`#>|]+/g, "")}</p>
         </div>
       ) : (
         <div className="flex flex-col gap-2 px-4 py-3">
