@@ -15,7 +15,9 @@ Shape = TypeVar("Shape", bound=BaseModel)
 LONGEST = 2000
 TITLE_LENGTH = 60
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-REMEDY = 'send {"messages": [{"role": "user", "content": "..."}, ...]}, a ShareGPT record, or a file that Heed exported'
+REMEDY = (
+    'send {"messages": [{"role": "user", "content": "..."}, ...]}, a ShareGPT record, or what Heed exported'
+)
 
 
 class Line(BaseModel):
@@ -44,7 +46,8 @@ class Imported(NamedTuple):
 
 def markdown(conversation: Conversation, messages: Sequence[Message], answers: Sequence[Answer]) -> str:
     """The shown branch as a document."""
-    nodes = {node.id: node for node in (*messages, *answers)}
+    nodes: dict[str, Message | Answer] = {message.id: message for message in messages}
+    nodes |= {answer.id: answer for answer in answers}
     branch: list[Message | Answer] = []
     name = conversation.leaf_id
     while name is not None and (node := nodes.get(name)) is not None and node not in branch:

@@ -136,8 +136,8 @@ async function tour(base, look, options, isPhone) {
   await idle(page);
   await shoot(page, name("branches"));
   await say(page, "So who are you?");
-  await votable(page);
   if (isPhone) await page.getByRole("tab", { name: /Answer 2/ }).click();
+  await votable(page);
   await press(page, "1");
   await page.getByText(/named its model/).waitFor();
   await shoot(page, name("leak"));

@@ -148,7 +148,10 @@ async def test_an_export_comes_back_as_the_same_tree(heed: Any, ann: Any) -> Non
         ({"messages": [{"role": "assistant", "content": "first"}]}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
-        ({"conversations": [{"from": "human", "value": "x"}, {"from": "system", "value": "y"}]}, "conversations.1"),
+        (
+            {"conversations": [{"from": "human", "value": "x"}, {"from": "system", "value": "y"}]},
+            "conversations.1",
+        ),
         ({"format": "heed-conversation-1", "messages": []}, "messages"),
         (
             {"format": "heed-conversation-1", "messages": [{"id": "m", "parent_id": "a", "text": "x"}],
