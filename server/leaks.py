@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 # Alternatives of one pattern, not lists, so that each line is as it is matched.
 _MODELS = (
     r"alpaca|baichuan|bard|chatglm|chatgpt|claude|command-r|copilot|deepseek|doubao|ernie|falcon|gemini|gemma"
-    r"|glm-?[0-9]*|gpt-?[2345][a-z0-9.]*|grok|internlm|kimi|koala|llama|mistral|mixtral|moss|olmo|palm"
+    r"|glm-?[0-9]*|gpt-?[2345][a-z0-9]*|grok|internlm|kimi|koala|llama|mistral|mixtral|moss|olmo|palm"
     r"|phi-?[0-9.]+|qwen|smollm|t[uü]lu|tongyi|vicuna|yi-?[0-9]+b|通义千问|文心一言|豆包"
 )
 _MAKERS = (
@@ -23,8 +23,11 @@ _MAKERS = (
     r"|microsoft|mistral|moonshot|nvidia|openai|tencent|xai|zhipu|阿里巴巴|百度|腾讯|智谱|字节跳动"
 )
 
+LOOKED_AT = 20_000
+"""Characters: the search holds up everybody's turns while it runs."""
+
 _MADE = r"(?:made|built|created|developed|trained|designed|released)"
-_MODEL = rf"(?<![A-Za-z])(?:{_MODELS})[0-9.]*(?![A-Za-z-])"
+_MODEL = rf"(?<![A-Za-z])(?:{_MODELS})(?:[0-9.]*[0-9])?(?![A-Za-z-])"
 _MAKER = rf"(?<![A-Za-z])(?:{_MAKERS})(?![A-Za-z-])"
 _I_AM = r"(?:\bI am\b|\bI['’]m\b|\bmy name is\b|\bI am called\b|\bcall me\b|我是|我叫|我的名字)"
 _MYSELF = rf"(?:{_I_AM}|\bI was\b|\bas an?\b|\bmy (?:maker|creator|developer)s?\b|我由|作为)"
@@ -43,6 +46,7 @@ def find_leak(text: str, names: Iterable[str] = ()) -> str | None:
 
     `names`: what the model served here is called, such as `SmolLM2-135M-Instruct`.
     """
+    text = text[:LOOKED_AT]
     for pattern in (_NAMES_ITSELF, _called(tuple(names))):
         found = pattern.search(text) if pattern else None
         if found:

@@ -46,8 +46,6 @@ REPEAT_AFTER = 8
 PACE_OVER = 50
 LOCK_S = 20.0
 
-_SWAPPED: dict[DuelChoice, DuelChoice] = {"a": "b", "b": "a"}
-
 
 class Record(NamedTuple):
     """How an annotator did in the queue."""
@@ -107,12 +105,10 @@ class QueueService:
             return
         if not item.answers and (drawn := await self._drawn(duel)):
             item = await self._queue.keep_answers(item, drawn)
-        choice = vote.choice
-        assert choice not in ("up", "down", "ranked", "edited")
         verdict = Verdict(
             item_id=item.id,
             vote_id=vote.id,
-            choice=_SWAPPED.get(choice, choice) if task.swapped else choice,
+            choice=_choice(vote, task.swapped),
             swapped=task.swapped,
             check=task.check,
             gold=item.gold if task.check == "gold" else None,
@@ -146,8 +142,9 @@ class QueueService:
         )
 
     async def records(self) -> list[Record]:
-        """How every annotator did."""
-        return [await self.record(one) for one in await self._queue.annotators()]
+        """How every annotator did, whoever judged most first."""
+        records = [await self.record(one) for one in await self._queue.annotators()]
+        return sorted(records, key=lambda record: -record.verdicts)
 
     async def flag(
         self, account: Account, conversation: Conversation, message_id: str, overlap: int
@@ -310,6 +307,18 @@ class QueueService:
             )
             for one in said
         )
+
+
+def _choice(vote: Vote, swapped: bool) -> DuelChoice:
+    """What a vote on a task's duel says in the order of the item's answers."""
+    match vote.choice:
+        case "a":
+            return "b" if swapped else "a"
+        case "b":
+            return "a" if swapped else "b"
+        case "tie" | "both_bad" | "skip":
+            return vote.choice
+    raise ValueError(f"{vote.choice} is no vote on a duel")
 
 
 def _system_and_turns(prompt: Sequence[ChatTurn]) -> tuple[str | None, Sequence[ChatTurn]]:

@@ -13,14 +13,15 @@ from server.errors import Problem
 from server.shapes import In, Out
 from store.records import ChatTurn, DuelChoice, ItemAnswer, QueueItem, QueueTask, now
 
-LINES = 10_000
 Overlap = Annotated[int, Field(ge=1, le=50)]
 
 
 class ItemsIn(In):
-    jsonl: Annotated[str, StringConstraints(min_length=1, max_length=8_000_000)]
-    """One item a line: `prompt` (a text, or turns of `role` and `content` that end with the user's), and where
+    jsonl: Annotated[str, StringConstraints(min_length=1)]
+    """One item a line: `prompt` (a text, or turns of `role` and `content` that end with the user's), and if
     there are such `answers` (two texts) and `gold` (the known verdict on them: a, b, tie or both_bad)."""
+    first_line: int = Field(default=1, ge=1)
+    """Number of its first line in the file that it is a part of; problems name lines by it."""
     overlap: Overlap = 1
     """How many annotators judge each."""
 
@@ -114,9 +115,9 @@ def task_out(task: QueueTask) -> TaskOut:
 
 def items_of(body: ItemsIn, by: str) -> list[QueueItem]:
     """The items of an upload; the same line is the same item. Raises Problem that names the line."""
-    lines = [(number, line) for number, line in enumerate(body.jsonl.splitlines(), 1) if line.strip()]
-    if len(lines) > LINES:
-        raise _refused(f"{len(lines):,} lines; {LINES:,} at most", "upload the file in parts")
+    lines = [
+        (number, line) for number, line in enumerate(body.jsonl.splitlines(), body.first_line) if line.strip()
+    ]
     return [_item(number, line, body.overlap, by) for number, line in lines]
 
 

@@ -247,9 +247,10 @@ class VoteLog:
         while True:
             with available():
                 cast = await self._redis.hget(keys.VOTE_BY_ID, vote_id)
-                latest = await self._redis.hget(keys.VOTE_LATEST, cast) or cast if cast else None
+                latest = await self._redis.hget(keys.VOTE_LATEST, cast or "")
             if cast is None:
                 raise KeyError(vote_id)
+            latest = latest or cast
             first, vote = await self._entries([cast, latest])
             changed = vote.model_copy(update=changes(vote))
             if changed == vote:

@@ -172,17 +172,23 @@ class _Lineage:
     def ranked(self, said: list[Answer]) -> list[PreferencePair]:
         """All pairs, each of weight 2 / (n (n - 1)) (arXiv 2203.02155, eq. 1); ties prefer neither."""
         ranks = {answer.answer_id: answer.rank or 1 for answer in self.vote.answers}
-        return [
-            self._record(
-                *sorted(two, key=lambda answer: ranks[answer.id]),
-                "vote",
-                preference=0.5 if ranks[two[0].id] == ranks[two[1].id] else 1.0,
-                weight=2.0 / (len(said) * (len(said) - 1)),
-                ranking_id=self.vote.id,
+        pairs = []
+        for two in combinations(said, 2):
+            if two[0].text == two[1].text:
+                continue
+            better, worse = sorted(two, key=lambda answer: ranks[answer.id])
+            tie = ranks[better.id] == ranks[worse.id]
+            pairs.append(
+                self._record(
+                    better,
+                    worse,
+                    "vote",
+                    preference=0.5 if tie else 1.0,
+                    weight=2.0 / (len(said) * (len(said) - 1)),
+                    ranking_id=self.vote.id,
+                )
             )
-            for two in combinations(said, 2)
-            if two[0].text != two[1].text
-        ]
+        return pairs
 
     def thumb(self, answer: Answer, *, up: bool) -> PreferencePair:
         return self._record(answer if up else None, None if up else answer, "thumb")

@@ -134,7 +134,9 @@ async def _cast_out(heed: Parts, cast: Cast) -> vote_shapes.CastOut:
 
 async def _my_vote(heed: Parts, vote: Vote, changeable: bool) -> vote_shapes.MyVote:
     """A vote with the beginnings of what it is about."""
-    answers = [await heed.conversations.answer(about.answer_id) for about in vote.answers]
+    is_there = await heed.conversations.get(vote.conversation_id) is not None
+    names = [about.answer_id for about in vote.answers]
+    answers = [await heed.conversations.answer(name) if is_there else None for name in names]
     parent = next((answer.parent_id for answer in answers if answer), None)
     message = await heed.conversations.message(vote.conversation_id, parent) if parent else None
     shown = vote_shapes.vote_out(vote, changeable=changeable)

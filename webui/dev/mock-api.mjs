@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { ADMIN_ROUTES } from "./mock-admin.mjs";
 import { CHAT_ROUTES } from "./mock-chat.mjs";
 import { db, Refusal, sendEvent } from "./mock-state.mjs";
+import { QUEUE_ROUTES } from "./mock-queue.mjs";
 import { VOTE_ROUTES } from "./mock-votes.mjs";
 
 const PORT = Number(process.argv[2] ?? 8080);
@@ -80,7 +81,7 @@ const MOCK_ROUTES = [
     },
   ],
 ];
-const ROUTES = [...ACCOUNT_ROUTES, ...CHAT_ROUTES, ...VOTE_ROUTES, ...ADMIN_ROUTES, ...MOCK_ROUTES];
+const ROUTES = [...ACCOUNT_ROUTES, ...CHAT_ROUTES, ...VOTE_ROUTES, ...QUEUE_ROUTES, ...ADMIN_ROUTES, ...MOCK_ROUTES];
 const OPEN = /^(setup|login|mock)/;
 
 function watch(request, response, url) {

@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { votesTour } from "./shots-votes.mjs";
 
 const out = process.argv[2] ?? "/tmp/webui-screens";
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -208,6 +209,7 @@ async function tour(base, look, options, isPhone) {
     await shoot(page, name("admin-zh"));
     await page.getByLabel("语言").selectOption("en");
   }
+  await votesTour(page, base, name, shoot, isPhone);
   await context.close();
 }
 

@@ -1443,6 +1443,11 @@ export interface components {
         };
         /** ItemsIn */
         ItemsIn: {
+            /**
+             * First Line
+             * @default 1
+             */
+            first_line: number;
             /** Jsonl */
             jsonl: string;
             /**

@@ -33,8 +33,16 @@ export type VoteIn =
   /** Ids of answers, the best first; those in one list tie. */
   | { kind: "ranking"; ranking: string[][]; shown_ms?: number }
   | { kind: "edit"; answer_id: string; text: string; shown_ms?: number };
-/** Reasons for a vote that was cast. */
+export type MyVote = Schemas["MyVote"];
+export type MyQueue = Schemas["MyQueue"];
+export type QueueItems = Schemas["ItemPage"];
+export interface VoteFilter {
+  kind?: MyVote["kind"];
+  status?: MyVote["status"];
+}
+/** Reasons for a vote that was cast, or another choice. */
 export interface VoteChange {
+  choice?: DuelChoice;
   tags?: string[];
   comment?: string | null;
 }
@@ -57,7 +65,7 @@ export class Problem extends Error {
   }
 }
 
-type Method = "GET" | "POST" | "PATCH" | "DELETE";
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 async function problemOf(response: Response): Promise<Problem> {
   try {
@@ -124,7 +132,18 @@ export const api = {
   vote: (vote: VoteIn, key: string) => call<VoteCounted>("POST", at`votes`, vote, { "Idempotency-Key": key }),
   amendVote: (id: string, change: VoteChange) => call<unknown>("PATCH", at`votes/${id}`, change),
   undoVote: (id: string) => call<unknown>("DELETE", at`votes/${id}`),
+  myVotes: (filter: VoteFilter, before?: string) => {
+    const asked = { ...filter, ...(before ? { before } : {}) };
+    return call<Schemas["MyVotePage"]>("GET", `${at`votes/mine`}?${new URLSearchParams(asked)}`);
+  },
+  queueNext: () => call<MyQueue>("POST", at`queue/next`),
+  queueRelease: () => call<void>("POST", at`queue/release`),
+  queueItems: () => call<QueueItems>("GET", at`queue/items`),
+  queueAdd: (jsonl: string, first_line: number, overlap: number) =>
+    call<Schemas["ItemsAdded"]>("POST", at`queue/items`, { jsonl, first_line, overlap }),
+  queueRemove: (id: string) => call<void>("DELETE", at`queue/items/${id}`),
   guidelines: () => call<Guidelines>("GET", at`guidelines`),
+  writeGuidelines: (text: string, after: number) => call<unknown>("PUT", at`guidelines`, { text, after }),
   guidelinesRead: (version: number) => call<void>("POST", at`guidelines/read`, { version }),
 
   status: () => call<Status>("GET", at`status`),

@@ -15,6 +15,8 @@ import { LoginPage } from "./views/login";
 import { SetupPage } from "./views/setup";
 
 const AdminPage = lazy(() => import("./views/admin/page"));
+const QueuePage = lazy(() => import("./views/queue/page"));
+const MinePage = lazy(() => import("./views/mine/page"));
 
 export function App() {
   return (
@@ -47,6 +49,20 @@ function SignedIn() {
               <ChatPage key={id} id={id} />
             </Frame>
           )}
+        </Route>
+        <Route path="/queue">
+          <Frame me={me.data}>
+            <Suspense fallback={<Loading lines={6} />}>
+              <QueuePage me={me.data} />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route path="/mine">
+          <Frame me={me.data}>
+            <Suspense fallback={<Loading lines={6} />}>
+              <MinePage />
+            </Suspense>
+          </Frame>
         </Route>
         <Route path="/admin">
           <Frame me={me.data} admin>

@@ -1,6 +1,6 @@
 /** What is fetched, under which name it is cached, and what a change makes stale. */
 import { infiniteQueryOptions, keepPreviousData, QueryClient, queryOptions } from "@tanstack/react-query";
-import { api, type Detail, Problem, type Turn } from "./api";
+import { api, type Detail, Problem, type Turn, type VoteFilter } from "./api";
 import { tellTabs } from "./tabs";
 
 export const keys = {
@@ -14,6 +14,9 @@ export const keys = {
   runs: ["runs"] as const,
   metrics: (id: string) => ["metrics", id] as const,
   policies: ["policies"] as const,
+  mine: ["mine"] as const,
+  queue: ["queue", "next"] as const,
+  queueItems: ["queue", "items"] as const,
 };
 
 export const queries = {
@@ -37,6 +40,16 @@ export const queries = {
   status: queryOptions({ queryKey: keys.status, queryFn: api.status, refetchInterval: 5000 }),
   runs: queryOptions({ queryKey: keys.runs, queryFn: api.runs }),
   policies: queryOptions({ queryKey: keys.policies, queryFn: api.policies }),
+  mine: (filter: VoteFilter) =>
+    infiniteQueryOptions({
+      queryKey: [...keys.mine, filter],
+      queryFn: ({ pageParam }) => api.myVotes(filter, pageParam),
+      initialPageParam: undefined as string | undefined,
+      getNextPageParam: (page) => page.next ?? undefined,
+    }),
+  /** Asking again gives the same task until it is judged, so it is asked for when something has changed. */
+  queue: queryOptions({ queryKey: keys.queue, queryFn: api.queueNext, staleTime: 60_000 }),
+  queueItems: queryOptions({ queryKey: keys.queueItems, queryFn: api.queueItems }),
 };
 
 /** What is shown of conversations is read anew, here and in this person's other tabs. */

@@ -73,7 +73,7 @@ async def test_a_key_cannot_be_used_for_another_vote(heed: Any, ann: Any) -> Non
 async def test_a_duel_that_is_still_written_takes_no_vote(heed: Any, ann: Any) -> None:
     heed.pool.say(Script(), Script(hangs=True))
     turn = await ann.say("Hi", mode="duel")
-    response = await ann.vote(turn["duel"]["id"])
+    response = await ann.vote(turn["duel"]["id"], "tie")
     assert response.status_code == 409
     assert "duel.ready" in response.json()["remedy"]
     for answer in turn["answers"]:

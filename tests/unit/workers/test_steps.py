@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from store.artifacts import verify
+from store.lineage import Lineage
 from store.policies import read_pointer
 from store.records import PolicyVersion, Run
 from tests.worker_parts import Platform
@@ -98,6 +99,13 @@ async def test_a_run_publishes_one_version_and_activates_it(heed: Platform) -> N
     assert {row.stage for row in rows} == {"reward", "ppo", "gate"}
     assert await marks(heed) == (True, True)
     assert await heed.runs.current() is None
+    used = [vote for _, vote in await heed.votes.read()]
+    lineage = Lineage(heed.redis)
+    assert await lineage.votes(run.id) == {vote.id for vote in used}
+    assert await heed.votes.mark("frozen_through") == run.snapshot.through
+    assert await lineage.tainted_by(run.id) == set()
+    await heed.votes.exclude(used[0].id, "rev", "spam")
+    assert await lineage.tainted_by(run.id) == {used[0].id}
 
 
 @pytest.mark.usefixtures("serving")

@@ -136,6 +136,14 @@ function Foot({ me, admin, onKeys }: { me: Me; admin: boolean; onKeys: () => voi
   };
   return (
     <div className="flex flex-col gap-2.5 border-t border-line p-3">
+      <div className="grid grid-cols-2 gap-2">
+        <Link href="/queue" className="btn btn-small">
+          {texts.frame.queue}
+        </Link>
+        <Link href="/mine" className="btn btn-small">
+          {texts.frame.mine}
+        </Link>
+      </div>
       {me.role === "admin" &&
         (admin ? (
           <Link href="/" className="btn w-full">

@@ -1,3 +1,4 @@
 /** What shows answers and votes on them: one chunk, loaded after the page. */
+export { DuelCards } from "./duel";
 export { Turn } from "./turn";
 export { VoteBar } from "./vote-bar";
