@@ -129,7 +129,7 @@ export function Composer(props: Props) {
         {streaming ? (
           <button
             type="button"
-            className="btn size-9 px-0"
+            className="btn size-9 shrink-0 px-0"
             onClick={onStop}
             aria-label={texts.chat.stop}
             title={texts.chat.stop}
@@ -139,7 +139,7 @@ export function Composer(props: Props) {
         ) : (
           <button
             type="submit"
-            className="btn btn-main size-9 px-0"
+            className="btn btn-main size-9 shrink-0 px-0"
             disabled={!ready}
             aria-label={texts.chat.send}
             title={texts.chat.send}
