@@ -10,8 +10,8 @@ import { fileURLToPath } from "node:url";
 import { ADMIN_ROUTES } from "./mock-admin.mjs";
 import { CHAT_ROUTES } from "./mock-chat.mjs";
 import { EXPLORER_ROUTES } from "./mock-explorer.mjs";
-import { db, Refusal, sendEvent } from "./mock-state.mjs";
 import { QUEUE_ROUTES } from "./mock-queue.mjs";
+import { db, Refusal, sendEvent } from "./mock-state.mjs";
 import { VOTE_ROUTES } from "./mock-votes.mjs";
 
 const PORT = Number(process.argv[2] ?? 8080);

@@ -147,8 +147,11 @@ async def test_an_export_comes_back_as_the_same_tree(heed: Any, ann: Any) -> Non
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "assistant", "content": "first"}]}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
-        ({"messages": [{"role": "user"}]}, "0.content"),
-        ({"conversations": [{"from": "human", "value": "x"}, {"from": "system", "value": "y"}]}, "conversations.1"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content"),
+        (
+            {"conversations": [{"from": "human", "value": "x"}, {"from": "system", "value": "y"}]},
+            "conversations.1",
+        ),
         ({"format": "heed-conversation-1", "messages": []}, "messages"),
         (
             {"format": "heed-conversation-1", "messages": [{"id": "m", "parent_id": "a", "text": "x"}],
