@@ -1,4 +1,4 @@
-"""Demonstrations: answers of the snapshot that people called good, not only better; PPO-ptx imitates them."""
+"""Demonstrations: answers with a thumb up, which PPO-ptx imitates. The better of two may still be bad."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 
 from store.records import PreferencePair
 
-SOURCES = ("thumb", "edit")
-"""Of a pair: a thumb up, an answer that somebody rewrote to be good. The better of two may still be bad."""
 ENOUGH = 32
 """Texts. Fewer are learned by heart: a run of 16 updates draws 256, so each is read eight times."""
 
@@ -27,9 +25,7 @@ def ptx_arguments(train: Path, out: Path) -> tuple[object, ...]:
     """
     texts = demonstrations(train)
     if len(texts) < ENOUGH:
-        logger.info(
-            "no PPO-ptx: %d answers have a thumb up or were edited, %d are needed", len(texts), ENOUGH
-        )
+        logger.info("no PPO-ptx: %d answers have a thumb up, %d are needed", len(texts), ENOUGH)
         return ("--set", "ppo.ptx_coef=0")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
@@ -39,7 +35,7 @@ def ptx_arguments(train: Path, out: Path) -> tuple[object, ...]:
 def demonstrations(train: Path) -> list[str]:
     """Lines of a file of texts, each prompt with its answer once."""
     pairs = (PreferencePair.model_validate_json(line) for line in train.read_text("utf-8").splitlines())
-    good = (pair for pair in pairs if pair.source in SOURCES and pair.chosen)
+    good = (pair for pair in pairs if pair.source == "thumb" and pair.chosen)
     fields = {"prompt", "chosen", "chosen_ended"}
     return list(
         dict.fromkeys(json.dumps(pair.model_dump(include=fields), ensure_ascii=False) for pair in good)

@@ -65,5 +65,5 @@ def test_too_few_turn_it_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     out = tmp_path / "ptx.jsonl"
 
     assert ptx_arguments(train, out) == ("--set", "ppo.ptx_coef=0")
-    assert f"{ENOUGH - 1} answers have a thumb up or were edited, {ENOUGH} are needed" in caplog.text
+    assert f"{ENOUGH - 1} answers have a thumb up, {ENOUGH} are needed" in caplog.text
     assert not out.exists()
