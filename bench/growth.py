@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 from safetensors.numpy import save_file
 
-from bench.load import Way, chat, one_round, p50_p95
+from bench.load import Way, chat, cpu_of, idle_share, one_round, p50_p95
 from scripts.started import ROOT, free_port
 from store.accounts import Accounts
 from store.artifacts import seal
@@ -34,21 +34,10 @@ from store.connection import connect
 from store.embedded import find_server_binary, server_arguments
 from store.policies import Policies
 from store.records import PolicyVersion, now
-from tests.fake_vllm import FakeVllm
 
 CHATS = 32
 PACE_S = 0.1
 TOKENS = 32
-
-
-async def fake_engines(home: Path, count: int) -> None:
-    """So many fakes, until the end."""
-    for number in range(1, count + 1):
-        engine = FakeVllm(home / f"engine-{number}.sock", home / "policies" / "v0001")
-        engine.gate.set()
-        engine.pause_s = PACE_S
-        await engine.start()
-    await asyncio.Event().wait()
 
 
 @contextmanager
@@ -95,12 +84,13 @@ async def measure(home: Path, count: int) -> None:
             await policies.activate(1, "bench", "base", expected=None)
             people = []
             for number in range(count):
-                account = await accounts.create(f"person {number}", "a long enough password", "annotator")
+                account = await accounts.create(f"person {number}", "a long enough password", "admin")
                 people.append((await accounts.create_key(account.id, "bench"))[1])
-            with (
-                running(sys.executable, "-m", "bench.growth", str(home), str(count)),
-                running(sys.executable, "-m", "server", **server) as process,
-            ):
+            with ExitStack() as stack:
+                for number in range(1, count + 1):
+                    fake = (sys.executable, "-m", "tests.fake_vllm", str(home / f"engine-{number}.sock"))
+                    stack.enter_context(running(*fake, str(home / "policies" / "v0001"), str(PACE_S)))
+                process = stack.enter_context(running(sys.executable, "-m", "server", **server))
                 await under_load(f"http://127.0.0.1:{port}", home, people, process.pid, policies)
 
 
@@ -120,9 +110,10 @@ async def under_load(url: str, home: Path, secrets: list[str], pid: int, policie
                 ttft["direct"].append((await chat(direct, number, 2)).ttft)
                 ttft["heed"].append((await chat(people[0], number, 2)).ttft)
         server = psutil.Process(pid)
-        before = sum(server.cpu_times()[:2])
+        idle = await idle_share(server, 3)
+        before, began = cpu_of(server), time.monotonic()
         rounds = await asyncio.gather(*(one_round(way, CHATS, 1, 1, TOKENS) for way in people))
-        cpu = sum(server.cpu_times()[:2]) - before
+        cpu = cpu_of(server) - before - idle * (time.monotonic() - began)
         tokens = sum(one.tokens for one in rounds)
         asking = asyncio.gather(*(one_round(way, 8, 2, 2, TOKENS) for way in people))
         await asyncio.sleep(1)
@@ -139,7 +130,7 @@ async def under_load(url: str, home: Path, secrets: list[str], pid: int, policie
         f"{count:>7} {CHATS * count:>6} {sum(one.tokens_per_s for one in rounds):>8.0f}"
         f" {cpu / tokens * 1e6:>10.0f}"
         f" {added[0]:>9.1f} /{added[1]:>5.1f} {(gap - PACE_S) * 1000:>10.0f} {swapped:>8.2f}"
-        f" {(swap_gap - PACE_S) * 1000:>10.0f} {rss:>7.0f}",
+        f" {(swap_gap - PACE_S) * 1000:>10.0f} {rss:>7.0f} {idle:>7.1%}",
         flush=True,
     )
 
@@ -162,7 +153,7 @@ def grow(counts: tuple[int, ...] = (1, 2, 4)) -> None:
     )
     print(
         f"{'engines':>7} {'chats':>6} {'tokens/s':>8} {'us/token':>10} {'added ms p50/p95':>16}"
-        f" {'gap+ ms':>10} {'swap s':>8} {'its gap+':>10} {'RSS MiB':>7}"
+        f" {'gap+ ms':>10} {'swap s':>8} {'its gap+':>10} {'RSS MiB':>7} {'idle':>7}"
     )
     for count in counts:
         # A Unix socket's path holds at most 107 bytes.
@@ -172,7 +163,4 @@ def grow(counts: tuple[int, ...] = (1, 2, 4)) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        asyncio.run(fake_engines(Path(sys.argv[1]), int(sys.argv[2])))
-    else:
-        grow()
+    grow()

@@ -11,6 +11,7 @@ from statistics import median, quantiles
 from typing import NamedTuple
 
 import aiohttp
+import psutil
 from vllm.benchmarks.lib.endpoint_request_func import (
     RequestFuncInput,
     RequestFuncOutput,
@@ -107,3 +108,16 @@ def ratio(found: dict[str, list[Round]]) -> float:
 def p50_p95(seconds: list[float]) -> tuple[float, float]:
     """In milliseconds."""
     return median(seconds) * 1000, quantiles(seconds, n=20)[-1] * 1000
+
+
+def cpu_of(process: psutil.Process) -> float:
+    """CPU seconds that it has used."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+async def idle_share(process: psutil.Process, seconds: float = 5.0) -> float:
+    """Share of a core that it uses while nobody asks."""
+    before, began = cpu_of(process), time.monotonic()
+    await asyncio.sleep(seconds)
+    return (cpu_of(process) - before) / (time.monotonic() - began)

@@ -21,7 +21,18 @@ import aiohttp
 import psutil
 
 from bench.growth import grow
-from bench.load import TOKENS, Way, chat, one_round, p50_p95, paired, ratio, ways_to
+from bench.load import (
+    TOKENS,
+    Way,
+    chat,
+    cpu_of,
+    idle_share,
+    one_round,
+    p50_p95,
+    paired,
+    ratio,
+    ways_to,
+)
 from scripts.loop import Client, session
 from scripts.started import ROOT, Heed, start_heed, stop_heed
 from store.artifacts import seal
@@ -43,11 +54,12 @@ async def compare(ways: dict[str, Way], server: psutil.Process) -> None:
         f"{'chats':>5} {'direct tok/s':>13} {'heed tok/s':>11} {'ratio':>6}"
         f" {'first token ms, direct p50/p95':>31} {'heed p50/p95':>16}"
     )
+    idle = await idle_share(server)
     cpu_s, tokens = 0.0, 0
     for chats, each, rounds in LOADS:
-        before = cpu_of(server)
+        before, began = cpu_of(server), time.monotonic()
         found = await paired(ways, chats, each, rounds, salt=chats * 1000)
-        cpu_s += cpu_of(server) - before
+        cpu_s += cpu_of(server) - before - idle * (time.monotonic() - began)
         tokens += sum(one.tokens for one in found["heed"])
         speed = {name: sorted(one.tokens_per_s for one in found[name])[rounds // 2] for name in ways}
         first = {name: p50_p95([s for one in found[name] for s in one.first_token_s]) for name in ways}
@@ -57,7 +69,10 @@ async def compare(ways: dict[str, Way], server: psutil.Process) -> None:
             f" {first['heed'][0]:>9.0f} /{first['heed'][1]:>5.0f}",
             flush=True,
         )
-    print(f"CPU of the server: {cpu_s / tokens * 1000:.3f} s for 1,000 tokens, over {tokens} tokens")
+    print(
+        f"CPU of the server: {cpu_s / tokens * 1000:.3f} s for 1,000 tokens (over {tokens} tokens), beside"
+        f" {idle:.1%} of a core when nobody asks"
+    )
 
 
 async def first_token(ways: dict[str, Way]) -> None:
@@ -83,9 +98,7 @@ async def idle_clients(heed: Heed, headers: dict[str, str], server: psutil.Proce
         for page in pages:
             await page.content.readline()
         await asyncio.sleep(1)
-        cpu, began = cpu_of(server), time.monotonic()
-        await asyncio.sleep(5)
-        share = (cpu_of(server) - cpu) / (time.monotonic() - began)
+        share = await idle_share(server)
         held = (server.memory_info().rss - before) / 2**20
         for page in pages:
             page.close()
@@ -142,12 +155,6 @@ async def publish_copy(heed: Heed, policies: Policies) -> int:
     )
     await policies.register(version)
     return number
-
-
-def cpu_of(process: psutil.Process) -> float:
-    """CPU seconds that it has used."""
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def server_of(heed: Heed) -> psutil.Process:

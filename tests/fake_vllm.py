@@ -159,11 +159,12 @@ class FakeVllm:
 
     async def _stream(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         self.bodies.append(body)
+        length = body.get("max_completion_tokens") or body["max_tokens"]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         self.in_flight += 1
         try:
-            for word in range(body["max_tokens"]):
+            for word in range(length):
                 await self._running.wait()
                 choice = {"delta": {"content": self.weights + " "}, "finish_reason": None}
                 if body.get("logprobs"):
@@ -173,7 +174,7 @@ class FakeVllm:
                 if word == 0:
                     await self.gate.wait()
             await self._send(response, {"choices": [{"delta": {}, "finish_reason": "length"}]})
-            usage = {"prompt_tokens": 3, "completion_tokens": body["max_tokens"]}
+            usage = {"prompt_tokens": 3, "completion_tokens": length}
             await self._send(response, {"choices": [], "usage": usage})
             await response.write(b"data: [DONE]\n\n")
         finally:
@@ -194,13 +195,13 @@ class FakeVllm:
         await response.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
 
 
-async def _serve(socket: Path, root: Path) -> None:
+async def _serve(socket: Path, root: Path, word_s: float) -> None:
     engine = FakeVllm(socket, root)
-    engine.word_s, engine.load_s = 0.02, 0.1
+    engine.word_s, engine.load_s = word_s, 0.1
     engine.gate.set()
     await engine.start()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(_serve(Path(sys.argv[1]), Path(sys.argv[2]), float((sys.argv[3:] or ["0.02"])[0])))

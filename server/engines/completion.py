@@ -73,7 +73,8 @@ async def read_deltas(response: aiohttp.ClientResponse, engine: str) -> AsyncGen
     finish_reason, usage, left = None, None, b""
     async for received in response.content.iter_any():
         *events, left = (left + received).split(b"\n\n")
-        text, logprobs, broken = "", [], None
+        logprobs: list[dict[str, Any]] = []
+        text, broken = "", None
         for event in events:
             if not event.startswith(b"data: {"):
                 continue
