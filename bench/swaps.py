@@ -57,8 +57,11 @@ class Seen:
     """From the question to the first piece."""
 
 
-async def ask(http: aiohttp.ClientSession, url: str, seen: Seen, number: int, stop: asyncio.Event) -> None:
+async def ask(
+    http: aiohttp.ClientSession, url: str, secret: str, seen: Seen, number: int, stop: asyncio.Event
+) -> None:
     """One person: question after question."""
+    headers = {"Authorization": f"Bearer {secret}"}
     turn = 0
     while not stop.is_set():
         turn += 1
@@ -72,7 +75,7 @@ async def ask(http: aiohttp.ClientSession, url: str, seen: Seen, number: int, st
         text, finish_reason, tokens, version = "", None, 0, 0
         asked = last = time.monotonic()
         try:
-            async with http.post(f"{url}/v1/chat/completions", json=body) as response:
+            async with http.post(f"{url}/v1/chat/completions", json=body, headers=headers) as response:
                 if response.status != 200:
                     raise RuntimeError(f"{response.status}: {await response.text()}")
                 async for chunk in data_lines(response):
@@ -159,12 +162,9 @@ async def run(home: Path, swaps: int, streams: int) -> bool:
     """Start everything, swap, print the figures; whether nothing was dropped or mixed."""
     redis_url, port = f"unix://{home / 'redis.sock'}?db=0", free_port()
     sockets = [home / f"engine-{number}.sock" for number in (1, 2)]
-    config = home / "heed.toml"
-    config.write_text(f"[queue]\nplaces = {8 * streams}\nper_user = {8 * streams}\n")
     where = {
         "HEED_DATA": str(home),
         "HEED_REDIS_URL": redis_url,
-        "HEED_CONFIG": str(config),
         "HEED_PORT": str(port),
         "HEED_ENGINES": ",".join(f"unix://{socket}" for socket in sockets),
     }
@@ -174,7 +174,7 @@ async def run(home: Path, swaps: int, streams: int) -> bool:
         redis = connect(redis_url)
         policies = Policies(redis, home)
         await prepare(policies, home)
-        _, secret = await api_key(Accounts(redis, home))
+        secrets = [await api_key(Accounts(redis, home), number) for number in range(streams)]
         with (
             process(home / "engine-1.log", *engine_command(sockets[0]), **where),
             process(home / "engine-2.log", *engine_command(sockets[1]), **where) as second,
@@ -183,10 +183,8 @@ async def run(home: Path, swaps: int, streams: int) -> bool:
             await until_answering(sockets[1], second)
             while [one.state for one in await policies.engines()] != ["ready", "ready"]:
                 await asyncio.sleep(0.2)
-            headers = {"Authorization": f"Bearer {secret}"}
-            connector = aiohttp.TCPConnector(limit=0)
-            async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
-                ok = await measure(http, f"http://127.0.0.1:{port}", policies, swaps, streams)
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+                ok = await measure(http, f"http://127.0.0.1:{port}", secrets, policies, swaps)
         with process(home / "engine-1.log", *engine_command(sockets[0]), **where) as alone:
             restart_s = await until_answering(sockets[0], alone)
         print(f"restart of vLLM instead: {restart_s:.1f} s without answers, all under way lost")
@@ -195,12 +193,16 @@ async def run(home: Path, swaps: int, streams: int) -> bool:
 
 
 async def measure(
-    http: aiohttp.ClientSession, url: str, policies: Policies, swaps: int, streams: int
+    http: aiohttp.ClientSession, url: str, secrets: list[str], policies: Policies, swaps: int
 ) -> bool:
+    """First no swaps, then all of them; prints both, and says whether every answer was whole."""
     calm, seen = Seen(), Seen()
     for phase in (calm, seen):
         stop = asyncio.Event()
-        asking = [asyncio.create_task(ask(http, url, phase, number, stop)) for number in range(streams)]
+        asking = [
+            asyncio.create_task(ask(http, url, secret, phase, number, stop))
+            for number, secret in enumerate(secrets)
+        ]
         began = time.monotonic()
         if phase is calm:
             await asyncio.sleep(CALM_S)
@@ -211,8 +213,8 @@ async def measure(
         await asyncio.gather(*asking)
         name = "no swaps" if phase is calm else f"{sum(map(len, took.values()))} swaps and rollbacks"
         print(
-            f"{name}: {streams} streams, {phase.answers.total()} answers of {TOKENS} tokens in {spent:.0f} s,"
-            f" {len(phase.wrong)} failed, cut short or mixed; longest gap in any stream"
+            f"{name}: {len(secrets)} streams, {phase.answers.total()} answers of {TOKENS} tokens"
+            f" in {spent:.0f} s, {len(phase.wrong)} failed, cut short or mixed; longest gap in any stream"
             f" {phase.longest_gap_s:.2f} s, longest wait for the first word {phase.longest_wait_s:.2f} s"
         )
         for line in phase.wrong[:5]:
@@ -242,9 +244,11 @@ async def prepare(policies: Policies, home: Path) -> None:
     write_pointer(home, "v0001")
 
 
-async def api_key(accounts: Accounts) -> tuple[object, str]:
-    account = await accounts.create("bench", "correct horse battery", "annotator")
-    return await accounts.create_key(account.id, "bench")
+async def api_key(accounts: Accounts, number: int) -> str:
+    """The key of one of the people."""
+    account = await accounts.create(f"person {number}", "correct horse battery", "annotator")
+    _, secret = await accounts.create_key(account.id, "bench")
+    return secret
 
 
 def main() -> None:

@@ -252,7 +252,7 @@ class LiveTurn:
     async def _keep(self) -> None:
         """Show that this server still writes these answers, and hear stops that came to other replicas."""
         polls = 0
-        while True:
+        while not all(side.told for side in self.sides):
             await asyncio.sleep(POLL_S)
             polls += 1
             with suppress(StoreUnavailable):

@@ -98,7 +98,9 @@ Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 class ServerSettings(StoreSettings):
     """Where the server listens and where its engines are."""
 
-    model_config = SettingsConfigDict(env_prefix="HEED_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="HEED_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     host: str = "127.0.0.1"
     """Address to listen on."""
@@ -107,7 +109,7 @@ class ServerSettings(StoreSettings):
     engines: Addresses = ()
     """Comma-separated engine addresses, `unix:///path/engine-1.sock` or `https://host:port`. `#gpu0` behind
     one names its device: the engines of one device are packed, devices are balanced."""
-    engine_token: SecretStr | None = None
+    engine_token: SecretStr | None = Field(default=None, min_length=24)
     """Secret of the sidecars of engines on other hosts; none: the file `secrets/engine_token` in the data."""
     allowed_hosts: Addresses = ()
     """Comma-separated names by which browsers reach this server, beside `localhost` and IP addresses."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import builtins
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,9 +45,31 @@ class UnsafeRedis(Exception):
     """This Redis could drop votes; the message names the setting and the remedy."""
 
 
+class _Cancellable:
+    """A connection on which a cancelled write ends.
+
+    redis-py bounds a write by `asyncio.wait_for`, which in Python 3.11 loses a cancellation that comes as the
+    write ends (CPython issue 81839): a task in a loop over Redis would go on for ever, and so would whoever
+    waits for its end.
+    """
+
+    socket_timeout: float | None
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        limit, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(limit):
+                await super().send_packed_command(command, check_health)  # type: ignore[misc]
+        except builtins.TimeoutError:
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise TimeoutError("Redis takes no commands") from None
+        finally:
+            self.socket_timeout = limit
+
+
 def connect(redis_url: str) -> Redis:
     """A client that fails within seconds: redis-py's own retries would hold a voter for 3 to 4 s."""
-    return redis.asyncio.Redis.from_url(
+    client = redis.asyncio.Redis.from_url(
         redis_url,
         decode_responses=True,
         socket_timeout=SOCKET_TIMEOUT_S,
@@ -53,6 +77,9 @@ def connect(redis_url: str) -> Redis:
         max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 0),
     )
+    pool = client.connection_pool
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    return client
 
 
 @contextmanager

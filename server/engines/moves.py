@@ -61,6 +61,7 @@ async def decide(pool: EnginePool, policies: Policies) -> list[Step]:
         with suppress(EngineFailed):  # its health says more
             if step.how == "hold" or await _drained(pool, policies, step.engine):
                 step.engine.busy, step.engine.target = True, step.version
+                step.engine.swaps += 1
                 ready.append(step)
     chosen = [step.engine for step in steps]
     for engine in pool.engines:

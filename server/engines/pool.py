@@ -45,6 +45,8 @@ class Engine:
     alive: bool = False
     busy: bool = False
     """This server is swapping or checking it: what `look` sees meanwhile does not count."""
+    swaps: int = 0
+    """How often this server began to load it: a look that began before the last time does not count."""
     absent_since: float = field(default_factory=time.monotonic)
     """When it stopped to answer; means nothing while it is alive."""
     seeing: asyncio.Task[None] | None = None

@@ -117,8 +117,9 @@ async def _see(pool: EnginePool, policies: Policies, engine: Engine) -> None:
 async def _look_at(pool: EnginePool, policies: Policies, engine: Engine) -> None:
     if engine.busy:
         return
+    swaps = engine.swaps
     problem = await _problem(engine)
-    if engine.busy:
+    if engine.swaps != swaps:
         return  # a swap began meanwhile and knows better
     if problem is not None:
         started = engine.state != "starting" or time.monotonic() - engine.absent_since > START_S
@@ -128,18 +129,22 @@ async def _look_at(pool: EnginePool, policies: Policies, engine: Engine) -> None
         return
     if engine.silences:
         return
-    engine.alive = True
     try:
         held = await engine.client.held()
     except EngineFailed:
         return  # busy with a long step, or going down: health says which
-    if engine.busy:
+    if engine.swaps != swaps:
         return
+    engine.alive = True
     if held is None:
         # Being loaded by another server, or left so by one that died or gave up.
         pool.unsure(engine, "down" if engine.error else "loading", engine.error)
     elif engine.folder is None or engine.folder.name != held.folder:
-        await _meet(pool, policies, engine, held)
+        engine.busy = True  # nobody loads it before it is known
+        try:
+            await _meet(pool, policies, engine, held)
+        finally:
+            engine.busy = False
     elif not pool.drives:  # which knows better what it has just said
         engine.draining = held.draining
 
@@ -163,7 +168,6 @@ async def _meet(pool: EnginePool, policies: Policies, engine: Engine, held: Held
         pool.unsure(engine, engine.state, f"it holds {held.folder}, which the registry does not know")
         return
     if not held.checked:
-        engine.busy = True
         try:
             await engine.client.compare(policies.folder(record), fresh=True)
             await check_engine(engine.client, record)
@@ -175,8 +179,6 @@ async def _meet(pool: EnginePool, policies: Policies, engine: Engine, held: Held
             with suppress(EngineFailed):
                 await engine.client.label(LOADING)  # to be loaded anew, not checked for ever
             return
-        finally:
-            engine.busy = False
     log.info("%s holds v%d", engine.name, record.number)
     pool.holds(engine, record, policies.folder(record))
     engine.draining = held.draining

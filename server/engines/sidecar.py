@@ -129,15 +129,17 @@ def main() -> None:
     parser.add_argument("--certificate", type=Path, help="TLS certificate (PEM); without it, plain HTTP")
     parser.add_argument("--key", type=Path, help="TLS private key (PEM)")
     arguments = parser.parse_args()
-    settings = ServerSettings()
-    token = engine_token(settings)
+    try:
+        settings = ServerSettings()
+    except ValueError as error:
+        raise SystemExit(f"heed: {error}") from None
     tls = None
     if arguments.certificate:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(arguments.certificate, arguments.key)
     logging.basicConfig(level=logging.INFO)
     web.run_app(
-        create_sidecar(arguments.socket, settings.data / "policies", token),
+        create_sidecar(arguments.socket, settings.data / "policies", engine_token(settings)),
         host=arguments.host,
         port=arguments.port,
         ssl_context=tls,

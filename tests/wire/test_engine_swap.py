@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import openai
 import pytest
 import torch
+from aiohttp import web
 from safetensors.torch import load_file, save_file
 
 from bench.marked import LETTERS, publish_marked
@@ -24,6 +25,7 @@ from server.drawing import speak
 from server.engines import moves, reconcile
 from server.engines.client import Delta, EngineClient, OtherWeights
 from server.engines.pool import EnginePool, Lease
+from server.engines.sidecar import create_sidecar
 from server.engines.swap import swap
 from server.errors import EngineFailed
 from server.settings import ServerSettings
@@ -190,11 +192,15 @@ class serving:
         await self.redis.aclose()
 
 
-async def until_stopped(site: Site, stop: asyncio.Event, sampling: Sampling) -> list[Said]:
-    """Ask again and again."""
+async def until_stopped(
+    site: Site, stop: asyncio.Event, sampling: Sampling, begun: set[int] | None = None
+) -> list[Said]:
+    """Ask again and again; `begun` gets the versions that answer."""
     answers = []
     while not stop.is_set():
         lease = await site.pool.lease(user="me")
+        if begun is not None:
+            begun.add(lease.version)
         deltas = [delta async for delta in site.pool.stream(lease, SAY, sampling)]
         await lease.release()
         answers.append(Said(lease, "".join(delta.text for delta in deltas), deltas[-1]))
@@ -226,16 +232,26 @@ async def test_swaps_and_rollbacks_under_answers_drop_none_and_mix_none(site: Si
     first, second, third = MARKED
     await site.activate(first)
     await site.settled(on=first)
-    stop = asyncio.Event()
-    asking = [asyncio.create_task(until_stopped(site, stop, Sampling(max_tokens=60))) for _ in range(8)]
+    stop, begun = asyncio.Event(), set[int]()
+    sampling = Sampling(max_tokens=60)
+    asking = [asyncio.create_task(until_stopped(site, stop, sampling, begun)) for _ in range(8)]
+
+    async def answered(number: int) -> float:
+        begun.clear()
+        took = await site.settled(on=number)
+        while number not in begun:
+            await asyncio.sleep(0.01)
+        return took
+
+    await answered(first)
     await site.activate(second, expected=first)
-    await site.settled(on=second)
+    await answered(second)
     await site.activate(third, expected=second)
-    await site.settled(on=third)
+    await answered(third)
     await site.policies.rollback("test", "worse")
-    assert await site.settled(on=second) < 1, "the version before is warm"
+    assert await answered(second) < 1, "the version before is warm"
     await site.policies.rollback("test", "worse too")
-    await site.settled(on=first)
+    await answered(first)
     stop.set()
     answers = [said for answers in await asyncio.gather(*asking) for said in answers]
     assert {said.lease.version for said in answers} == set(MARKED)
@@ -253,6 +269,37 @@ async def test_a_rollback_gives_the_same_answers_as_before(site: Site) -> None:
     await site.policies.rollback("test", "worse")
     assert await site.settled(on=1) < 1
     assert await site.said() == old
+
+
+async def test_an_engine_behind_its_sidecar_is_swapped_like_any_other(
+    home: Path, processes: list[Process], redis_url: str
+) -> None:
+    token = "an engine token for tests only"
+    socket = Path(processes[0].address.removeprefix("unix://"))
+    runner = web.AppRunner(create_sidecar(socket, home / "policies", token), handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    remote = serving(home, processes[:1], redis_url)
+    client = EngineClient("far", f"http://{host}:{port}", "gpu0", token)
+    remote.site.pool = EnginePool([client], max_model_len=2048, places=64)
+    remote.site.pool.drives = True
+    async with remote as site:
+        old = await site.said()
+        lease = await site.pool.lease(user="me")
+        answer = site.pool.stream(lease, SAY, Sampling(max_tokens=200))
+        await anext(answer)
+        await site.activate(2)
+        settling = asyncio.create_task(site.settled(on=2))
+        deltas = [delta async for delta in answer]
+        await settling
+        assert deltas[-1].finish_reason in ("stop", "length")
+        assert all(a != b for a, b in zip(await site.said(), old, strict=True))
+        await lease.release()
+        await site.policies.rollback("test", "worse")
+        await site.settled(on=1)
+        assert await site.said() == old
+    await runner.cleanup()
 
 
 async def test_an_engine_whose_load_left_an_old_tensor_is_found_out(lone: Site) -> None:

@@ -156,6 +156,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Engines
+         * @description Every engine as the servers saw it last: what it holds, how it is, how many answers it gives.
+         */
+        get: operations["list_engines_api_v1_engines_get"];
+        put?: never;
+        /**
+         * Join
+         * @description Add an engine by the address of its sidecar. It takes the active version, then gives answers.
+         */
+        post: operations["join_api_v1_engines_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Leave
+         * @description Remove an engine that joined. Its answers under way end first.
+         */
+        delete: operations["leave_api_v1_engines__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines/{name}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain
+         * @description Give an engine no new answers, for work on its host; those under way end. Or let it take part again.
+         */
+        post: operations["drain_api_v1_engines__name__drain_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -824,6 +888,11 @@ export interface components {
             /** Messages */
             messages: components["schemas"]["MessageOut"][];
         };
+        /** DrainIn */
+        DrainIn: {
+            /** Draining */
+            draining: boolean;
+        };
         /** DuelOut */
         DuelOut: {
             /** Answer A */
@@ -877,12 +946,67 @@ export interface components {
             shown_ms?: number | null;
         };
         /**
+         * EngineIn
+         * @description An engine that joins.
+         */
+        EngineIn: {
+            /**
+             * Address
+             * @example https://10.0.0.7:8090
+             */
+            address: string;
+            /** Device */
+            device?: string | null;
+            /** Name */
+            name: string;
+        };
+        /**
+         * EngineMember
+         * @description An engine on another host that joined at run time.
+         */
+        EngineMember: {
+            /** Actor */
+            actor: string;
+            /** Address */
+            address: string;
+            /** Device */
+            device: string;
+            /**
+             * Joined At
+             * Format: date-time
+             */
+            joined_at: string;
+            /** Name */
+            name: string;
+        };
+        /** EngineOut */
+        EngineOut: {
+            /** Joined */
+            joined: boolean;
+            status: components["schemas"]["EngineStatus"];
+        };
+        /** EnginePage */
+        EnginePage: {
+            /** Items */
+            items: components["schemas"]["EngineOut"][];
+        };
+        /**
          * EngineStatus
          * @description What one vLLM engine holds and how it is, as the server that drives it saw it last.
          */
         EngineStatus: {
             /** Address */
             address: string;
+            /**
+             * Device
+             * @default
+             */
+            device: string;
+            /**
+             * Draining
+             * @default false
+             */
+            draining: boolean;
             /** Error */
             error?: string | null;
             /**
@@ -1718,6 +1842,123 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DuelOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_engines_api_v1_engines_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnginePage"];
+                };
+            };
+        };
+    };
+    join_api_v1_engines_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EngineIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineMember"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    leave_api_v1_engines__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    drain_api_v1_engines__name__drain_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DrainIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineStatus"];
                 };
             };
             /** @description Validation Error */

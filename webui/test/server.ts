@@ -133,7 +133,7 @@ export class ScriptedServer {
     }; // biome-ignore format: a fixture
     const status: Status = {
       active: { number: 2, since: AT }, previous: 1, serving: {}, run, warnings: [],
-      engines: [{ name: "engine-1", address: "", state: "ready", version: 2, in_flight: 1, error: null, seen_at: AT }],
+      engines: [{ name: "engine-1", address: "", state: "ready", version: 2, in_flight: 1, error: null, draining: false, device: "here", seen_at: AT }],
       votes: { total: 144, pending: 13, min_votes: 50 },
     }; // biome-ignore format: a fixture
     const version = {

@@ -31,9 +31,15 @@ FOR_ADMINS = {
     ("POST", "/api/v1/runs/{run_id}/cancel"),
     ("GET", "/api/v1/policies"),
     ("POST", "/api/v1/policies/rollback"),
+    ("GET", "/api/v1/engines"),
+    ("POST", "/api/v1/engines"),
+    ("POST", "/api/v1/engines/{name}/drain"),
+    ("DELETE", "/api/v1/engines/{name}"),
     ("GET", "/metrics"),
 }
 BODIES = {
+    "/api/v1/engines": {"name": "x", "address": "http://x:1"},
+    "/api/v1/engines/{name}/drain": {"draining": True},
     "/api/v1/accounts": {"name": "x", "password": PASSWORD, "role": "admin"},
     "/api/v1/policies/rollback": {"reason": "x"},
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from server.app import _pool
 from server.settings import ServerConfig, ServerSettings, read_config
 from store.settings import BUNDLED_CONFIG, ConfigError
 
@@ -48,3 +49,22 @@ def test_the_bundled_configuration_is_the_defaults() -> None:
     assert bundled == ServerConfig()
     sections = tomllib.loads(BUNDLED_CONFIG.read_text())
     assert {"sampling", "duel", "engine"} <= set(sections)
+
+
+def test_an_engine_token_that_is_no_secret_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEED_ENGINE_TOKEN", "swordfish")
+    with pytest.raises(ValueError, match="engine_token") as refused:
+        ServerSettings()
+    assert "swordfish" not in str(refused.value)
+
+
+def test_an_engine_names_its_device_behind_its_address(tmp_path: Path) -> None:
+    engines = ("unix:///run/a.sock", "unix:///run/b.sock", "unix:///run/c.sock#gpu1", "https://far:8090")
+    pool = _pool(settings(tmp_path, "").model_copy(update={"engines": engines}))
+    assert [(one.name, one.device) for one in pool.engines] == [
+        ("a", "here"),
+        ("b", "here"),
+        ("c", "gpu1"),
+        ("far:8090", "far:8090"),
+    ]
+    assert pool.engines[2].client.address == "unix:///run/c.sock"

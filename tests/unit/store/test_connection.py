@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -79,3 +80,19 @@ def test_arguments_say_durable_and_private(tmp_path):
     assert said["--unixsocketperm"] == "700"
     assert said["--appendfsync"] == "always"
     assert said["--maxmemory-policy"] == "noeviction"
+
+
+async def test_a_task_that_talks_to_redis_in_a_loop_ends_when_it_is_cancelled(redis_url):
+    async with connect(redis_url) as client:
+
+        async def ask_for_ever():
+            while True:
+                await client.get("nothing")
+
+        for steps in range(60):
+            task = asyncio.create_task(ask_for_ever())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=1)
+            assert done, "the cancellation was lost"

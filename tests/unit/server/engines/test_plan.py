@@ -111,6 +111,9 @@ def test_the_engine_of_the_active_version_is_never_taken_for_a_canary() -> None:
     left = engine("a", 2)
     assert plan([left, engine("b", None, gone_s=1)], CANARY) == {}
     assert plan([left, engine("b", None, gone_s=ABSENT_S * 2)], CANARY) == {}
+    failing = engine("b", None)
+    failing.retry_at = AT + 1
+    assert plan([left, failing], CANARY) == {}
 
 
 def test_the_canarys_engine_waits_for_the_active_one_to_come_back() -> None:

@@ -46,6 +46,19 @@ async def test_a_fresh_engine_is_checked_before_it_answers(site: Site) -> None:
     assert site.pool.serving == 1
 
 
+async def test_an_engine_that_is_being_met_is_not_loaded(site: Site) -> None:
+    await site.start(1)
+    await site.engines[0].die()
+    await site.step()
+    await site.engines[0].start()
+    site.forget_calls()
+    looking = asyncio.create_task(reconcile.look(site.pool, site.policies))
+    while not looking.done():
+        assert await moves.decide(site.pool, site.policies) == []
+    assert site.engines[0].calls == ["greedy", "heed:v0001"]
+    assert site.pool.serving == 1
+
+
 async def test_an_idle_engine_takes_the_version_and_nobody_is_disturbed(site: Site) -> None:
     pool = await site.start(2)
     old, answer = await speaking(pool)
@@ -279,8 +292,9 @@ async def test_one_engine_that_fails_does_not_take_a_version_from_the_others(
     await site.publish(2)
     await site.activate(2)
     site.engines[0].computes_nan = {"v0002"}
-    site.engines[0].keeps_old = {"v0001"}
     await site.step(4)
+    assert "greedy" in site.engines[0].calls
+    assert "reload v0002" in site.engines[0].calls
     assert pool.serving == 2
     assert await site.state(2) == "active"
 

@@ -96,6 +96,20 @@ async def test_an_engine_killed_behind_its_sidecar_breaks_the_answer_off(
     assert not await client.healthy()
 
 
+async def test_half_an_answer_is_never_taken_for_a_whole_one(remote: tuple[FakeVllm, str]) -> None:
+    engine, address = remote
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    body = {"messages": [], "max_tokens": 2, "stream": True}
+    async with (
+        aiohttp.ClientSession(address, headers=headers) as http,
+        http.post("/v1/chat/completions", json=body) as response,
+    ):
+        await response.content.readline()
+        await engine.die()
+        with pytest.raises(aiohttp.ClientError):
+            await response.read()
+
+
 @pytest.mark.parametrize("token", [None, "", "wrong", TOKEN[:-1]])
 async def test_nothing_without_the_token(remote: tuple[FakeVllm, str], token: str | None) -> None:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
