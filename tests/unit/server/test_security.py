@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,11 +32,18 @@ FOR_ADMINS = {
     ("POST", "/api/v1/runs/{run_id}/cancel"),
     ("GET", "/api/v1/policies"),
     ("POST", "/api/v1/policies/rollback"),
+    ("GET", "/api/v1/policies/{number}/taint"),
+    ("PUT", "/api/v1/guidelines"),
+    ("GET", "/api/v1/queue/items"),
+    ("POST", "/api/v1/queue/items"),
+    ("DELETE", "/api/v1/queue/items/{item_id}"),
     ("GET", "/metrics"),
 }
 BODIES = {
     "/api/v1/accounts": {"name": "x", "password": PASSWORD, "role": "admin"},
     "/api/v1/policies/rollback": {"reason": "x"},
+    "/api/v1/guidelines": {"text": "x", "after": 0},
+    "/api/v1/queue/items": {"jsonl": "x"},
 }
 
 
@@ -51,8 +59,7 @@ async def operations(client: httpx.AsyncClient) -> set[tuple[str, str]]:
 
 
 def filled(path: str) -> str:
-    for name in ("conversation_id", "stream_id", "answer_id", "duel_id", "run_id"):
-        path = path.replace("{" + name + "}", "x")
+    path = re.sub(r"\{\w+\}", "x", path)
     assert "{" not in path
     return path
 
