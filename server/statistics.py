@@ -51,7 +51,9 @@ class Statistics:
 
     async def all(self) -> StatisticsOut:
         """Ratings, win rates, position bias, agreement and the reward model's calibration."""
-        gold = {item.id: _gold_label(item) for item, _ in await self._queue.items() if item.gold}
+        gold: dict[Hashable, str] = {
+            item.id: _gold_label(item) for item, _ in await self._queue.items() if item.gold
+        }
         found: StatisticsOut = await self._computed("all", lambda rows: _statistics(rows, gold), gold)
         return found.model_copy(update={"canary": await self._canary(found)})
 

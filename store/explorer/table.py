@@ -242,7 +242,8 @@ class VoteTable:
         """Which texts hold the word. Only those that came since it was last asked for are looked through."""
         known = self._found.pop(word, np.zeros(0, dtype=np.bool_))
         new = self._texts[len(known) :]
-        mask = np.concatenate([known, np.fromiter((word in text for text in new), np.bool_, len(new))])
+        there = np.fromiter((word in text for text in new), np.bool_, len(new))
+        mask: Mask = np.concatenate([known, there])
         if len(self._found) >= WORDS_KEPT:
             self._found.pop(next(iter(self._found)))
         self._found[word] = mask
