@@ -104,6 +104,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
                 await stack.enter_async_context(_driven(parts))
             await stack.enter_async_context(emptied(parts.trash))
             await stack.enter_async_context(parts.turns.running())
+            await stack.enter_async_context(parts.explorer.warming())
             yield
 
     app = FastAPI(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from server.errors import Problem, not_found
 from server.explorer_shapes import (
     MOST_AT_ONCE,
@@ -21,6 +25,7 @@ from server.explorer_shapes import (
     row_out,
 )
 from store.accounts import Accounts
+from store.connection import StoreUnavailable
 from store.conversations import Conversations
 from store.exchange.export import answer_ids
 from store.explorer.index import VoteIndex
@@ -62,6 +67,21 @@ class Explorer:
         self._conversations = conversations
         self._policies = policies
         self._accounts = accounts
+
+    @asynccontextmanager
+    async def warming(self) -> AsyncIterator[None]:
+        """Make the index from the server's start on, so that nobody waits for it later."""
+
+        async def warm() -> None:
+            with suppress(StoreUnavailable):  # the first who asks makes it then
+                await self._index.refresh()
+
+        task = asyncio.create_task(warm())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def find(self, q: str, cursor: int | None, limit: int) -> VotesFound:
         """One page; facets and histogram with the first."""

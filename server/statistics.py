@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.statistics_shapes import AnnotatorOut, BoardOut, CanaryOut, PositionOut, StatisticsOut
 from store.explorer.counted import Counted, counted
@@ -22,6 +23,21 @@ from store.statistics.position import left_share, left_share_by_annotator
 from store.statistics.sequential import canary_verdict
 from store.statistics.win_rate import pair_rates
 
+DEAR_S = 0.5
+
+
+class _Kept(NamedTuple):
+    """A result, what it was computed from, and what that took."""
+
+    given: tuple[int, object]
+    value: Any
+    at: float
+    took_s: float
+
+    def dear(self) -> bool:
+        """Too slow to be computed again for each vote: at most a twentieth of the time goes into it."""
+        return self.took_s > DEAR_S and time.monotonic() - self.at < 20 * self.took_s
+
 
 class Statistics:
     """Everything that is said about versions and annotators. Raises StoreUnavailable."""
@@ -30,12 +46,14 @@ class Statistics:
         self._index = index
         self._policies = policies
         self._queue = queue
-        self._kept: dict[str, tuple[tuple[int, object], Any]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._busy = asyncio.Lock()
 
     async def all(self) -> StatisticsOut:
         """Ratings, win rates, position bias, agreement and the reward model's calibration."""
-        gold = {item.id: _gold_label(item) for item, _ in await self._queue.items() if item.gold}
+        gold: dict[Hashable, str] = {
+            item.id: _gold_label(item) for item, _ in await self._queue.items() if item.gold
+        }
         found: StatisticsOut = await self._computed("all", lambda rows: _statistics(rows, gold), gold)
         return found.model_copy(update={"canary": await self._canary(found)})
 
@@ -51,9 +69,12 @@ class Statistics:
         async with self._busy:
             table = await self._index.refresh()
             given = (self._index.changes, besides)
-            if name not in self._kept or self._kept[name][0] != given:
-                self._kept[name] = (given, await asyncio.to_thread(compute, list(table.rows)))
-            return self._kept[name][1]
+            kept = self._kept.get(name)
+            if kept is None or (kept.given != given and not kept.dear()):
+                began = time.monotonic()
+                value = await asyncio.to_thread(compute, list(table.rows))
+                kept = self._kept[name] = _Kept(given, value, began, time.monotonic() - began)
+            return kept.value
 
     async def _canary(self, found: StatisticsOut) -> CanaryOut | None:
         """The sequential test between the canary, if there is one, and the active version."""

@@ -86,8 +86,8 @@ def read_row(row: dict[str, Any], tag: str) -> tuple[Shape, PreferencePair]:
         if not isinstance(row["label"], bool):
             raise ShapeProblem("label", "must be true or false")
         prompt, answer = _completed(row)
-        sides = (answer, ()) if row["label"] else ((), answer)
-        return "unpaired", _pair(row, tag, prompt, *sides, "thumb")
+        chosen, rejected = (answer, ()) if row["label"] else ((), answer)
+        return "unpaired", _pair(row, tag, prompt, chosen, rejected, "thumb")
     if "messages" in row or "completion" in row:
         prompt, answer = _split(_turns(row, "messages")) if "messages" in row else _completed(row)
         return "sft", _pair(row, tag, prompt, answer, (), "thumb")

@@ -50,8 +50,9 @@ def counted(rows: Iterable[VoteRow]) -> Counted:
         if reason is not None:
             left_out[reason] += 1
         elif vote.choice in ("a", "b", "tie", "both_bad"):
-            styles = row.styles if len(row.styles) == 2 else (None, None)
-            duels.append(JudgedDuel(*row.versions, vote.choice, row.annotator, *styles))
+            a, b = row.versions
+            style_a, style_b = row.styles if len(row.styles) == 2 else (None, None)
+            duels.append(JudgedDuel(a, b, vote.choice, row.annotator, style_a, style_b))
     return Counted(duels, LeftOut(**left_out), judgements)
 
 

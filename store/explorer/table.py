@@ -17,6 +17,7 @@ Mask = NDArray[np.bool_]
 DAY_S = 86400.0
 BARS = 60
 MOST_VALUES = 200
+WORDS_KEPT = 64
 
 
 class VoteRow(NamedTuple):
@@ -142,6 +143,8 @@ class VoteTable:
         self._margins = np.zeros(1024)
         self._texts: list[str] = []
         self._units: dict[str, list[int]] = {}
+        self._found: dict[str, Mask] = {}
+        """Word -> the rows that hold it, as far as they were looked through."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -165,7 +168,9 @@ class VoteTable:
             self._units.setdefault(row.unit, []).append(place)
         else:
             self.rows[place] = row
-            self._texts[place] = text
+            if self._texts[place] != text:
+                self._texts[place] = text
+                self._found.clear()
         if place >= len(self._times):
             self._times = np.concatenate([self._times, np.zeros_like(self._times)])
             self._margins = np.concatenate([self._margins, np.zeros_like(self._margins)])
@@ -229,12 +234,20 @@ class VoteTable:
             masks["time"] = (times >= low) & (times < high)
         if query.margin is not None:
             masks["margin"] = self._margins[:n] >= query.margin
-        if query.words:
-            texts = self._texts
-            masks["words"] = np.fromiter(
-                (all(word in text for word in query.words) for text in texts), dtype=np.bool_, count=n
-            )
+        for word in query.words:
+            masks[f"word {word}"] = self._holding(word)
         return masks
+
+    def _holding(self, word: str) -> Mask:
+        """Which texts hold the word. Only those that came since it was last asked for are looked through."""
+        known = self._found.pop(word, np.zeros(0, dtype=np.bool_))
+        new = self._texts[len(known) :]
+        there = np.fromiter((word in text for text in new), np.bool_, len(new))
+        mask: Mask = np.concatenate([known, there])
+        if len(self._found) >= WORDS_KEPT:
+            self._found.pop(next(iter(self._found)))
+        self._found[word] = mask
+        return mask
 
 
 def _all(masks: Iterable[Mask], n: int) -> Mask:

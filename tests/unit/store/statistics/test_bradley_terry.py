@@ -97,6 +97,19 @@ def test_more_votes_make_the_interval_narrower_and_ranks_that_overlap_are_ranges
     assert {(one.best_rank, one.worst_rank) for one in even} == {(1, 2)}
 
 
+def test_a_quick_bootstrap_of_many_duels_is_the_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick: list[tuple[float | None, float | None]] = []
+    slow: list[tuple[float | None, float | None]] = []
+    for limit, into in ((0, quick), (10**9, slow)):
+        monkeypatch.setattr("store.statistics.bradley_terry.MANY_ROWS", limit)
+        found = board(battles(), style=True)
+        into += [(one.low, one.high) for one in (*found.ratings, *found.style)]
+    assert len(quick) == 8
+    for one, other in zip(quick, slow, strict=True):
+        # Of 660 duels, whose intervals are 70 to 120 wide; it is used from 3000 rows on.
+        assert one == pytest.approx(other, abs=4)
+
+
 def test_an_empty_board_and_the_same_board_twice() -> None:
     assert board([]).ratings == ()
     assert board(battles()) == board(battles())
