@@ -162,6 +162,10 @@ class FakeVllm:
         length = body.get("max_completion_tokens") or body["max_tokens"]
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
+        if any(int(token) >= 1000 for token in body.get("logit_bias", ())):
+            message = "token_id(s) [1000] in logit_bias contain out-of-vocab token ids."
+            await self._send(response, {"error": {"message": message, "code": 400}})
+            return response
         self.in_flight += 1
         try:
             for word in range(length):

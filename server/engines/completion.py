@@ -66,7 +66,7 @@ def request_body(messages: Sequence[ChatTurn], sampling: Sampling) -> dict[str, 
 
 
 async def read_deltas(response: aiohttp.ClientResponse, engine: str) -> AsyncGenerator[Delta, None]:
-    """The pieces of a streamed answer. Raises EngineFailed when it breaks off.
+    """The pieces of a streamed answer. Raises EngineFailed when it breaks off, Problem for a wrong field.
 
     What one read brings becomes one piece: a server that is behind catches up by sending fewer, longer ones.
     """
@@ -80,7 +80,7 @@ async def read_deltas(response: aiohttp.ClientResponse, engine: str) -> AsyncGen
                 continue
             chunk = json.loads(event[6:])
             if "error" in chunk:
-                broken = chunk["error"].get("message")
+                broken = chunk["error"]
                 break
             usage = chunk.get("usage") or usage
             for choice in chunk["choices"]:
@@ -91,7 +91,9 @@ async def read_deltas(response: aiohttp.ClientResponse, engine: str) -> AsyncGen
         if text or logprobs:
             yield Delta(text, logprobs=logprobs or None)
         if broken is not None:
-            raise EngineFailed(f"{engine} broke off: {broken}")
+            if broken.get("code") == 400:  # vLLM looks at some fields only when the stream has begun
+                raise refusal(400, str(broken.get("message")))
+            raise EngineFailed(f"{engine} broke off: {broken.get('message')}")
     if finish_reason not in ("stop", "length"):
         raise EngineFailed(f"{engine} ended the stream early ({finish_reason})")
     counts = usage or {}

@@ -124,6 +124,15 @@ async def test_logprobs_come_whole_and_streamed(client: Any, n: int) -> None:
     assert whole.usage.prompt_tokens == 3
 
 
+async def test_a_token_that_the_model_does_not_have_is_the_callers_fault(client: Any) -> None:
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.chat.completions.create(
+                model="active", messages=HI, logit_bias={1000: 1}, stream=stream
+            )
+        assert caught.value.param == "logit_bias"
+
+
 async def test_choices_have_seeds_of_their_own(engine: FakeVllm, client: Any) -> None:
     answer = await client.chat.completions.create(model="v1", messages=HI, max_tokens=1, n=4, seed=10)
     assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
