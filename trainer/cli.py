@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from trainer.config import TrainerConfig, load_config
 from trainer.errors import Cancelled, TrainerError
+from trainer.heap import keep_freed_memory
 from trainer.json_lines import JsonLines, take_stdout
 from trainer.reporting import EXIT_CANCELLED, EXIT_DONE, EXIT_ERROR, Reporter, cancel_on_signal
 from trainer.settings_help import settings_help
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError("only reward and ppo run on several processes; start this one alone.")
         config = load_config(options.config, tuple(options.set))
         _prepare_environment()
+        keep_freed_memory()
         reporter.done(options.run(options, config, reporter))
         return EXIT_DONE
     except Cancelled:

@@ -49,6 +49,27 @@ def test_values_and_gradients_are_those_of_the_kernel(mask: Tensor | None) -> No
         torch.testing.assert_close(one, other)
 
 
+def test_a_batch_is_read_in_pieces_without_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = heads()
+    mask = masks()["tree"]
+    whole, _ = products.attention(nn.Module(), q, k, v, mask)
+    gradients = torch.autograd.grad(whole.square().sum(), (q, k, v))
+    monkeypatch.setattr(products, "PIECE", 2 * 4 * 7 * 7)  # two of the three rows
+    pieces, _ = products.attention(nn.Module(), q, k, v, mask)
+    torch.testing.assert_close(pieces, whole)
+    torch.testing.assert_close(torch.autograd.grad(pieces.square().sum(), (q, k, v)), gradients)
+
+
+def test_under_autocast_all_is_in_the_values_precision() -> None:
+    """Rotations leave queries and keys in fp32; the projection of the values is bf16."""
+    q, k, v = heads()
+    with torch.autocast("cpu", torch.bfloat16):
+        out, _ = products.attention(nn.Module(), q, k, v.bfloat16(), None)
+    assert out.dtype == torch.bfloat16
+    to_q, to_k = torch.autograd.grad(out.float().sum(), (q, k))
+    assert to_q.dtype == to_k.dtype == torch.float32
+
+
 def test_gradients_are_those_of_finite_differences() -> None:
     q, k, v = heads(torch.float64, length=4)
     bias = torch.randn(3, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
@@ -65,14 +86,14 @@ def test_a_row_that_sees_nothing_is_finite() -> None:
     assert bool(torch.isfinite(out).all())
 
 
-@pytest.mark.parametrize("case", ["cache", "large", "dropout"])
+@pytest.mark.parametrize("case", ["cache", "long", "dropout"])
 def test_other_cases_go_to_the_kernel(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
     monkeypatch.setattr(
         products, "sdpa_attention_forward", lambda *all_, **_: given.append(all_) or (None, None)
     )
-    if case == "large":
-        monkeypatch.setattr(products, "LARGEST", 3 * 4 * 7 * 7 - 1)
+    if case == "long":
+        monkeypatch.setattr(products, "LONGEST", 6)
     q, k, v = heads()
     if case == "cache":
         q = q[:, :, -1:]
