@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, TypeAdapter, ValidationError
 
 from server.errors import Problem
 from store.records import Answer, Conversation, Message, Sampling, new_id, now
 
+Shape = TypeVar("Shape", bound=BaseModel)
 LONGEST = 2000
 TITLE_LENGTH = 60
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 REMEDY = (
-    'send {"messages": [{"role": "user", "content": "..."}, ...]}, a ShareGPT record, or a file that Heed exported'
+    'send {"messages": [{"role": "user", "content": "..."}, ...]}, a ShareGPT record, or what Heed exported'
 )
 
 
 class Line(BaseModel):
     """One line of a chat as most tools write it: OpenAI's and TRL's names, or ShareGPT's."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
-    role: str = Field(alias="from")
-    content: str = Field(alias="value", max_length=100_000)
+    role: str = Field(validation_alias=AliasChoices("role", "from"))
+    content: str = Field(validation_alias=AliasChoices("content", "value"), max_length=100_000)
 
 
 class Node(BaseModel):
@@ -47,7 +46,8 @@ class Imported(NamedTuple):
 
 def markdown(conversation: Conversation, messages: Sequence[Message], answers: Sequence[Answer]) -> str:
     """The shown branch as a document."""
-    nodes = {node.id: node for node in (*messages, *answers)}
+    nodes: dict[str, Message | Answer] = {message.id: message for message in messages}
+    nodes |= {answer.id: answer for answer in answers}
     branch: list[Message | Answer] = []
     name = conversation.leaf_id
     while name is not None and (node := nodes.get(name)) is not None and node not in branch:
@@ -63,18 +63,21 @@ def markdown(conversation: Conversation, messages: Sequence[Message], answers: S
 
 def read(owner_id: str, body: dict[str, Any]) -> Imported:
     """A conversation from a file's object. Raises Problem, naming the field that is wrong."""
+    if body.get("format") == "heed-conversation-1":
+        return _tree(owner_id, body)
+    for name in ("messages", "conversations"):
+        if name in body:
+            return _chat(owner_id, name, _list(Line, body, name), str(body.get("title") or ""))
+    raise _refused("this is no conversation that can be read")
+
+
+def _list(kind: type[Shape], body: dict[str, Any], name: str) -> list[Shape]:
     try:
-        if body.get("format") == "heed-conversation-1":
-            return _tree(owner_id, body)
-        for name in ("messages", "conversations"):
-            if name in body:
-                lines = TypeAdapter(list[Line]).validate_python(body[name])
-                return _chat(owner_id, name, lines, str(body.get("title") or ""))
+        return TypeAdapter(list[kind]).validate_python(body.get(name, []))  # type: ignore[valid-type]
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise _refused(f"{field or 'the file'}: {first['msg']}", field or None) from None
-    raise _refused("this is no conversation that can be read")
+        field = ".".join(str(part) for part in (name, *first["loc"]))
+        raise _refused(f"{field}: {first['msg']}", field) from None
 
 
 def _refused(detail: str, field: str | None = None) -> Problem:
@@ -86,7 +89,9 @@ def _chat(owner_id: str, name: str, lines: Sequence[Line], title: str) -> Import
     told = [(ROLES.get(line.role), line.content) for line in lines]
     for number, (role, _) in enumerate(told):
         if role is None or (role == "system" and number > 0):
-            raise _refused(f"{name}.{number}: no place for the role {lines[number].role!r}", f"{name}.{number}")
+            raise _refused(
+                f"{name}.{number}: no place for the role {lines[number].role!r}", f"{name}.{number}"
+            )
     system_prompt = told.pop(0)[1] if told and told[0][0] == "system" else None
     if not told or told[0][0] != "user":
         raise _refused(f"{name}: the first who speaks must be the user", name)
@@ -103,9 +108,8 @@ def _chat(owner_id: str, name: str, lines: Sequence[Line], title: str) -> Import
 
 def _tree(owner_id: str, body: dict[str, Any]) -> Imported:
     """What Heed exported: the tree as it was, without its duels and votes."""
-    tree = TypeAdapter(list[Node])
-    nodes = [(True, node) for node in tree.validate_python(body.get("messages", []))]
-    nodes += [(False, node) for node in tree.validate_python(body.get("answers", []))]
+    nodes = [(True, node) for node in _list(Node, body, "messages")]
+    nodes += [(False, node) for node in _list(Node, body, "answers")]
     if not nodes:
         raise _refused("messages: there is none", "messages")
     head = body.get("conversation")

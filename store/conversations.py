@@ -89,9 +89,7 @@ class Conversations:
             text = await self._redis.hget(keys.CONVERSATIONS, conversation_id)
         return Conversation.model_validate_json(text) if text else None
 
-    async def of_owner(
-        self, owner_id: str, limit: int = 200, after: str | None = None
-    ) -> list[Conversation]:
+    async def of_owner(self, owner_id: str, limit: int = 200, after: str | None = None) -> list[Conversation]:
         """The owner's conversations, last changed first; `after`: those that follow this one in the list."""
         with available():
             first = 0

@@ -21,7 +21,7 @@ ENDINGS = {"json": "json", "markdown": "md"}
 
 @router.get("/search")
 async def search(q: Words, heed: Heed, me: Me) -> archive_shapes.SearchPage:
-    """The caller's conversations that hold every word, newest first: titles of all, texts of the newest 500."""
+    """The caller's conversations that hold every word: titles of all, texts of the newest 500."""
     return archive_shapes.SearchPage(
         items=[
             archive_shapes.SearchHit(

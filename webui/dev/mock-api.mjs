@@ -9,8 +9,8 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ADMIN_ROUTES } from "./mock-admin.mjs";
 import { CHAT_ROUTES } from "./mock-chat.mjs";
-import { db, Refusal, sendEvent } from "./mock-state.mjs";
 import { QUEUE_ROUTES } from "./mock-queue.mjs";
+import { db, Refusal, sendEvent } from "./mock-state.mjs";
 import { VOTE_ROUTES } from "./mock-votes.mjs";
 
 const PORT = Number(process.argv[2] ?? 8080);
@@ -81,7 +81,14 @@ const MOCK_ROUTES = [
     },
   ],
 ];
-const ROUTES = [...ACCOUNT_ROUTES, ...CHAT_ROUTES, ...VOTE_ROUTES, ...QUEUE_ROUTES, ...ADMIN_ROUTES, ...MOCK_ROUTES];
+const ROUTES = [
+  ...ACCOUNT_ROUTES,
+  ...CHAT_ROUTES,
+  ...VOTE_ROUTES,
+  ...QUEUE_ROUTES,
+  ...ADMIN_ROUTES,
+  ...MOCK_ROUTES,
+];
 const OPEN = /^(setup|login|mock)/;
 
 function watch(request, response, url) {

@@ -160,7 +160,10 @@ function open({ title = "", system_prompt = null }) {
 }
 
 const newestFirst = () =>
-  [...db.conversations.values()].filter((one) => !one.hidden).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1)).map(conversationOut);
+  [...db.conversations.values()]
+    .filter((one) => !one.hidden)
+    .sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1))
+    .map(conversationOut);
 
 function search(words) {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean);

@@ -62,6 +62,7 @@ const say = async (page, text, mode = "duel") => {
 };
 const votable = (page) =>
   page.locator('[data-testid="vote-bar"][data-open="true"][data-ready="true"]').waitFor();
+const idle = (page) => page.getByRole("button", { name: "Send", exact: true }).waitFor();
 const blur = (page) => page.evaluate(() => document.activeElement?.blur());
 const press = async (page, key) => {
   await blur(page);
@@ -126,31 +127,31 @@ async function tour(base, look, options, isPhone) {
   await shoot(page, name("single-code"));
   await say(page, "What is the sum of the first hundred numbers? A formula, please.", "single");
   await page.locator(".katex-display").waitFor();
-  await page.getByRole("button", { name: "Good answer" }).last().waitFor();
+  await idle(page);
   await shoot(page, name("formulas"));
   await page.getByRole("button", { name: "Edit the message" }).last().click();
   await shoot(page, name("edit-message"));
   await page.getByRole("textbox", { name: "Edit the message" }).fill("And of the first thousand? A formula.");
   await page.keyboard.press("Enter");
   await page.getByRole("img", { name: "Wording 2 of 2" }).waitFor();
-  await page.getByRole("button", { name: "Good answer" }).last().waitFor();
+  await idle(page);
   await shoot(page, name("branches"));
   await say(page, "So who are you?");
-  await votable(page);
   if (isPhone) await page.getByRole("tab", { name: /Answer 2/ }).click();
+  await votable(page);
   await press(page, "1");
   await page.getByText(/named its model/).waitFor();
   await shoot(page, name("leak"));
   await say(page, "You are busy, are you not?", "single");
   await page.getByText("Waiting for the model, 2 ahead").waitFor();
   await shoot(page, name("queue"));
-  await page.getByRole("button", { name: "Good answer" }).last().waitFor({ timeout: 60_000 });
+  await idle(page);
   await say(page, "Now restart, please.", "single");
   await page.getByText(/What was said until then/).waitFor();
   await shoot(page, name("interrupted"));
   await press(page, "/");
-  await page.getByRole("combobox").fill("sky");
-  await page.getByText("conversation", { exact: false }).last().waitFor();
+  await page.getByRole("combobox", { name: "Search and commands" }).fill("sky");
+  await page.locator("[role=option]").first().waitFor();
   await shoot(page, name("search"));
   await page.keyboard.press("Escape");
   await press(page, "?");

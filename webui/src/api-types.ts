@@ -657,7 +657,7 @@ export interface paths {
         };
         /**
          * Search
-         * @description The caller's conversations that hold every word, newest first: titles of all, texts of the newest 500.
+         * @description The caller's conversations that hold every word: titles of all, texts of the newest 500.
          */
         get: operations["search_api_v1_search_get"];
         put?: never;

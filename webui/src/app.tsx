@@ -11,9 +11,10 @@ import { Broken } from "./ui/broken";
 import { Empty, Loading, ProblemLine } from "./ui/notice";
 import { ChatPage } from "./views/chat/page";
 import { Frame } from "./views/frame";
-import { LoginPage } from "./views/login";
-import { SetupPage } from "./views/setup";
 
+// Whoever is signed in, as most are, needs no door.
+const LoginPage = lazy(async () => ({ default: (await import("./views/login")).LoginPage }));
+const SetupPage = lazy(async () => ({ default: (await import("./views/setup")).SetupPage }));
 const AdminPage = lazy(() => import("./views/admin/page"));
 const QueuePage = lazy(() => import("./views/queue/page"));
 const MinePage = lazy(() => import("./views/mine/page"));
@@ -21,13 +22,15 @@ const MinePage = lazy(() => import("./views/mine/page"));
 export function App() {
   return (
     <Broken>
-      <Switch>
-        <Route path="/setup" component={SetupPage} />
-        <Route path="/login" component={LoginPage} />
-        <Route>
-          <SignedIn />
-        </Route>
-      </Switch>
+      <Suspense>
+        <Switch>
+          <Route path="/setup" component={SetupPage} />
+          <Route path="/login" component={LoginPage} />
+          <Route>
+            <SignedIn />
+          </Route>
+        </Switch>
+      </Suspense>
     </Broken>
   );
 }

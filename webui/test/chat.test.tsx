@@ -129,12 +129,14 @@ describe("a duel", () => {
   });
 
   it("marks what only one side says", async () => {
-    held.current.duel({ ready: true });
+    const [a, b] = held.current.duel({ ready: true }).answers;
+    if (a) a.text = "Both say this. Only one says that.";
+    if (b) b.text = "Both say **this**!";
     open("/c/conv_1");
     await screen.findByRole("group", { name: "Which answer is better?" });
     await userEvent.keyboard("d");
     const side = screen.getByRole("article", { name: "Answer 1" });
-    expect(side.querySelector("mark")?.textContent).toBe("The a text");
+    expect(side.querySelector("mark")?.textContent).toBe("Only one says that.");
     await isAccessible();
   });
 });

@@ -49,8 +49,8 @@ describe("doors", () => {
     server.on("GET /api/v1/setup", () => ({ needed: true })).on("POST /api/v1/setup", () => server.me());
     server.signedIn = false;
     open("/setup#token=secret");
+    await userEvent.type(await screen.findByLabelText("Name"), "Ada");
     await isAccessible();
-    await userEvent.type(screen.getByLabelText("Name"), "Ada");
     await userEvent.type(screen.getByLabelText(/^Password/), "short");
     await userEvent.click(screen.getByRole("button", { name: "Create the admin account" }));
     expect(screen.getByRole("alert").textContent).toContain("12 characters");

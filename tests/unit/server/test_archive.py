@@ -119,7 +119,9 @@ async def test_an_export_comes_back_as_the_same_tree(heed: Any, ann: Any) -> Non
     await ann.vote(turn["duel"]["id"], "b")
     for text in ("And the widest?", "And the deepest?"):  # two branches
         await ann.follow(
-            (await ann.say(text, conversation=turn["conversation"], parent_id=turn["duel"]["answer_b"]))["stream"]
+            (await ann.say(text, conversation=turn["conversation"], parent_id=turn["duel"]["answer_b"]))[
+                "stream"
+            ]
         )
     exported = (await ann.call("GET", f"/api/v1/conversations/{turn['conversation']}/export")).json()
     made = (await ann.call("POST", "/api/v1/conversations/import", exported)).json()
@@ -145,8 +147,11 @@ async def test_an_export_comes_back_as_the_same_tree(heed: Any, ann: Any) -> Non
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "assistant", "content": "first"}]}, "messages"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0"),
-        ({"messages": [{"role": "user"}]}, "0.content"),
-        ({"conversations": [{"from": "human", "value": "x"}, {"from": "system", "value": "y"}]}, "conversations.1"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content"),
+        (
+            {"conversations": [{"from": "human", "value": "x"}, {"from": "system", "value": "y"}]},
+            "conversations.1",
+        ),
         ({"format": "heed-conversation-1", "messages": []}, "messages"),
         (
             {"format": "heed-conversation-1", "messages": [{"id": "m", "parent_id": "a", "text": "x"}],

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.anyio
 async def test_words_are_found_in_titles_messages_and_answers_whatever_their_case(client, ask):
     conversations, asked = Conversations(client), await ask(client)  # Rivers: Longest? The Nile. The Rhine.
     titled = await conversations.create("ann", "The NILE delta")
-    found = [
-        (hit.conversation.id, hit.excerpt) for hit in await Search(client).find("ann", "nile the")
-    ]
+    found = [(hit.conversation.id, hit.excerpt) for hit in await Search(client).find("ann", "nile the")]
     assert found == [(titled.id, None), (asked.conversation.id, "The Nile.")]
     assert [hit.excerpt for hit in await Search(client).find("ann", "LONG")] == ["Longest?"]
 

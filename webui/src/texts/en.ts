@@ -125,6 +125,7 @@ export const en = {
     keysHint: "Enter sends, Shift + Enter makes a new line",
     voteFirst: "Vote first: the answer you choose is the one the chat goes on from.",
     mode: "Compare answers",
+    modeShort: "Compare",
     modes: { auto: "Sometimes", duel: "Always", single: "Never" },
     answer: "Answer",
     answerN: (n: number) => `Answer ${n}`,

@@ -120,6 +120,7 @@ export const zh: Texts = {
     keysHint: "Enter 发送，Shift + Enter 换行",
     voteFirst: "请先投票：对话会从你选的回答继续。",
     mode: "比较回答",
+    modeShort: "比较",
     modes: { auto: "有时", duel: "总是", single: "从不" },
     answer: "回答",
     answerN: (n) => `回答 ${n}`,

@@ -190,7 +190,7 @@ export function AnswerTools({ answer, now, turn, isLast, actions, children }: To
           {sending?.state === "refused" && texts.duel.refused}
         </span>
       </div>
-      {why && said && givenVote(sending) && (
+      {why && isLast && said && givenVote(sending) && (
         <Reasons
           key={said}
           target={answer.id}

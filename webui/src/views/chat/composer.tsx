@@ -88,8 +88,12 @@ export function Composer(props: Props) {
       />
       <div className="mt-1 flex items-center gap-2">
         <label className="flex items-center gap-1.5 text-[0.87rem] text-muted">
-          {texts.chat.mode}
+          <span className="max-[760px]:hidden">{texts.chat.mode}</span>
+          <span className="min-[761px]:hidden" aria-hidden="true">
+            {texts.chat.modeShort}
+          </span>
           <select
+            aria-label={texts.chat.mode}
             className="min-h-7 rounded-md bg-transparent px-1 text-ink hover:bg-hover"
             value={mode}
             onChange={(event) => onMode(event.target.value as Mode)}
@@ -125,7 +129,7 @@ export function Composer(props: Props) {
         {streaming ? (
           <button
             type="button"
-            className="btn size-9 px-0"
+            className="btn size-9 shrink-0 px-0"
             onClick={onStop}
             aria-label={texts.chat.stop}
             title={texts.chat.stop}
@@ -135,7 +139,7 @@ export function Composer(props: Props) {
         ) : (
           <button
             type="submit"
-            className="btn btn-main size-9 px-0"
+            className="btn btn-main size-9 shrink-0 px-0"
             disabled={!ready}
             aria-label={texts.chat.send}
             title={texts.chat.send}

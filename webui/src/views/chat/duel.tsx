@@ -63,7 +63,7 @@ export function DuelCards({ attempt, duel, turn, isLast, diff, actions }: Props)
       side={side}
       answer={sides[side - 1]}
       now={now[side - 1] ?? now[0]}
-      other={diff && !choice ? now[2 - side]?.text : undefined}
+      other={diff && !choice && !failed ? now[2 - side]?.text : undefined}
       veiled={veiled}
       choice={choice}
       turn={turn}
@@ -207,7 +207,8 @@ function Card(props: CardProps) {
       </header>
       {folded ? (
         <div className="px-4 py-2.5">
-          <p className="line-clamp-2 text-muted">{now.text}</p>
+          {/* Without the signs of markdown: two lines have no room for lists and bold words. */}
+          <p className="line-clamp-2 text-muted">{now.text.replace(/[*_`#>|]+/g, "")}</p>
         </div>
       ) : (
         <div className="flex flex-col gap-2 px-4 py-3">
@@ -238,11 +239,11 @@ function Marked({ text, other }: { text: string; other: string }) {
   return (
     <>
       <p className="wrap-anywhere whitespace-pre-wrap">
-        {sentences.map(({ text: said, only }, index) => (only && shared ? <mark key={index}>{said}</mark> : said))}
+        {sentences.map(({ text: said, only }, index) =>
+          only && shared ? <mark key={index}>{said}</mark> : said,
+        )}
       </p>
-      <p className="text-[0.85rem] text-muted">
-        {note}
-      </p>
+      <p className="text-[0.85rem] text-muted">{note}</p>
     </>
   );
 }

@@ -43,7 +43,8 @@ export function ChatPage({ id }: { id: string | null }) {
   const [seen, setSeen] = useState<ReadonlySet<string>>(new Set());
   const [editing, setEditing] = useState<string | null>(null);
   const [over, setOver] = useState<Over | null>(null);
-  const [diff, setDiff] = useState(false);
+  /** The duel whose differences are marked. */
+  const [diffOf, setDiffOf] = useState<string | null>(null);
   const [newPrompt, setNewPrompt] = useState(systemPromptDraft);
   const { say, again, resume, goOn, prompt } = useTurns(id, detail, mode);
   useStreams(detail);
@@ -133,7 +134,7 @@ export function ChatPage({ id }: { id: string | null }) {
                 turn={turn}
                 isLast={turn === last}
                 editing={editing === turn.message.id}
-                diff={diff}
+                diff={diffOf !== null && diffOf === duel?.id}
                 actions={actions}
               />
             ))}
@@ -156,8 +157,8 @@ export function ChatPage({ id }: { id: string | null }) {
               ready={ready}
               streaming={streaming}
               seen={seen.has(duel.id)}
-              diff={diff}
-              onDiff={() => setDiff(!diff)}
+              diff={diffOf === duel.id}
+              onDiff={() => setDiffOf(diffOf === duel.id ? null : duel.id)}
               onGuideline={() => setOver({ kind: "guideline" })}
             />
           </Suspense>

@@ -4,7 +4,8 @@ import { type ChangeEvent, type FormEvent, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { api, type Conversation } from "../../api";
 import { capOf, useActions, useKeys } from "../../keys";
-import { queries, refreshConversations } from "../../queries";
+import { keys, queries, refreshConversations } from "../../queries";
+import { tellTabs } from "../../tabs";
 import { type Texts, useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
 import { Menu, type MenuItem } from "../../ui/menu";
@@ -196,7 +197,9 @@ function useDelete(shown: string | null) {
     onSuccess: (_, conversation) => {
       const wasShown = conversation.id === shown;
       if (wasShown) go("/");
-      void refreshConversations(client);
+      // The list alone: the conversation itself is not there to be read.
+      tellTabs();
+      void client.invalidateQueries({ queryKey: keys.list });
       const undo = () =>
         restore.mutate(conversation, { onSuccess: () => wasShown && go(`/c/${conversation.id}`) });
       showToast({

@@ -79,7 +79,12 @@ export default function Ranking({ answers, onClose }: { answers: Answer[]; onClo
               }));
             }}
           >
-            <div className="min-h-0 flex-1 overflow-y-auto px-4 py-3" tabIndex={-1}>
+            <div
+              className="min-h-0 flex-1 overflow-y-auto px-4 py-3"
+              tabIndex={0}
+              role="group"
+              aria-label={texts.chat.answerN(index + 1)}
+            >
               <UnderHeading value={2}>
                 <Markdown text={answer.text} streaming={false} />
               </UnderHeading>

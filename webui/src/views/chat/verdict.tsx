@@ -67,7 +67,7 @@ export function Verdict({ duel, choice, isLast, onIdeal }: Props) {
         {canUndo && (
           <button type="button" className="btn btn-small" onClick={undo} aria-keyshortcuts={keys.voteUndo}>
             {texts.duel.undo}
-            <span className="key" aria-hidden="true">
+            <span className="key max-[760px]:hidden" aria-hidden="true">
               {capOf(keys.voteUndo)}
             </span>
           </button>
