@@ -24,29 +24,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/answers/{answer_id}/continue": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Go On
-         * @description Continue an answer that was interrupted or stopped, in place; follow `stream`.
-         *
-         *     It goes on with the version that began it while an engine holds that, else with the active one; a duel of
-         *     more than two versions cannot be voted on.
-         */
-        post: operations["go_on_api_v1_answers__answer_id__continue_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/answers/{answer_id}/stop": {
         parameters: {
             query?: never;
@@ -91,6 +68,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Conversation
+         * @description A conversation from a file: what Heed exported, `{"messages": [...]}`, or a ShareGPT record.
+         */
+        post: operations["import_conversation_api_v1_conversations_import_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations/{conversation_id}": {
         parameters: {
             query?: never;
@@ -107,14 +104,14 @@ export interface paths {
         post?: never;
         /**
          * Delete Conversation
-         * @description Remove it and its texts; answers under way are stopped first.
+         * @description Delete it; answers under way are stopped first. For a minute `POST .../restore` brings it back.
          */
         delete: operations["delete_conversation_api_v1_conversations__conversation_id__delete"];
         options?: never;
         head?: never;
         /**
          * Change Conversation
-         * @description Rename it, or show another branch.
+         * @description Rename it, show another branch, or set the system prompt of the messages to come.
          */
         patch: operations["change_conversation_api_v1_conversations__conversation_id__patch"];
         trace?: never;
@@ -133,6 +130,26 @@ export interface paths {
          * @description New answers to a message that is there: after a failure, or to compare.
          */
         post: operations["answer_again_api_v1_conversations__conversation_id__answers_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Conversation
+         * @description The conversation as a file: the whole tree as JSON, or the shown branch as Markdown.
+         */
+        get: operations["export_conversation_api_v1_conversations__conversation_id__export_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -159,6 +176,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/{conversation_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Conversation
+         * @description Undo its deletion, as long as its texts are there.
+         */
+        post: operations["restore_conversation_api_v1_conversations__conversation_id__restore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/duels/{duel_id}": {
         parameters: {
             query?: never;
@@ -179,70 +216,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/engines": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * List Engines
-         * @description Every engine as the servers saw it last: what it holds, how it is, how many answers it gives.
-         */
-        get: operations["list_engines_api_v1_engines_get"];
-        put?: never;
-        /**
-         * Join
-         * @description Add an engine by the address of its sidecar. It takes the active version, then gives answers.
-         */
-        post: operations["join_api_v1_engines_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/engines/{name}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        post?: never;
-        /**
-         * Leave
-         * @description Remove an engine that joined. Its answers under way end first.
-         */
-        delete: operations["leave_api_v1_engines__name__delete"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/engines/{name}/drain": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Drain
-         * @description Give an engine no new answers, for work on its host; those under way end. Or let it take part again.
-         */
-        post: operations["drain_api_v1_engines__name__drain_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -255,6 +228,70 @@ export interface paths {
          * @description Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id.
          */
         get: operations["admin_events_api_v1_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines
+         * @description The guidelines that hold now, and what the caller has read of them.
+         */
+        get: operations["get_guidelines_api_v1_guidelines_get"];
+        /**
+         * Write Guidelines
+         * @description A new version; votes from now on are made under it.
+         */
+        put: operations["write_guidelines_api_v1_guidelines_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mark Guidelines Read
+         * @description Say that the caller has read this version.
+         */
+        post: operations["mark_guidelines_read_api_v1_guidelines_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines Version
+         * @description An earlier version.
+         */
+        get: operations["get_guidelines_version_api_v1_guidelines__version__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -383,6 +420,150 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/policies/{number}/taint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Taint
+         * @description The votes that this version learned from and that were undone or excluded since.
+         */
+        get: operations["get_taint_api_v1_policies__number__taint_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue
+         * @description How far the caller and everybody is; no task is given.
+         */
+        get: operations["get_queue_api_v1_queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/flags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Flag Message
+         * @description Ask others to judge a message of one's own conversation; its text is copied into the queue.
+         */
+        post: operations["flag_message_api_v1_queue_flags_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Items
+         * @description Every item with its verdicts, newest first, and how the annotators do.
+         */
+        get: operations["list_items_api_v1_queue_items_get"];
+        put?: never;
+        /**
+         * Add Items
+         * @description Add the lines of a JSONL file, all or none; an item that is there already stays as it is.
+         */
+        post: operations["add_items_api_v1_queue_items_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items/{item_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Item
+         * @description Take an item out of the queue; the votes on it stay.
+         */
+        delete: operations["remove_item_api_v1_queue_items__item_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Next Task
+         * @description The task before the caller, or a new one; its place is kept for fifteen minutes.
+         */
+        post: operations["next_task_api_v1_queue_next_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Release Task
+         * @description Give the task back without a verdict.
+         */
+        post: operations["release_task_api_v1_queue_release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -459,6 +640,26 @@ export interface paths {
          * @description The run's numbers step by step, after a row's id.
          */
         get: operations["run_metrics_api_v1_runs__run_id__metrics_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search
+         * @description The caller's conversations that hold every word: titles of all, texts of the newest 500.
+         */
+        get: operations["search_api_v1_search_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -571,6 +772,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/votes/{vote_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Undo Vote
+         * @description Take one's own vote back: for ten minutes, and after that until a training begins with it.
+         *
+         *     The log keeps it, marked undone; its duel can be voted on again.
+         */
+        delete: operations["undo_vote_api_v1_votes__vote_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Vote
+         * @description Add reasons or a comment to one's own vote; change the choice while it can be undone.
+         */
+        patch: operations["change_vote_api_v1_votes__vote_id__patch"];
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -642,29 +869,9 @@ export interface paths {
         put?: never;
         /**
          * Complete
-         * @description One or more answers, whole or as a stream. A client that leaves stops its generation.
+         * @description One or two answers, whole or as a stream. A client that leaves stops its generation.
          */
         post: operations["complete_v1_chat_completions_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/feedback": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Give Feedback
-         * @description Say what an answer was worth, once: it becomes a vote. Only for the account that asked.
-         */
-        post: operations["give_feedback_v1_feedback_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -680,29 +887,9 @@ export interface paths {
         };
         /**
          * Models
-         * @description `active`, `canary` while one runs, and each version that an engine holds.
+         * @description `active` and each version that an engine holds.
          */
         get: operations["models_v1_models_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/models/{model}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Model
-         * @description One of them.
-         */
-        get: operations["model_v1_models__model__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -766,6 +953,25 @@ export interface components {
             /** Since */
             since: string | null;
         };
+        /** AnnotatorOut */
+        AnnotatorOut: {
+            /** Annotator Id */
+            annotator_id: string;
+            /** Gold */
+            gold: number;
+            /** Gold Right */
+            gold_right: number;
+            /** Name */
+            name: string | null;
+            /** Repeats */
+            repeats: number;
+            /** Repeats Same */
+            repeats_same: number;
+            /** Seconds */
+            seconds: number | null;
+            /** Verdicts */
+            verdicts: number;
+        };
         /**
          * AnswerDelta
          * @description More of an answer's text. The deltas of an answer, joined, are its text.
@@ -812,6 +1018,8 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Edited From */
+            edited_from: string | null;
             /** Error */
             error: string | null;
             /** Finish Reason */
@@ -873,25 +1081,9 @@ export interface components {
         };
         /**
          * CompletionIn
-         * @description A field that is not here is refused by name, so that nothing is dropped silently.
+         * @description Unknown fields are ignored, as clients expect; wrong types and what Heed cannot do are refused.
          */
         CompletionIn: {
-            /** Frequency Penalty */
-            frequency_penalty?: number | null;
-            /**
-             * Ignore Eos
-             * @default false
-             */
-            ignore_eos: boolean;
-            /** Logit Bias */
-            logit_bias?: {
-                [key: string]: number;
-            } | null;
-            /**
-             * Logprobs
-             * @default false
-             */
-            logprobs: boolean;
             /** Max Completion Tokens */
             max_completion_tokens?: number | null;
             /** Max Tokens */
@@ -900,42 +1092,17 @@ export interface components {
             messages: components["schemas"]["TurnIn"][];
             /** Model */
             model: string;
-            /**
-             * N
-             * @default 1
-             */
-            n: number;
-            /** Presence Penalty */
-            presence_penalty?: number | null;
-            response_format?: components["schemas"]["ResponseFormat"] | null;
+            /** N */
+            n?: number | null;
             /** Seed */
             seed?: number | null;
             /** Stop */
             stop?: string | string[] | null;
-            /**
-             * Store
-             * @default true
-             */
-            store: boolean;
-            /**
-             * Stream
-             * @default false
-             */
-            stream: boolean;
-            /**
-             * @default {
-             *       "include_obfuscation": false,
-             *       "include_usage": false
-             *     }
-             */
-            stream_options: components["schemas"]["StreamOptions"];
+            /** Stream */
+            stream?: boolean | null;
+            stream_options?: components["schemas"]["StreamOptions"] | null;
             /** Temperature */
             temperature?: number | null;
-            /**
-             * Top Logprobs
-             * @default 0
-             */
-            top_logprobs: number;
             /** Top P */
             top_p?: number | null;
         };
@@ -943,6 +1110,8 @@ export interface components {
         ConversationChange: {
             /** Leaf Id */
             leaf_id?: string | null;
+            /** System Prompt */
+            system_prompt?: string | null;
             /** Title */
             title?: string | null;
         };
@@ -981,6 +1150,8 @@ export interface components {
         ConversationPage: {
             /** Items */
             items: components["schemas"]["ConversationOut"][];
+            /** More */
+            more: boolean;
         };
         /** ConversationTree */
         ConversationTree: {
@@ -991,11 +1162,6 @@ export interface components {
             duels: components["schemas"]["DuelOut"][];
             /** Messages */
             messages: components["schemas"]["MessageOut"][];
-        };
-        /** DrainIn */
-        DrainIn: {
-            /** Draining */
-            draining: boolean;
         };
         /** DuelOut */
         DuelOut: {
@@ -1036,7 +1202,7 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
             /** Comment */
             comment?: string | null;
             /** Duel Id */
@@ -1048,51 +1214,38 @@ export interface components {
             kind: "duel";
             /** Shown Ms */
             shown_ms?: number | null;
-        };
-        /**
-         * EngineIn
-         * @description An engine that joins.
-         */
-        EngineIn: {
             /**
-             * Address
-             * @example https://10.0.0.7:8090
+             * Strength
+             * @default 1
+             * @enum {integer}
              */
-            address: string;
-            /** Device */
-            device?: string | null;
-            /** Name */
-            name: string;
-        };
-        /**
-         * EngineMember
-         * @description An engine on another host that joined at run time.
-         */
-        EngineMember: {
-            /** Actor */
-            actor: string;
-            /** Address */
-            address: string;
-            /** Device */
-            device: string;
+            strength: 1 | 2;
             /**
-             * Joined At
-             * Format: date-time
+             * Tags
+             * @default []
              */
-            joined_at: string;
-            /** Name */
-            name: string;
+            tags: string[];
         };
-        /** EngineOut */
-        EngineOut: {
-            /** Joined */
-            joined: boolean;
-            status: components["schemas"]["EngineStatus"];
-        };
-        /** EnginePage */
-        EnginePage: {
-            /** Items */
-            items: components["schemas"]["EngineOut"][];
+        /** EditIn */
+        EditIn: {
+            /** Answer Id */
+            answer_id: string;
+            /** Comment */
+            comment?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edit";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+            /** Text */
+            text: string;
         };
         /**
          * EngineStatus
@@ -1101,16 +1254,6 @@ export interface components {
         EngineStatus: {
             /** Address */
             address: string;
-            /**
-             * Device
-             * @default
-             */
-            device: string;
-            /**
-             * Draining
-             * @default false
-             */
-            draining: boolean;
             /** Error */
             error?: string | null;
             /**
@@ -1133,54 +1276,34 @@ export interface components {
             /** Version */
             version?: number | null;
         };
-        /**
-         * FeedbackIn
-         * @description What somebody thought of a response: exactly one of `rating`, `choice` and `correction`.
-         */
-        FeedbackIn: {
-            /** Choice */
-            choice?: ("a" | "b" | "tie" | "both_bad") | null;
-            /** Comment */
-            comment?: string | null;
-            /** Correction */
-            correction?: string | null;
+        /** ExclusionOut */
+        ExclusionOut: {
             /**
-             * Index
-             * @default 0
+             * At
+             * Format: date-time
              */
-            index: number;
-            /** Rating */
-            rating?: ("up" | "down") | null;
-            /** Response Id */
-            response_id: string;
+            at: string;
+            /** Reason */
+            reason: string;
         };
         /**
-         * FeedbackOut
-         * @description The vote that the feedback became.
+         * ExportedConversation
+         * @description A conversation as a file: what the page shows of it, and what an import takes.
          */
-        FeedbackOut: {
-            /** Choice */
-            choice: string;
-            /** Comment */
-            comment: string | null;
-            /** Created */
-            created: number;
-            /** Id */
-            id: string;
-            /** Index */
-            index: number | null;
-            /** Kind */
-            kind: string;
-            /** Model */
-            model: string;
+        ExportedConversation: {
+            /** Answers */
+            answers: components["schemas"]["AnswerOut"][];
+            conversation: components["schemas"]["ConversationOut"];
+            /** Duels */
+            duels: components["schemas"]["DuelOut"][];
             /**
-             * Object
-             * @default feedback
+             * Format
+             * @default heed-conversation-1
              * @constant
              */
-            object: "feedback";
-            /** Response Id */
-            response_id: string;
+            format: "heed-conversation-1";
+            /** Messages */
+            messages: components["schemas"]["MessageOut"][];
         };
         /**
          * Fingerprint
@@ -1191,6 +1314,18 @@ export interface components {
             prompt: string;
             /** Token Ids */
             token_ids: number[];
+        };
+        /** FlagIn */
+        FlagIn: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Message Id */
+            message_id: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
         };
         /**
          * GateCheck
@@ -1220,10 +1355,106 @@ export interface components {
             /** Passed */
             passed: boolean;
         };
+        /**
+         * Guidelines
+         * @description What annotators are asked to prefer, in Markdown; each change is a new version, 1 the first.
+         */
+        Guidelines: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Text */
+            text: string;
+            /** Version */
+            version: number;
+        };
+        /** GuidelinesIn */
+        GuidelinesIn: {
+            /** After */
+            after: number;
+            /** Text */
+            text: string;
+        };
+        /** GuidelinesOut */
+        GuidelinesOut: {
+            newest: components["schemas"]["Guidelines"] | null;
+            read: components["schemas"]["Guidelines"] | null;
+            /** Read Version */
+            read_version: number;
+        };
+        /** GuidelinesRead */
+        GuidelinesRead: {
+            /** Version */
+            version: number;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
+        };
+        /** ItemOut */
+        ItemOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Gold */
+            gold: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Has Answers */
+            has_answers: boolean;
+            /** Id */
+            id: string;
+            /** Overlap */
+            overlap: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "upload" | "conversation";
+            /** Turns */
+            turns: number;
+            /** Verdicts */
+            verdicts: number;
+        };
+        /** ItemPage */
+        ItemPage: {
+            /** Annotators */
+            annotators: components["schemas"]["AnnotatorOut"][];
+            /** Done */
+            done: number;
+            /** Items */
+            items: components["schemas"]["ItemOut"][];
+            /** Wanted */
+            wanted: number;
+        };
+        /** ItemsAdded */
+        ItemsAdded: {
+            /** Added */
+            added: number;
+            /** Known */
+            known: number;
+        };
+        /** ItemsIn */
+        ItemsIn: {
+            /**
+             * First Line
+             * @default 1
+             */
+            first_line: number;
+            /** Jsonl */
+            jsonl: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
         };
         /** KeyIn */
         KeyIn: {
@@ -1304,6 +1535,86 @@ export interface components {
             /** Items */
             items: components["schemas"]["MetricOut"][];
         };
+        /** MyQueue */
+        MyQueue: {
+            /** All Done */
+            all_done: number;
+            /** All Wanted */
+            all_wanted: number;
+            /** Done */
+            done: number;
+            /** Left */
+            left: number;
+            /** Seconds */
+            seconds: number | null;
+            task: components["schemas"]["TaskOut"] | null;
+        };
+        /** MyVote */
+        MyVote: {
+            /** Answer Id */
+            answer_id: string | null;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Duel Id */
+            duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /** Prompt */
+            prompt: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+            /** Texts */
+            texts: (string | null)[];
+        };
+        /** MyVotePage */
+        MyVotePage: {
+            /** Items */
+            items: components["schemas"]["MyVote"][];
+            /** Next */
+            next: string | null;
+            /** This Week */
+            this_week: number;
+        };
         /**
          * Part
          * @description A piece of a message; only text.
@@ -1364,18 +1675,24 @@ export interface components {
              */
             state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
         };
-        /**
-         * ResponseFormat
-         * @description Free text or a JSON object.
-         *
-         *     No schema of the caller's: it would be compiled inside the engine, where a hostile one stops everybody.
-         */
-        ResponseFormat: {
+        /** RankingIn */
+        RankingIn: {
+            /** Comment */
+            comment?: string | null;
             /**
-             * Type
+             * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            type: "text" | "json_object";
+            kind: "ranking";
+            /** Ranking */
+            ranking: string[][];
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
         };
         /** Reveal */
         Reveal: {
@@ -1481,24 +1798,10 @@ export interface components {
          */
         Sampling: {
             /**
-             * Frequency Penalty
-             * @default 0
-             */
-            frequency_penalty: number;
-            /** Logit Bias */
-            logit_bias?: {
-                [key: string]: number;
-            };
-            /**
              * Max Tokens
              * @default 256
              */
             max_tokens: number;
-            /**
-             * Presence Penalty
-             * @default 0
-             */
-            presence_penalty: number;
             /** Seed */
             seed?: number | null;
             /**
@@ -1516,6 +1819,17 @@ export interface components {
              * @default 1
              */
             top_p: number;
+        };
+        /** SearchHit */
+        SearchHit: {
+            conversation: components["schemas"]["ConversationOut"];
+            /** Excerpt */
+            excerpt: string | null;
+        };
+        /** SearchPage */
+        SearchPage: {
+            /** Items */
+            items: components["schemas"]["SearchHit"][];
         };
         /** SetupIn */
         SetupIn: {
@@ -1598,19 +1912,33 @@ export interface components {
         };
         /**
          * StreamOptions
-         * @description What a stream holds beside the words.
+         * @description What a stream ends with.
          */
         StreamOptions: {
-            /**
-             * Include Obfuscation
-             * @default false
-             */
-            include_obfuscation: boolean;
             /**
              * Include Usage
              * @default false
              */
             include_usage: boolean;
+        };
+        /** TaintOut */
+        TaintOut: {
+            /** Tainted By */
+            tainted_by: components["schemas"]["VoteOut"][];
+            /** Used */
+            used: number;
+        };
+        /** TaskOut */
+        TaskOut: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Duel Id */
+            duel_id: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
         };
         /** ThumbIn */
         ThumbIn: {
@@ -1621,11 +1949,20 @@ export interface components {
              * @enum {string}
              */
             choice: "up" | "down";
+            /** Comment */
+            comment?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             kind: "thumb";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
         };
         /**
          * TurnEnd
@@ -1640,13 +1977,11 @@ export interface components {
         };
         /**
          * TurnIn
-         * @description One message. A client may send back an answer as it got it: its empty fields are nothing.
+         * @description One message.
          */
         TurnIn: {
             /** Content */
             content: string | components["schemas"]["Part"][];
-            /** Name */
-            name?: string | null;
             /**
              * Role
              * @enum {string}
@@ -1662,19 +1997,6 @@ export interface components {
             /** Stream */
             stream: string;
         };
-        /**
-         * TurnWaiting
-         * @description The engines are busy: so many other requests go first. Comes again whenever that changes.
-         */
-        TurnWaiting: {
-            /** Ahead */
-            ahead: number;
-            /**
-             * @description discriminator enum property added by openapi-typescript
-             * @enum {string}
-             */
-            type: "turn.waiting";
-        };
         /** ValidationError */
         ValidationError: {
             /** Context */
@@ -1687,6 +2009,20 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /**
+         * VoteChangeIn
+         * @description What is left out stays; `comment` null removes it.
+         */
+        VoteChangeIn: {
+            /** Choice */
+            choice?: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Comment */
+            comment?: string | null;
+            /** Strength */
+            strength?: (1 | 2) | null;
+            /** Tags */
+            tags?: string[] | null;
         };
         /** VoteCounts */
         VoteCounts: {
@@ -1701,8 +2037,23 @@ export interface components {
         VoteOut: {
             /** Answer Id */
             answer_id: string | null;
-            /** Choice */
-            choice: string;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
             /**
              * Created At
              * Format: date-time
@@ -1710,18 +2061,30 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
             /** Id */
             id: string;
             /**
              * Kind
              * @enum {string}
              */
-            kind: "duel" | "thumb";
-        };
-        /** VotePage */
-        VotePage: {
-            /** Items */
-            items: components["schemas"]["VoteOut"][];
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
         };
         /** VoteSaid */
         VoteSaid: {
@@ -1729,7 +2092,40 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
+            /** Comment */
+            comment: string | null;
+            /** Early */
+            early: boolean;
+            /** Id */
+            id: string;
+            /** Leak */
+            leak: string | null;
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+        };
+        /**
+         * VotedAnswer
+         * @description One answer that a vote is about, as the annotator saw it.
+         */
+        VotedAnswer: {
+            /** Answer Id */
+            answer_id: string;
+            /** Leak */
+            leak?: string | null;
+            /** Position */
+            position: number;
+            /** Rank */
+            rank?: number | null;
+            /** Tokens */
+            tokens?: number | null;
+            /** Version */
+            version: number;
         };
     };
     responses: never;
@@ -1760,37 +2156,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AccountOut"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    go_on_api_v1_answers__answer_id__continue_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                answer_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TurnOut"];
                 };
             };
             /** @description Validation Error */
@@ -1839,7 +2204,10 @@ export interface operations {
     };
     list_conversations_api_v1_conversations_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only those that follow this conversation in the list */
+                after?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1855,6 +2223,15 @@ export interface operations {
                     "application/json": components["schemas"]["ConversationPage"];
                 };
             };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
         };
     };
     create_conversation_api_v1_conversations_post: {
@@ -1867,6 +2244,41 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ConversationIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    import_conversation_api_v1_conversations_import_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
             };
         };
         responses: {
@@ -2020,6 +2432,39 @@ export interface operations {
             };
         };
     };
+    export_conversation_api_v1_conversations__conversation_id__export_get: {
+        parameters: {
+            query?: {
+                format?: "json" | "markdown";
+            };
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportedConversation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     say_api_v1_conversations__conversation_id__messages_post: {
         parameters: {
             query?: never;
@@ -2042,6 +2487,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TurnOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    restore_conversation_api_v1_conversations__conversation_id__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
                 };
             };
             /** @description Validation Error */
@@ -2086,123 +2562,6 @@ export interface operations {
             };
         };
     };
-    list_engines_api_v1_engines_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["EnginePage"];
-                };
-            };
-        };
-    };
-    join_api_v1_engines_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["EngineIn"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["EngineMember"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    leave_api_v1_engines__name__delete: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            204: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
-    drain_api_v1_engines__name__drain_post: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                name: string;
-            };
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["DrainIn"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["EngineStatus"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
     admin_events_api_v1_events_get: {
         parameters: {
             query?: {
@@ -2224,6 +2583,121 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_guidelines_api_v1_guidelines_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuidelinesOut"];
+                };
+            };
+        };
+    };
+    write_guidelines_api_v1_guidelines_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    mark_guidelines_read_api_v1_guidelines_read_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesRead"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_guidelines_version_api_v1_guidelines__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
                 };
             };
             /** @description Validation Error */
@@ -2394,6 +2868,210 @@ export interface operations {
             };
         };
     };
+    get_taint_api_v1_policies__number__taint_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaintOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_queue_api_v1_queue_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    flag_message_api_v1_queue_flags_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlagIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_items_api_v1_queue_items_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemPage"];
+                };
+            };
+        };
+    };
+    add_items_api_v1_queue_items_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ItemsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemsAdded"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_item_api_v1_queue_items__item_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                item_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    next_task_api_v1_queue_next_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    release_task_api_v1_queue_release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     list_runs_api_v1_runs_get: {
         parameters: {
             query?: never;
@@ -2529,6 +3207,37 @@ export interface operations {
             };
         };
     };
+    search_api_v1_search_get: {
+        parameters: {
+            query: {
+                q: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     setup_state_api_v1_setup_get: {
         parameters: {
             query?: never;
@@ -2624,7 +3333,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string & (components["schemas"]["AnswerStart"] | components["schemas"]["TurnWaiting"] | components["schemas"]["AnswerDelta"] | components["schemas"]["AnswerEnd"] | components["schemas"]["DuelReady"] | components["schemas"]["TurnEnd"]);
+                    "text/event-stream": string & (components["schemas"]["AnswerStart"] | components["schemas"]["AnswerDelta"] | components["schemas"]["AnswerEnd"] | components["schemas"]["DuelReady"] | components["schemas"]["TurnEnd"]);
                 };
             };
             /** @description Nothing is left to tell */
@@ -2656,7 +3365,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"];
+                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"] | components["schemas"]["RankingIn"] | components["schemas"]["EditIn"];
             };
         };
         responses: {
@@ -2682,7 +3391,12 @@ export interface operations {
     };
     my_votes_api_v1_votes_mine_get: {
         parameters: {
-            query?: never;
+            query?: {
+                kind?: ("duel" | "thumb" | "ranking" | "edit") | null;
+                status?: ("active" | "undone" | "excluded") | null;
+                before?: string | null;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -2695,7 +3409,82 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VotePage"];
+                    "application/json": components["schemas"]["MyVotePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    undo_vote_api_v1_votes__vote_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_vote_api_v1_votes__vote_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VoteChangeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -2797,41 +3586,6 @@ export interface operations {
             };
         };
     };
-    give_feedback_v1_feedback_post: {
-        parameters: {
-            query?: never;
-            header?: {
-                "Idempotency-Key"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                "application/json": components["schemas"]["FeedbackIn"];
-            };
-        };
-        responses: {
-            /** @description Successful Response */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FeedbackOut"];
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
-                };
-            };
-        };
-    };
     models_v1_models_get: {
         parameters: {
             query?: never;
@@ -2850,39 +3604,6 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
-                };
-            };
-        };
-    };
-    model_v1_models__model__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                model: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": {
-                        [key: string]: unknown;
-                    };
-                };
-            };
-            /** @description Validation Error */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -97,7 +97,7 @@ async def test_asking_again_gives_the_same_task_and_giving_back_frees_it(heed: A
 
 
 async def test_a_known_verdict_measures_the_annotator_and_trains_nothing(heed: Any, admin: Any) -> None:
-    heed.parts.tasks._chance = Dice(0.0, 0.1, 0.0, 0.9)  # gold, swapped; gold, not swapped
+    heed.parts.tasks._chance = Dice(0.0, 0.1, 0.0, 0.1)  # twice a known verdict, swapped
     await upload(admin, ready("One?", gold="a"), ready("Two?", gold="a"), ready("Three?"))
     ann = await heed.person("ann")
     first = await next_task(ann)
@@ -105,7 +105,7 @@ async def test_a_known_verdict_measures_the_annotator_and_trains_nothing(heed: A
     assert (better.split()[0], worse.split()[0]) == ("two", "one"), "swapped"
     body = await judge(ann, first, "b")
     second = await next_task(ann)
-    await judge(ann, second, "b")
+    await judge(ann, second, "a")
     third = await next_task(ann)
     assert await texts(ann, third) == ["one to Three?", "two to Three?"]
     assert body["pending"] == 0
