@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -183,8 +184,15 @@ async def test_a_deleted_conversation_takes_its_texts_along(heed: Any, ann: Any,
 async def test_what_a_run_learned_from_is_named(heed: Any, ann: Any, admin: Any, volume: Any) -> None:
     vote = await voted(ann, "Hi", "v2", "1")
     await heed.parts.lineage.record("run_7", [vote["id"]])
-    await version(heed, 3, run_id="run_7")
+    folder = volume / "reward_models" / "v0004"
+    folder.mkdir(parents=True)
+    (folder / "margins.json").write_text(json.dumps({vote["id"]: -1.5}))
+    assert (await find(admin, "rm:unknown"))["total"] == 1
+    await version(heed, 3, run_id="run_7", reward_model=4)
     assert (await find(admin, "used:v3"))["total"] == 1
+    assert (await find(admin, "rm:disagree margin:>1"))["total"] == 1
+    accuracy = (await admin.get("/api/v1/statistics"))["reward_model"]["accuracy"]
+    assert (accuracy["share"], accuracy["n"]) == (0.0, 1)
     preview = await admin.call(
         "POST", "/api/v1/exclusions", {"q": "used:v3", "reason": "test", "dry_run": True}
     )

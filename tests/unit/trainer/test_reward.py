@@ -137,7 +137,8 @@ def test_the_previous_reward_model_is_judged_on_new_votes_only(
 ) -> None:
     previous, _ = reward_model
     old = toy_pairs(24, 5, new=False)
-    new = flipped(toy_pairs(8, 6), source="vote")
+    flips = flipped(toy_pairs(8, 6), source="vote")
+    new = [pair.model_copy(update={"vote_id": f"vote_{n}"}) for n, pair in enumerate(flips)]
 
     report = trained(tiny_policy, tmp_path / "rm", pairs=[*old, *new], held_out=old, previous=previous)
 
@@ -145,6 +146,9 @@ def test_the_previous_reward_model_is_judged_on_new_votes_only(
     assert report.prequential is not None
     assert report.prequential.pairs == 8
     assert report.prequential.accuracy < 0.2
+    margins = json.loads((tmp_path / "rm" / "margins.json").read_text())
+    assert set(margins) == {f"vote_{n}" for n in range(8)}
+    assert sum(margin > 0 for margin in margins.values()) == round(8 * report.prequential.accuracy)
 
 
 def test_frozen_layers_keep_the_policys_weights(tiny_policy: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ export default function LeaderboardPage() {
     <main id="content" className="min-h-0 flex-1 overflow-y-auto" tabIndex={0}>
       <div className="mx-auto flex max-w-260 flex-col gap-5 p-4 sm:p-6">
         <div className="flex flex-wrap items-end gap-x-6 gap-y-3">
-          <div className="min-w-56 flex-1">
+          <div className="min-w-56 flex-1 max-sm:basis-full">
             <h1 className="text-[1.3rem] font-semibold">{texts.title}</h1>
             <p className="text-muted">{texts.lead}</p>
           </div>
