@@ -27,10 +27,9 @@ from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
 from store.invites import InviteGone
 from store.policies import NothingToRollBackTo, PointerMoved
-from store.runs import CannotRetry, RunAlreadyOpen
 from store.engines import EngineNameTaken, EngineUnknown
 from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
-from store.runs import RunAlreadyOpen
+from store.runs import CannotRetry, RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict
 
 RETRY_AFTER_S = 2

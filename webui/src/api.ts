@@ -46,7 +46,7 @@ export class Problem extends Error {
   }
 }
 
-type Method = "GET" | "POST" | "PATCH" | "DELETE";
+type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 async function problemOf(response: Response): Promise<Problem> {
   try {
@@ -58,7 +58,7 @@ async function problemOf(response: Response): Promise<Problem> {
   }
 }
 
-async function call<T>(method: Method, path: string, body?: unknown, headers?: HeadersInit): Promise<T> {
+export async function call<T>(method: Method, path: string, body?: unknown, headers?: HeadersInit): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {

@@ -14,6 +14,21 @@ import { LoginPage } from "./views/login";
 import { SetupPage } from "./views/setup";
 
 const AdminPage = lazy(() => import("./views/admin/page"));
+const VersionsPage = lazy(() => import("./views/versions/page"));
+const PeoplePage = lazy(() => import("./views/people/page"));
+const AuditPage = lazy(() => import("./views/audit/page"));
+const SystemPage = lazy(() => import("./views/system/page"));
+const SettingsPage = lazy(() => import("./views/settings/page"));
+const InvitePage = lazy(() => import("./views/invite"));
+
+const BEHIND = [
+  ["/admin", AdminPage],
+  ["/versions", VersionsPage],
+  ["/people", PeoplePage],
+  ["/audit", AuditPage],
+  ["/system", SystemPage],
+  ["/settings", SettingsPage],
+] as const;
 
 export function App() {
   return (
@@ -21,6 +36,11 @@ export function App() {
       <Switch>
         <Route path="/setup" component={SetupPage} />
         <Route path="/login" component={LoginPage} />
+        <Route path="/invite">
+          <Suspense fallback={<Loading />}>
+            <InvitePage />
+          </Suspense>
+        </Route>
         <Route>
           <SignedIn />
         </Route>
@@ -47,13 +67,15 @@ function SignedIn() {
             </Frame>
           )}
         </Route>
-        <Route path="/admin">
-          <Frame me={me.data} admin>
-            <Suspense fallback={<Loading lines={6} />}>
-              <AdminPage me={me.data} />
-            </Suspense>
-          </Frame>
-        </Route>
+        {BEHIND.map(([path, View]) => (
+          <Route key={path} path={path}>
+            <Frame me={me.data} admin>
+              <Suspense fallback={<Loading lines={6} />}>
+                <View me={me.data} />
+              </Suspense>
+            </Frame>
+          </Route>
+        ))}
         <Route>
           <Frame me={me.data}>
             <Lost />

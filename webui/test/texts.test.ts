@@ -1,5 +1,7 @@
 /** Every language says everything, and each text takes what the English one takes. */
 import { describe, expect, it } from "vitest";
+import { en as consoleEn } from "../src/texts/console/en";
+import { zh as consoleZh } from "../src/texts/console/zh";
 import { en } from "../src/texts/en";
 import { zh } from "../src/texts/zh";
 
@@ -11,9 +13,12 @@ function leaves(node: unknown, path = "", found: Leaves = new Map()): Leaves {
   return found;
 }
 
-describe("texts", () => {
-  const english = leaves(en);
-  const chinese = leaves(zh);
+describe.each([
+  ["of the page", en, zh],
+  ["behind the dashboard", consoleEn, consoleZh],
+])("texts %s", (_, inEnglish, inChinese) => {
+  const english = leaves(inEnglish);
+  const chinese = leaves(inChinese);
 
   it("has the same keys in each language", () => {
     expect([...chinese.keys()].sort()).toEqual([...english.keys()].sort());
@@ -31,7 +36,9 @@ describe("texts", () => {
         expect(typeof said === "string" && !/undefined|NaN/.test(said), key).toBe(true);
       }
   });
+});
 
+describe("the line after a vote", () => {
   it("says when a training is due", () => {
     expect(en.duel.counted(13, 50)).toBe("Counted, 13 of 50 until the next training");
     expect(en.duel.counted(50, 50)).toContain("due");

@@ -69,6 +69,7 @@ export const en = {
     closeRail: "Hide conversations",
     chat: "Chat",
     admin: "Admin",
+    settings: "Settings",
     signOut: "Sign out",
     signedInAs: (name: string) => `Signed in as ${name}`,
     reconnecting: "Reconnecting. Nothing is lost.",

@@ -66,6 +66,7 @@ export const zh: Texts = {
     closeRail: "隐藏对话列表",
     chat: "对话",
     admin: "管理",
+    settings: "设置",
     signOut: "退出登录",
     signedInAs: (name) => `已登录：${name}`,
     reconnecting: "正在重新连接，内容不会丢失。",

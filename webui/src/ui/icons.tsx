@@ -24,6 +24,7 @@ const PATHS = {
   back: "M8 5L4 9l4 4M4.5 9H12a4 4 0 0 1 0 8H9",
   clock: "M10 3.5a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13M10 6.5V10l2.5 1.8",
   dash: "M6 10h8",
+  key: "M12.5 3.5a4 4 0 1 1-3.3 6.3L4 15v2h3v-2h2v-2h1.5M13.5 7v.2",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -1,6 +1,6 @@
 /** What stands around every page after sign-in: the rail (a drawer on a phone), the line's state. */
 import { useQueryClient } from "@tanstack/react-query";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 import { api, type Me } from "../api";
 import { useConnection } from "../live";
@@ -9,6 +9,8 @@ import { Icon, Mark } from "../ui/icons";
 import { PHONE, useMedia } from "../ui/media";
 import { Preferences } from "../ui/preferences";
 import { Rail } from "./chat/rail";
+
+const ConsoleTop = lazy(() => import("./console/top"));
 
 interface Props {
   me: Me;
@@ -83,6 +85,11 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
           </header>
         )}
         <ConnectionLine />
+        {admin && (
+          <Suspense fallback={null}>
+            <ConsoleTop me={me} />
+          </Suspense>
+        )}
         {children}
       </div>
     </div>
@@ -121,18 +128,22 @@ function Foot({ me, admin }: { me: Me; admin: boolean }) {
   };
   return (
     <div className="flex flex-col gap-2.5 border-t border-line p-3">
-      {me.role === "admin" &&
-        (admin ? (
-          <Link href="/" className="btn w-full">
-            <Icon name="chat" className="size-4.5" />
-            {texts.frame.chat}
-          </Link>
-        ) : (
-          <Link href="/admin" className="btn w-full">
-            <Icon name="chart" className="size-4.5" />
-            {texts.frame.admin}
-          </Link>
-        ))}
+      {admin ? (
+        <Link href="/" className="btn w-full">
+          <Icon name="chat" className="size-4.5" />
+          {texts.frame.chat}
+        </Link>
+      ) : me.may.includes("watch") ? (
+        <Link href="/admin" className="btn w-full">
+          <Icon name="chart" className="size-4.5" />
+          {texts.frame.admin}
+        </Link>
+      ) : (
+        <Link href="/settings" className="btn w-full">
+          <Icon name="key" className="size-4.5" />
+          {texts.frame.settings}
+        </Link>
+      )}
       <div className="flex items-center justify-between gap-2">
         <span className="truncate text-[0.9rem] text-muted" title={texts.frame.signedInAs(me.name)}>
           {me.name}

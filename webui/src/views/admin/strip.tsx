@@ -1,11 +1,13 @@
 /** The strip on top: live version, next training, the run, the engines; and the three actions. */
 import type { ReactNode } from "react";
-import type { Engine, Policies, Status } from "../../api";
-import { formatTime } from "../../format";
+import type { Engine, Me, Status } from "../../api";
+import { formatShare, formatTime } from "../../format";
 import { useLanguage, useTexts } from "../../texts";
+import { useConsole } from "../../texts/console";
 import { Actions } from "./actions";
 
-export function Strip({ status, policies }: { status: Status; policies: Policies | undefined }) {
+export function Strip({ status, me }: { status: Status; me: Me }) {
+  const words = useConsole().training;
   const texts = useTexts().admin.strip;
   const common = useTexts().common;
   const run = useTexts().admin.run;
@@ -17,7 +19,7 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
   return (
     <section
       aria-label={texts.label}
-      className="sticky top-0 z-10 border-b border-line bg-surface px-4 py-3 max-lg:static sm:px-6"
+      className="shrink-0 border-b border-line bg-surface px-4 py-2.5 max-lg:max-h-[45dvh] max-lg:overflow-y-auto sm:px-6"
     >
       <div className="mx-auto flex max-w-348 flex-wrap items-stretch gap-x-6 gap-y-4">
         <Cell name={texts.live}>
@@ -32,6 +34,12 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
             <Small>{texts.none}</Small>
           )}
         </Cell>
+        {status.canary && (
+          <Cell name={words.canary}>
+            <Big>{common.version(status.canary.number)}</Big>
+            <Small>{formatShare(status.canary.share, language)}</Small>
+          </Cell>
+        )}
         <Cell name={texts.next}>
           <Big>{due ? texts.due : texts.votes(pending, min_votes)}</Big>
           <progress
@@ -40,7 +48,7 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
             value={Math.min(pending, min_votes)}
             aria-label={texts.votes(pending, min_votes)}
           />
-          <Small>{texts.total(total)}</Small>
+          <Small>{status.paused ? words.paused : texts.total(total)}</Small>
         </Cell>
         <Cell name={texts.run}>
           <Big>{status.run ? (stage ? steps[stage] : run.states[status.run.state]) : common.none}</Big>
@@ -60,7 +68,7 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
             ))}
           </ul>
         </Cell>
-        <Actions status={status} policies={policies} />
+        <Actions status={status} me={me} />
       </div>
     </section>
   );

@@ -1,0 +1,10 @@
+/** Exact times, as a log needs them. */
+import type { Language } from "../../texts";
+
+/** "21 Nov 2026, 14:05:33". */
+export function formatExact(at: string, language: Language): string {
+  return new Intl.DateTimeFormat(language === "zh" ? "zh-Hans" : "en-GB", {
+    dateStyle: "medium",
+    timeStyle: "medium",
+  }).format(new Date(at));
+}
