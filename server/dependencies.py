@@ -1,6 +1,6 @@
-"""What a handler may ask for, and the rule that every route needs an account unless it is marked open.
+"""What a handler may ask for; and the rule that every route needs an account unless it is marked open.
 
-A handler names what it needs by the type of its account parameter (`Watcher`, `Releaser`, ...); one that names
+A handler names what it needs by the type of its account parameter (`Watcher`, `Releaser`, ...); who names
 nothing needs `chat`. `authorize` decides, in one place, by role and, for an API key, by scope
 (`server/permissions.py`).
 """

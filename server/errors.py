@@ -25,9 +25,8 @@ from store.accounts import (
 )
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
-from store.invites import InviteGone
-from store.policies import NothingToRollBackTo, PointerMoved
 from store.engines import EngineNameTaken, EngineUnknown
+from store.invites import InviteGone
 from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
 from store.runs import CannotRetry, RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict

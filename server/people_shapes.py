@@ -153,4 +153,3 @@ def state_of(invite: Invite) -> InviteState:
 
 def key_out(key: ApiKey, used_at: datetime | None) -> KeyOut:
     return KeyOut(**key.model_dump(include=set(KeyOut.model_fields)), used_at=used_at)
-

@@ -14,9 +14,7 @@ MAY: dict[Role, frozenset[Permission]] = {
     "annotator": frozenset({"own", "chat", "vote", "annotate"}),
     "reviewer": frozenset({"own", "chat", "vote", "annotate", "watch", "review"}),
     "engineer": frozenset({"own", "chat", "vote", "annotate", "watch", "train"}),
-    "admin": frozenset(
-        {"own", "chat", "vote", "annotate", "watch", "review", "train", "release", "manage"}
-    ),
+    "admin": frozenset({"own", "chat", "vote", "annotate", "watch", "review", "train", "release", "manage"}),
 }
 
 _SCOPE: dict[Permission, Scope] = {

@@ -29,18 +29,11 @@ BEHIND_S = 120
 
 async def look(heed: Parts) -> SystemOut:
     """Everything at once. Raises StoreUnavailable when Redis is away: then that is the problem."""
-    health = heed.health
-    redis, queues, workers, tick, engines, serving, active, paused = await asyncio.gather(
-        health.redis(),
-        health.queues(),
-        health.workers(),
-        health.last_tick(),
-        heed.policies.engines(),
-        heed.policies.serving(),
-        heed.policies.active(),
-        heed.runs.paused(),
-    )
-    timeline = await heed.policies.timeline(limit=1)
+    redis = await heed.health.redis()
+    queues, workers = await heed.health.queues(), await heed.health.workers()
+    tick, paused = await heed.health.last_tick(), await heed.runs.paused()
+    engines, serving = await heed.policies.engines(), await heed.policies.serving()
+    active, timeline = await heed.policies.active(), await heed.policies.timeline(limit=1)
     disk = await asyncio.to_thread(disk_of, heed.settings.data)
     since = timeline[0].at if timeline else None
     problems = [
@@ -116,7 +109,9 @@ def worker_problems(
     if tick is None or (now() - tick).total_seconds() > TICKS_MISSED_S:
         said = "never" if tick is None else f"{(now() - tick).total_seconds():.0f} s ago"
         what = f"the schedule was looked at {said}: no training starts"
-        found.append(_bad("no_tick", what, "python -m celery -A workers.app beat -S redbeat.RedBeatScheduler"))
+        found.append(
+            _bad("no_tick", what, "python -m celery -A workers.app beat -S redbeat.RedBeatScheduler")
+        )
     if paused is not None:
         what = f"the schedule is paused since {paused.at:%Y-%m-%d %H:%M} UTC: {paused.reason}"
         found.append(_warning("schedule_paused", what, "resume it on the dashboard"))
@@ -134,7 +129,9 @@ def engine_problems(
     for engine in engines:
         if engine.state == "down":
             what = f"{engine.name} is down: {engine.error or 'it does not answer'}"
-            found.append(_bad("engine_down", what, f"look at the log of {engine.name}; it is restarted by itself"))
+            found.append(
+                _bad("engine_down", what, f"look at the log of {engine.name}; it is restarted by itself")
+            )
     late = since is not None and (now() - since).total_seconds() > BEHIND_S
     for server, number in sorted(serving.items()):
         if late and active is not None and number != active:

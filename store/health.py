@@ -94,4 +94,3 @@ class Health:
             clients=int(info["connected_clients"]),
             blocked_clients=int(info.get("blocked_clients", 0)),
         )
-

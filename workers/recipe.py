@@ -109,7 +109,9 @@ async def _finish(
 
     await patiently(finish)
     logger.info("%s %s", work.claim.run_id, state)
-    await asyncio.to_thread(_clean, work.settings.data / "runs", None if state == "succeeded" else work.folder)
+    await asyncio.to_thread(
+        _clean, work.settings.data / "runs", None if state == "succeeded" else work.folder
+    )
 
 
 def _clean(runs: Path, kept: Path | None) -> None:

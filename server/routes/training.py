@@ -1,4 +1,4 @@
-"""A training in detail: its log, shown answers and alerts; again from where it failed; the plan, the schedule."""
+"""A training in detail: log, shown answers, alerts; again from where it failed; plan and schedule."""
 
 from __future__ import annotations
 
@@ -173,4 +173,3 @@ def estimate(runs: list[Run]) -> list[StageEstimate]:
         if seconds:
             found.append(StageEstimate(stage=stage, seconds=median(seconds)))
     return found
-

@@ -55,6 +55,9 @@ GET /api/v1/plan
 GET /api/v1/schedule
 PUT DELETE /api/v1/schedule/pause
 GET /api/v1/system
+GET POST /api/v1/engines
+POST /api/v1/engines/{name}/drain
+DELETE /api/v1/engines/{name}
 GET /api/v1/policies
 GET /api/v1/policies/history
 GET /api/v1/policies/{number}

@@ -21,6 +21,7 @@ from store.records import (
     ChatTurn,
     Conversation,
     Duel,
+    EngineMember,
     EngineStatus,
     Fingerprint,
     GateCheck,
@@ -28,15 +29,18 @@ from store.records import (
     Invite,
     Message,
     MetricRow,
+    Pause,
     PolicyVersion,
     PreferencePair,
     Record,
+    RedisHealth,
     Run,
     Sampling,
     Session,
     Snapshot,
     StageStatus,
     Vote,
+    WorkerBeat,
 )
 
 AT = datetime(2026, 11, 21, 5, 30, 0, 123456, tzinfo=UTC)
@@ -141,9 +145,29 @@ EXAMPLES: list[Record] = [
     EngineStatus(name="engine-1", address="unix:///e1", state="loading", seen_at=AT),
     Account(id="acc_1", name=TEXT, role="admin", password_hash="$argon2id$", created_at=AT),
     ApiKey(id="key_1", account_id="acc_1", label=TEXT, created_at=AT),
+    Pause(actor="acc_1", reason=TEXT, at=AT),
+    WorkerBeat(name="train@host", queues=("train",), at=AT),
+    EngineMember(name="gpu-1", address="https://10.0.0.7:8090", device="gpu-1", actor="acc_1", joined_at=AT),
+    RedisHealth(
+        version="8.2",
+        uptime_s=1,
+        ping_ms=0.2,
+        clock_skew_s=0.0,
+        appendonly="yes",
+        appendfsync=None,
+        maxmemory_policy="noeviction",
+        aof_write_ok=True,
+        memory_bytes=1,
+        maxmemory_bytes=0,
+        aof_bytes=None,
+        clients=1,
+        blocked_clients=0,
+    ),
     Session(id="s", account_id="acc_1", created_at=AT, confirmed_at=AT, seen_at=AT, until=AT, agent=TEXT),
     Invite(id="inv_1", role="reviewer", note=TEXT, created_by="acc_1", created_at=AT, expires_at=AT),
-    AuditEvent(actor="acc_1", action="rollback", object="v2", before="v3", after={"n": 1}, reason=TEXT, at=AT),
+    AuditEvent(
+        actor="acc_1", action="rollback", object="v2", before="v3", after={"n": 1}, reason=TEXT, at=AT
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ import { createReadStream, existsSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { adminAccount, consoleRoutes } from "./mock-console.mjs";
 import { CODE, RUNS, SHORT_A, SHORT_B, STORY, TIMELINE, VERSIONS } from "./mock-texts.mjs";
 import { newRun, pastMetrics, play } from "./mock-training.mjs";
 
@@ -278,6 +279,8 @@ function status() {
     serving: {},
     run: openRun(),
     warnings: [],
+    canary: db.canary,
+    paused: db.paused,
     engines: empty ? [] : [engine("engine-1", active()?.number ?? 1), engine("engine-2", 1)],
     votes: { total: db.total, pending: db.pending, min_votes: MIN_VOTES },
   };
@@ -300,6 +303,7 @@ function detail(conversation) {
 }
 
 const ROUTES = [
+  ...consoleRoutes({ db, tell, Refusal }),
   ["GET", /^setup$/, () => [200, { needed: db.account === null }]],
   [
     "POST",
@@ -308,7 +312,7 @@ const ROUTES = [
       if (db.account || body.token !== db.token)
         throw new Refusal(401, "wrong_credentials", "the link was used already");
       if (body.password.length < 12) throw new Refusal(422, "password_too_short", "at least 12 characters");
-      db.account = { id: "acc_1", name: body.name, role: "admin" };
+      db.account = adminAccount(body.name);
       db.signedIn = true;
       return [201, db.account];
     },
@@ -434,6 +438,7 @@ const ROUTES = [
         items: db.versions,
         active: active()?.number ?? null,
         previous: previousNumber(),
+        canary: db.canary,
         timeline: db.timeline,
       },
     ],
@@ -458,7 +463,7 @@ const ROUTES = [
     },
   ],
 ];
-const OPEN = /^(setup|login|mock)/;
+const OPEN = /^(setup|login$|mock|invites\/look)/;
 
 function watch(request, response, url) {
   const after = request.headers["last-event-id"] ?? url.searchParams.get("after");

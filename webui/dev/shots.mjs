@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { consoleTour } from "./shots-console.mjs";
 
 const out = process.argv[2] ?? "/tmp/webui-screens";
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -99,22 +100,7 @@ async function tour(base, look, options, isPhone) {
     await shoot(page, name("drawer"));
     await page.getByRole("link", { name: "Admin" }).click();
   } else await page.getByRole("link", { name: "Admin" }).click();
-  await page.getByTestId("version-3").waitFor();
-  await shoot(page, name("admin-idle"));
-  if (isPhone) await page.setViewportSize({ width: 390, height: 3300 });
-  else await page.setViewportSize({ width: 1360, height: 1500 });
-  await shoot(page, name("admin-whole"));
-  await page.setViewportSize(options.viewport);
-  await page.getByRole("button", { name: /^Roll back/ }).click();
-  await shoot(page, name("rollback"));
-  await page.getByRole("button", { name: "Cancel", exact: true }).click();
-  await page.getByRole("button", { name: "Train now" }).click();
-  await page.locator("[data-testid=chart-ref_kl]:not([data-steps='0'])").waitFor();
-  await page.waitForTimeout(700);
-  await shoot(page, name("admin-running"));
-  await page.getByRole("button", { name: "Cancel training" }).click();
-  await shoot(page, name("cancel"));
-  await page.keyboard.press("Escape");
+  await consoleTour(page, (what) => shoot(page, name(what)), options, isPhone);
   if (look === "light") {
     await page.getByLabel("Language").selectOption("zh");
     await shoot(page, name("admin-zh"));
@@ -148,7 +134,7 @@ try {
       await page.getByLabel("Password").fill("a long enough password");
       await page.keyboard.press("Enter");
       await page.getByRole("link", { name: "Admin" }).click();
-      await page.getByText("No version yet").waitFor();
+      await page.getByText("No training yet").first().waitFor();
       await shoot(page, "admin-fresh-light");
     });
 } finally {

@@ -11,13 +11,57 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List Accounts
+         * @description Everybody, by name, with what they hold: sessions, keys, votes.
+         */
+        get: operations["list_accounts_api_v1_accounts_get"];
         put?: never;
         /**
          * Create Account
-         * @description A new account for somebody else.
+         * @description A new account for somebody else, with a password that the admin knows; an invite is the better way.
          */
         post: operations["create_account_api_v1_accounts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{account_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Account
+         * @description Another role, or disable and enable. A disabled account is signed out everywhere; its keys stop.
+         */
+        patch: operations["change_account_api_v1_accounts__account_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/accounts/{account_id}/password-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Password Link
+         * @description A one-time link, good for a day, by which somebody who lost their password sets a new one.
+         */
+        post: operations["password_link_api_v1_accounts__account_id__password_link_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -38,6 +82,106 @@ export interface paths {
          * @description Stop this answer in the engine; the stream then says so. One that has ended stays as it is.
          */
         post: operations["stop_api_v1_answers__answer_id__stop_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Audit
+         * @description Entries that fit the filter, the newest first.
+         */
+        get: operations["list_audit_api_v1_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit Csv
+         * @description Every entry that fits the filter, the newest first, with the hashes.
+         */
+        get: operations["audit_csv_api_v1_audit_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify Audit
+         * @description Recompute the chain of hashes; where it breaks first, if it does.
+         */
+        get: operations["verify_audit_api_v1_audit_verify_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/canary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change Share
+         * @description More or less of the answers for the canary that runs.
+         */
+        put: operations["change_share_api_v1_canary_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/canary/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End Canary
+         * @description Promote the canary, roll it back for good, or just stop it.
+         */
+        post: operations["end_canary_api_v1_canary_end_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -156,6 +300,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Engines
+         * @description Every engine as the servers saw it last: what it holds, how it is, how many answers it gives.
+         */
+        get: operations["list_engines_api_v1_engines_get"];
+        put?: never;
+        /**
+         * Join
+         * @description Add an engine by the address of its sidecar. It takes the active version, then gives answers.
+         */
+        post: operations["join_api_v1_engines_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Leave
+         * @description Remove an engine that joined. Its answers under way end first.
+         */
+        delete: operations["leave_api_v1_engines__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines/{name}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain
+         * @description Give an engine no new answers, for work on its host; those under way end. Or let it take part again.
+         */
+        post: operations["drain_api_v1_engines__name__drain_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -176,7 +384,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/keys": {
+    "/api/v1/invites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Invites
+         * @description Every link, the newest first; never its token.
+         */
+        get: operations["list_invites_api_v1_invites_get"];
+        put?: never;
+        /**
+         * Create Invite
+         * @description A one-time link to an account with this role.
+         */
+        post: operations["create_invite_api_v1_invites_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invites/accept": {
         parameters: {
             query?: never;
             header?: never;
@@ -186,11 +418,95 @@ export interface paths {
         get?: never;
         put?: never;
         /**
+         * Accept Invite
+         * @description Use a link: the account is made (or gets its new password), and this browser is signed in.
+         */
+        post: operations["accept_invite_api_v1_invites_accept_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invites/look": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look At Invite
+         * @description What a link is for, before it is used. By POST, so that the token is in no log of addresses.
+         */
+        post: operations["look_at_invite_api_v1_invites_look_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invites/{invite_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Invite
+         * @description Take a link back.
+         */
+        delete: operations["revoke_invite_api_v1_invites__invite_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Keys
+         * @description The caller's keys, or everybody's, with their last use; the newest first.
+         */
+        get: operations["list_keys_api_v1_keys_get"];
+        put?: never;
+        /**
          * Create Key
-         * @description A new API key; its secret is shown this once.
+         * @description A new API key; its secret is shown this once. One with the scope `admin` asks for a fresh sign-in.
          */
         post: operations["create_key_api_v1_keys_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Key
+         * @description The key stops to work at once. Somebody else's takes an admin.
+         */
+        delete: operations["revoke_key_api_v1_keys__key_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -210,6 +526,26 @@ export interface paths {
          * @description Sign in with name and password.
          */
         post: operations["login_api_v1_login_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Confirm
+         * @description Say the password again: what moves versions asks for one typed within ten minutes.
+         */
+        post: operations["confirm_api_v1_login_confirm_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -245,9 +581,49 @@ export interface paths {
         };
         /**
          * Me
-         * @description Who is signed in.
+         * @description Who is signed in, and what they may do.
          */
         get: operations["me_api_v1_me_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change Password
+         * @description A new password; every other browser of the account is signed out.
+         */
+        post: operations["change_password_api_v1_password_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan
+         * @description What a training would learn from now, with which settings, and how long earlier ones took.
+         */
+        get: operations["plan_api_v1_plan_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -276,6 +652,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/policies/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * History
+         * @description Which versions were canaries, and when; what was active stands in `GET /api/v1/policies`.
+         */
+        get: operations["history_api_v1_policies_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/policies/rollback": {
         parameters: {
             query?: never;
@@ -290,6 +686,66 @@ export interface paths {
          * @description Back to the version that was active before.
          */
         post: operations["rollback_api_v1_policies_rollback_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Version
+         * @description One version: its data, its differences from the parent, its files and its card.
+         */
+        get: operations["get_version_api_v1_policies__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preflight
+         * @description Whether the version could serve: every file is read and compared with its hash.
+         */
+        get: operations["preflight_api_v1_policies__number__preflight_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}/promote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Promote
+         * @description Make it active (`share` 1), or try it on a share of the answers.
+         */
+        post: operations["promote_api_v1_policies__number__promote_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -340,6 +796,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run_id}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Alerts
+         * @description What the trainer warned of, and who has seen it.
+         */
+        get: operations["run_alerts_api_v1_runs__run_id__alerts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Acknowledge
+         * @description Say that somebody has looked at an alert.
+         */
+        post: operations["acknowledge_api_v1_runs__run_id__alerts__alert_id__acknowledge_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/cancel": {
         parameters: {
             query?: never;
@@ -354,6 +850,26 @@ export interface paths {
          * @description Ask a run to stop; a running one stops within seconds.
          */
         post: operations["cancel_run_api_v1_runs__run_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Log
+         * @description The end of a stage's log.
+         */
+        get: operations["run_log_api_v1_runs__run_id__log_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -375,6 +891,134 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Run
+         * @description Queue the newest training again when it failed or was cancelled: finished stages stay finished.
+         */
+        post: operations["retry_run_api_v1_runs__run_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Samples
+         * @description An answer of each update: what the numbers cannot show.
+         */
+        get: operations["run_samples_api_v1_runs__run_id__samples_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Schedule
+         * @description When the next training starts by itself.
+         */
+        get: operations["get_schedule_api_v1_schedule_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedule/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Pause Schedule
+         * @description From now on no training starts by itself; Train now still works.
+         */
+        put: operations["pause_schedule_api_v1_schedule_pause_put"];
+        post?: never;
+        /**
+         * Resume Schedule
+         * @description Trainings start by themselves again.
+         */
+        delete: operations["resume_schedule_api_v1_schedule_pause_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Sessions
+         * @description The caller's signed-in browsers, the newest first.
+         */
+        get: operations["list_sessions_api_v1_sessions_get"];
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Other Sessions
+         * @description Sign every browser of the caller out, but this one.
+         */
+        delete: operations["revoke_other_sessions_api_v1_sessions_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Session
+         * @description Sign one browser of the caller out.
+         */
+        delete: operations["revoke_session_api_v1_sessions__session_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -436,6 +1080,26 @@ export interface paths {
          * @description The events of a turn from the start, or after `Last-Event-ID`; ends with `turn.end`.
          */
         get: operations["turn_events_api_v1_streams__stream_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look At System
+         * @description Redis, queues, workers, engines, disk, clock, software: how they are, and each problem with its fix.
+         */
+        get: operations["look_at_system_api_v1_system_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -513,7 +1177,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Prometheus text. It names versions, so it is for admins: give the scraper an API key.
+         * @description Prometheus text. It names versions: give the scraper an API key with the scope `read`.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -588,6 +1252,15 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** AcceptIn */
+        AcceptIn: {
+            /** Name */
+            name?: string | null;
+            /** Password */
+            password: string;
+            /** Token */
+            token: string;
+        };
         /** AccountIn */
         AccountIn: {
             /** Name */
@@ -599,19 +1272,21 @@ export interface components {
              * @default annotator
              * @enum {string}
              */
-            role: "admin" | "annotator";
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
         };
         /** AccountOut */
         AccountOut: {
             /** Id */
             id: string;
+            /** May */
+            may: ("own" | "chat" | "vote" | "annotate" | "watch" | "review" | "train" | "release" | "manage")[];
             /** Name */
             name: string;
             /**
              * Role
              * @enum {string}
              */
-            role: "admin" | "annotator";
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
         };
         /**
          * Activation
@@ -638,6 +1313,31 @@ export interface components {
             number: number;
             /** Since */
             since: string | null;
+        };
+        /** AlertOut */
+        AlertOut: {
+            /** Acknowledged At */
+            acknowledged_at: string | null;
+            /** Acknowledged By */
+            acknowledged_by: string | null;
+            /** Id */
+            id: string;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+            /** Step */
+            step: number;
+            /** Stopped */
+            stopped: boolean;
+            /** Text */
+            text: string;
+        };
+        /** AlertPage */
+        AlertPage: {
+            /** Items */
+            items: components["schemas"]["AlertOut"][];
         };
         /**
          * AnswerDelta
@@ -735,6 +1435,104 @@ export interface components {
             /** Parent Id */
             parent_id: string;
         };
+        /** AuditOut */
+        AuditOut: {
+            /** Action */
+            action: string;
+            /** Actor */
+            actor: string;
+            /** Actor Name */
+            actor_name: string | null;
+            /** After */
+            after: unknown;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Before */
+            before: unknown;
+            /** Detail */
+            detail: {
+                [key: string]: unknown;
+            };
+            /** Hash */
+            hash: string;
+            /** Id */
+            id: string;
+            /** Object */
+            object: string;
+            /** Object Name */
+            object_name: string | null;
+            /** Previous Hash */
+            previous_hash: string;
+            /** Reason */
+            reason: string | null;
+            /** Request Id */
+            request_id: string | null;
+        };
+        /** AuditPage */
+        AuditPage: {
+            /** Items */
+            items: components["schemas"]["AuditOut"][];
+            /** Next */
+            next: string | null;
+        };
+        /** AuditVerdict */
+        AuditVerdict: {
+            /** Broken At */
+            broken_at: string | null;
+            /** Entries */
+            entries: number;
+            /** Head */
+            head: string;
+            /** Reason */
+            reason: string | null;
+        };
+        /**
+         * Canary
+         * @description The version that is compared with the active one, blind, on a share of the answers.
+         */
+        Canary: {
+            /** Actor */
+            actor: string;
+            /**
+             * Before
+             * @default candidate
+             * @enum {string}
+             */
+            before: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+            /** Number */
+            number: number;
+            /** Reason */
+            reason: string;
+            /** Share */
+            share: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+        };
+        /**
+         * CanarySpan
+         * @description A time in which a version was compared with the active one.
+         */
+        CanarySpan: {
+            /** Ended At */
+            ended_at: string | null;
+            /** Number */
+            number: number;
+            /** Outcome */
+            outcome: string | null;
+            /** Share */
+            share: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+        };
         /** CastOut */
         CastOut: {
             /** Min Votes */
@@ -743,6 +1541,18 @@ export interface components {
             pending: number;
             reveal: components["schemas"]["Reveal"] | null;
             vote: components["schemas"]["VoteOut"];
+        };
+        /**
+         * Change
+         * @description One value that differs between a version and its parent.
+         */
+        Change: {
+            /** After */
+            after: unknown;
+            /** Before */
+            before: unknown;
+            /** Name */
+            name: string;
         };
         /**
          * CompletionIn
@@ -770,6 +1580,11 @@ export interface components {
             temperature?: number | null;
             /** Top P */
             top_p?: number | null;
+        };
+        /** ConfirmIn */
+        ConfirmIn: {
+            /** Password */
+            password: string;
         };
         /** ConversationChange */
         ConversationChange: {
@@ -824,6 +1639,22 @@ export interface components {
             /** Messages */
             messages: components["schemas"]["MessageOut"][];
         };
+        /** DiskOut */
+        DiskOut: {
+            /** Folder */
+            folder: string;
+            /** Free Bytes */
+            free_bytes: number;
+            /** Policies Bytes */
+            policies_bytes: number;
+            /** Total Bytes */
+            total_bytes: number;
+        };
+        /** DrainIn */
+        DrainIn: {
+            /** Draining */
+            draining: boolean;
+        };
         /** DuelOut */
         DuelOut: {
             /** Answer A */
@@ -876,6 +1707,61 @@ export interface components {
             /** Shown Ms */
             shown_ms?: number | null;
         };
+        /** EndIn */
+        EndIn: {
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "promoted" | "rolled_back" | "stopped";
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * EngineIn
+         * @description An engine that joins.
+         */
+        EngineIn: {
+            /**
+             * Address
+             * @example https://10.0.0.7:8090
+             */
+            address: string;
+            /** Device */
+            device?: string | null;
+            /** Name */
+            name: string;
+        };
+        /**
+         * EngineMember
+         * @description An engine on another host that joined at run time.
+         */
+        EngineMember: {
+            /** Actor */
+            actor: string;
+            /** Address */
+            address: string;
+            /** Device */
+            device: string;
+            /**
+             * Joined At
+             * Format: date-time
+             */
+            joined_at: string;
+            /** Name */
+            name: string;
+        };
+        /** EngineOut */
+        EngineOut: {
+            /** Joined */
+            joined: boolean;
+            status: components["schemas"]["EngineStatus"];
+        };
+        /** EnginePage */
+        EnginePage: {
+            /** Items */
+            items: components["schemas"]["EngineOut"][];
+        };
         /**
          * EngineStatus
          * @description What one vLLM engine holds and how it is, as the server that drives it saw it last.
@@ -883,6 +1769,16 @@ export interface components {
         EngineStatus: {
             /** Address */
             address: string;
+            /**
+             * Device
+             * @default
+             */
+            device: string;
+            /**
+             * Draining
+             * @default false
+             */
+            draining: boolean;
             /** Error */
             error?: string | null;
             /**
@@ -904,6 +1800,15 @@ export interface components {
             state: "starting" | "ready" | "loading" | "down";
             /** Version */
             version?: number | null;
+        };
+        /** FileOut */
+        FileOut: {
+            /** Bytes */
+            bytes: number;
+            /** Name */
+            name: string;
+            /** Sha256 */
+            sha256: string;
         };
         /**
          * Fingerprint
@@ -948,19 +1853,189 @@ export interface components {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
         };
+        /** HistoryOut */
+        HistoryOut: {
+            /** Canaries */
+            canaries: components["schemas"]["CanarySpan"][];
+        };
+        /** InviteIn */
+        InviteIn: {
+            /**
+             * Hours
+             * @default 72
+             */
+            hours: number;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Role
+             * @default annotator
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+        };
+        /** InviteMade */
+        InviteMade: {
+            /** Account Id */
+            account_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Note */
+            note: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "open" | "used" | "revoked" | "expired";
+            /** Token */
+            token: string;
+            /** Used By */
+            used_by: string | null;
+        };
+        /** InviteOut */
+        InviteOut: {
+            /** Account Id */
+            account_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Note */
+            note: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "open" | "used" | "revoked" | "expired";
+            /** Used By */
+            used_by: string | null;
+        };
+        /** InvitePage */
+        InvitePage: {
+            /** Items */
+            items: components["schemas"]["InviteOut"][];
+        };
+        /** InviteSeen */
+        InviteSeen: {
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Name */
+            name: string | null;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+        };
         /** KeyIn */
         KeyIn: {
             /** Label */
             label: string;
+            /**
+             * Scopes
+             * @default [
+             *       "chat",
+             *       "feedback"
+             *     ]
+             */
+            scopes: ("chat" | "feedback" | "read" | "admin")[];
         };
-        /** KeyOut */
-        KeyOut: {
+        /** KeyMade */
+        KeyMade: {
+            /** Account Id */
+            account_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ends */
+            ends: string;
             /** Id */
             id: string;
             /** Label */
             label: string;
+            /** Scopes */
+            scopes: ("chat" | "feedback" | "read" | "admin")[];
             /** Secret */
             secret: string;
+            /** Used At */
+            used_at: string | null;
+        };
+        /** KeyOut */
+        KeyOut: {
+            /** Account Id */
+            account_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ends */
+            ends: string;
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+            /** Scopes */
+            scopes: ("chat" | "feedback" | "read" | "admin")[];
+            /** Used At */
+            used_at: string | null;
+        };
+        /** KeyPage */
+        KeyPage: {
+            /** Items */
+            items: components["schemas"]["KeyOut"][];
+        };
+        /** LogOut */
+        LogOut: {
+            /** Cut */
+            cut: boolean;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+            /** Text */
+            text: string;
         };
         /** LoginIn */
         LoginIn: {
@@ -968,6 +2043,17 @@ export interface components {
             name: string;
             /** Password */
             password: string;
+        };
+        /** MachineOut */
+        MachineOut: {
+            /** Cores */
+            cores: number;
+            /** Load */
+            load: number;
+            /** Memory Bytes */
+            memory_bytes: number | null;
+            /** Memory Free Bytes */
+            memory_free_bytes: number | null;
         };
         /** MessageIn */
         MessageIn: {
@@ -1040,10 +2126,111 @@ export interface components {
              */
             type: "text";
         };
+        /** PasswordIn */
+        PasswordIn: {
+            /** Current */
+            current: string;
+            /** Password */
+            password: string;
+        };
+        /**
+         * Pause
+         * @description Somebody stopped the schedule: no training starts by itself until it is resumed.
+         */
+        Pause: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Reason */
+            reason: string;
+        };
+        /** PauseIn */
+        PauseIn: {
+            /** Reason */
+            reason: string;
+        };
+        /** PersonChange */
+        PersonChange: {
+            /** Disabled */
+            disabled?: boolean | null;
+            /** Role */
+            role?: ("admin" | "engineer" | "reviewer" | "annotator" | "user") | null;
+        };
+        /** PersonOut */
+        PersonOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Disabled At */
+            disabled_at: string | null;
+            /** Id */
+            id: string;
+            /** Keys */
+            keys: number;
+            /** Name */
+            name: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+            /** Sessions */
+            sessions: number;
+            /** Votes */
+            votes: number;
+        };
+        /** PersonPage */
+        PersonPage: {
+            /** Items */
+            items: components["schemas"]["PersonOut"][];
+        };
+        /**
+         * PlanOut
+         * @description What a training would do if it began now; nothing is started.
+         */
+        PlanOut: {
+            /** Blocked */
+            blocked: string | null;
+            /** Estimate */
+            estimate: components["schemas"]["StageEstimate"][];
+            /** Gate Prompts */
+            gate_prompts: number;
+            /** Held Out Share */
+            held_out_share: number;
+            /** Max Pairs */
+            max_pairs: number;
+            /** New Pairs */
+            new_pairs: number;
+            /** New Votes */
+            new_votes: {
+                [key: string]: number;
+            };
+            /** Parent */
+            parent: number | null;
+            /** Rollout Prompts */
+            rollout_prompts: number;
+            /** Settings */
+            settings: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            /** Total Pairs */
+            total_pairs: number;
+            /** Total Votes */
+            total_votes: number;
+        };
         /** PolicyPage */
         PolicyPage: {
             /** Active */
             active: number | null;
+            canary: components["schemas"]["Canary"] | null;
             /** Items */
             items: components["schemas"]["PolicyVersion"][];
             /** Previous */
@@ -1086,6 +2273,95 @@ export interface components {
              * @enum {string}
              */
             state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+        };
+        /**
+         * PreflightOut
+         * @description Whether a version could serve now.
+         */
+        PreflightOut: {
+            /** Bytes */
+            bytes: number;
+            canary: components["schemas"]["Canary"] | null;
+            /** Checked S */
+            checked_s: number;
+            /** Error */
+            error: string | null;
+            /** In Flight */
+            in_flight: number;
+            /** Leaves */
+            leaves: number | null;
+            /** Number */
+            number: number;
+            /** Ok */
+            ok: boolean;
+            /** Ready Engines */
+            ready_engines: number;
+            /** State */
+            state: string;
+            /** Warm On */
+            warm_on: string[];
+        };
+        /** ProblemOut */
+        ProblemOut: {
+            /** Fix */
+            fix: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused";
+            /**
+             * Severity
+             * @enum {string}
+             */
+            severity: "bad" | "warning";
+            /** What */
+            what: string;
+        };
+        /** PromoteIn */
+        PromoteIn: {
+            /** Reason */
+            reason: string;
+            /** Share */
+            share: number;
+        };
+        /** PromotedOut */
+        PromotedOut: {
+            /** Active */
+            active: number | null;
+            canary: components["schemas"]["Canary"] | null;
+        };
+        /**
+         * RedisHealth
+         * @description Redis in numbers, as the System page shows it.
+         */
+        RedisHealth: {
+            /** Aof Bytes */
+            aof_bytes: number | null;
+            /** Aof Write Ok */
+            aof_write_ok: boolean;
+            /** Appendfsync */
+            appendfsync: string | null;
+            /** Appendonly */
+            appendonly: string | null;
+            /** Blocked Clients */
+            blocked_clients: number;
+            /** Clients */
+            clients: number;
+            /** Clock Skew S */
+            clock_skew_s: number;
+            /** Maxmemory Bytes */
+            maxmemory_bytes: number;
+            /** Maxmemory Policy */
+            maxmemory_policy: string | null;
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Ping Ms */
+            ping_ms: number;
+            /** Uptime S */
+            uptime_s: number;
+            /** Version */
+            version: string;
         };
         /** Reveal */
         Reveal: {
@@ -1186,6 +2462,29 @@ export interface components {
             items: components["schemas"]["Run"][];
         };
         /**
+         * SampleOut
+         * @description An answer that the policy gave during the training.
+         */
+        SampleOut: {
+            /** Answer */
+            answer: string;
+            /** Ended */
+            ended: boolean;
+            /** Prompt */
+            prompt: string;
+            /** Score */
+            score: number;
+            /** Tokens */
+            tokens: number;
+            /** Update */
+            update: number;
+        };
+        /** SamplePage */
+        SamplePage: {
+            /** Items */
+            items: components["schemas"]["SampleOut"][];
+        };
+        /**
          * Sampling
          * @description How one answer is drawn from the policy.
          */
@@ -1213,6 +2512,53 @@ export interface components {
              */
             top_p: number;
         };
+        /** ScheduleOut */
+        ScheduleOut: {
+            /** Due At */
+            due_at: string | null;
+            /** Every Hours */
+            every_hours: number | null;
+            /** Min Votes */
+            min_votes: number;
+            /** Oldest Waiting At */
+            oldest_waiting_at: string | null;
+            paused: components["schemas"]["Pause"] | null;
+            /** Pending */
+            pending: number;
+        };
+        /** ServerOut */
+        ServerOut: {
+            /** Name */
+            name: string;
+            /** Serves */
+            serves: number;
+        };
+        /** SessionOut */
+        SessionOut: {
+            /** Address */
+            address: string;
+            /** Agent */
+            agent: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Current */
+            current: boolean;
+            /** Id */
+            id: string;
+            /**
+             * Seen At
+             * Format: date-time
+             */
+            seen_at: string;
+        };
+        /** SessionPage */
+        SessionPage: {
+            /** Items */
+            items: components["schemas"]["SessionOut"][];
+        };
         /** SetupIn */
         SetupIn: {
             /** Name */
@@ -1226,6 +2572,13 @@ export interface components {
         SetupState: {
             /** Needed */
             needed: boolean;
+        };
+        /** ShareIn */
+        ShareIn: {
+            /** Reason */
+            reason: string;
+            /** Share */
+            share: number;
         };
         /**
          * Snapshot
@@ -1254,6 +2607,16 @@ export interface components {
             /** Votes */
             votes: number;
         };
+        /** StageEstimate */
+        StageEstimate: {
+            /** Seconds */
+            seconds: number;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+        };
         /** StageStatus */
         StageStatus: {
             /** Ended At */
@@ -1279,8 +2642,10 @@ export interface components {
         /** StatusOut */
         StatusOut: {
             active: components["schemas"]["ActiveOut"] | null;
+            canary: components["schemas"]["Canary"] | null;
             /** Engines */
             engines: components["schemas"]["EngineStatus"][];
+            paused: components["schemas"]["Pause"] | null;
             /** Previous */
             previous: number | null;
             run: components["schemas"]["Run"] | null;
@@ -1303,6 +2668,37 @@ export interface components {
              */
             include_usage: boolean;
         };
+        /** SystemOut */
+        SystemOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            disk: components["schemas"]["DiskOut"];
+            /** Engines */
+            engines: components["schemas"]["EngineStatus"][];
+            /** Last Tick */
+            last_tick: string | null;
+            machine: components["schemas"]["MachineOut"];
+            /** Problems */
+            problems: components["schemas"]["ProblemOut"][];
+            /** Queues */
+            queues: {
+                [key: string]: number;
+            } | null;
+            redis: components["schemas"]["RedisHealth"];
+            /** Servers */
+            servers: components["schemas"]["ServerOut"][];
+            /** Sse Clients */
+            sse_clients: number;
+            /** Versions */
+            versions: {
+                [key: string]: string;
+            };
+            /** Workers */
+            workers: components["schemas"]["WorkerBeat"][];
+        };
         /** ThumbIn */
         ThumbIn: {
             /** Answer Id */
@@ -1317,6 +2713,11 @@ export interface components {
              * @enum {string}
              */
             kind: "thumb";
+        };
+        /** TokenIn */
+        TokenIn: {
+            /** Token */
+            token: string;
         };
         /**
          * TurnEnd
@@ -1364,6 +2765,33 @@ export interface components {
             /** Error Type */
             type: string;
         };
+        /** VersionOut */
+        VersionOut: {
+            /** Bytes */
+            bytes: number;
+            /** Card */
+            card: string | null;
+            /** Files */
+            files: components["schemas"]["FileOut"][];
+            /** Files Error */
+            files_error: string | null;
+            /** Metrics */
+            metrics: components["schemas"]["Change"][];
+            /** Requested By */
+            requested_by: string | null;
+            /** Run Id */
+            run_id: string | null;
+            /** Settings */
+            settings: components["schemas"]["Change"][];
+            /** Skipped */
+            skipped: {
+                [key: string]: number;
+            };
+            snapshot: components["schemas"]["Snapshot"] | null;
+            version: components["schemas"]["PolicyVersion"];
+            /** Votes Added */
+            votes_added: number | null;
+        };
         /** VoteCounts */
         VoteCounts: {
             /** Min Votes */
@@ -1407,6 +2835,21 @@ export interface components {
              */
             choice: "a" | "b" | "tie" | "both_bad";
         };
+        /**
+         * WorkerBeat
+         * @description A Celery worker that listens.
+         */
+        WorkerBeat: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Name */
+            name: string;
+            /** Queues */
+            queues: string[];
+        };
     };
     responses: never;
     parameters: never;
@@ -1416,6 +2859,26 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_accounts_api_v1_accounts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonPage"];
+                };
+            };
+        };
+    };
     create_account_api_v1_accounts_post: {
         parameters: {
             query?: never;
@@ -1449,6 +2912,72 @@ export interface operations {
             };
         };
     };
+    change_account_api_v1_accounts__account_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    password_link_api_v1_accounts__account_id__password_link_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InviteMade"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     stop_api_v1_answers__answer_id__stop_post: {
         parameters: {
             query?: never;
@@ -1469,6 +2998,164 @@ export interface operations {
                     "application/json": {
                         [key: string]: string;
                     };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_audit_api_v1_audit_get: {
+        parameters: {
+            query?: {
+                before?: string;
+                limit?: number;
+                actor?: string | null;
+                action?: string | null;
+                object?: string | null;
+                text?: string | null;
+                since?: string | null;
+                until?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    audit_csv_api_v1_audit_csv_get: {
+        parameters: {
+            query?: {
+                actor?: string | null;
+                action?: string | null;
+                object?: string | null;
+                text?: string | null;
+                since?: string | null;
+                until?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    verify_audit_api_v1_audit_verify_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerdict"];
+                };
+            };
+        };
+    };
+    change_share_api_v1_canary_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShareIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Canary"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    end_canary_api_v1_canary_end_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromotedOut"];
                 };
             };
             /** @description Validation Error */
@@ -1731,6 +3418,123 @@ export interface operations {
             };
         };
     };
+    list_engines_api_v1_engines_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnginePage"];
+                };
+            };
+        };
+    };
+    join_api_v1_engines_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EngineIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineMember"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    leave_api_v1_engines__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    drain_api_v1_engines__name__drain_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DrainIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineStatus"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     admin_events_api_v1_events_get: {
         parameters: {
             query?: {
@@ -1765,6 +3569,186 @@ export interface operations {
             };
         };
     };
+    list_invites_api_v1_invites_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitePage"];
+                };
+            };
+        };
+    };
+    create_invite_api_v1_invites_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InviteIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InviteMade"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    accept_invite_api_v1_invites_accept_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    look_at_invite_api_v1_invites_look_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InviteSeen"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    revoke_invite_api_v1_invites__invite_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invite_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_keys_api_v1_keys_get: {
+        parameters: {
+            query?: {
+                /** @description Of all accounts; for admins */
+                everybody?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     create_key_api_v1_keys_post: {
         parameters: {
             query?: never;
@@ -1784,8 +3768,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["KeyOut"];
+                    "application/json": components["schemas"]["KeyMade"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    revoke_key_api_v1_keys__key_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -1819,6 +3832,37 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["AccountOut"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    confirm_api_v1_login_confirm_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -1869,6 +3913,57 @@ export interface operations {
             };
         };
     };
+    change_password_api_v1_password_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    plan_api_v1_plan_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanOut"];
+                };
+            };
+        };
+    };
     list_policies_api_v1_policies_get: {
         parameters: {
             query?: never;
@@ -1885,6 +3980,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PolicyPage"];
+                };
+            };
+        };
+    };
+    history_api_v1_policies_history_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryOut"];
                 };
             };
         };
@@ -1909,6 +4024,103 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Activation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_version_api_v1_policies__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    preflight_api_v1_policies__number__preflight_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreflightOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    promote_api_v1_policies__number__promote_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromoteIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromotedOut"];
                 };
             };
             /** @description Validation Error */
@@ -1993,6 +4205,67 @@ export interface operations {
             };
         };
     };
+    run_alerts_api_v1_runs__run_id__alerts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    acknowledge_api_v1_runs__run_id__alerts__alert_id__acknowledge_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alert_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     cancel_run_api_v1_runs__run_id__cancel_post: {
         parameters: {
             query?: never;
@@ -2011,6 +4284,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    run_log_api_v1_runs__run_id__log_get: {
+        parameters: {
+            query: {
+                stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogOut"];
                 };
             };
             /** @description Validation Error */
@@ -2045,6 +4351,210 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["MetricPage"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    retry_run_api_v1_runs__run_id__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    run_samples_api_v1_runs__run_id__samples_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_schedule_api_v1_schedule_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleOut"];
+                };
+            };
+        };
+    };
+    pause_schedule_api_v1_schedule_pause_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PauseIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pause"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    resume_schedule_api_v1_schedule_pause_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    list_sessions_api_v1_sessions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+        };
+    };
+    revoke_other_sessions_api_v1_sessions_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: number;
+                    };
+                };
+            };
+        };
+    };
+    revoke_session_api_v1_sessions__session_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -2169,6 +4679,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    look_at_system_api_v1_system_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemOut"];
                 };
             };
         };

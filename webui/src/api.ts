@@ -58,7 +58,12 @@ async function problemOf(response: Response): Promise<Problem> {
   }
 }
 
-export async function call<T>(method: Method, path: string, body?: unknown, headers?: HeadersInit): Promise<T> {
+export async function call<T>(
+  method: Method,
+  path: string,
+  body?: unknown,
+  headers?: HeadersInit,
+): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {

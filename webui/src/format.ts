@@ -51,5 +51,7 @@ export function formatBytes(bytes: number, language: Language): string {
 
 /** "57 %", "57.3 %" below ten in a hundred. */
 export function formatShare(share: number, language: Language): string {
-  return new Intl.NumberFormat(locale(language), { style: "percent", maximumFractionDigits: 1 }).format(share);
+  return new Intl.NumberFormat(locale(language), { style: "percent", maximumFractionDigits: 1 }).format(
+    share,
+  );
 }

@@ -23,6 +23,8 @@ OPEN = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
 }
+
+
 @pytest.fixture
 async def anonymous(heed: Any) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=heed.url, timeout=10) as client:

@@ -137,7 +137,9 @@ function Lines({ stage, metric, column, view, summary, plot }: LinesProps) {
       const earlier = series.column(run, stage, metric);
       return { x: positions(earlier, view.across, view.tokens), y: smooth(earlier.values, view.smoothing) };
     });
-    const marked = column.steps.flatMap((step, index) => (view.marks.includes(step) ? [x[index] as number] : []));
+    const marked = column.steps.flatMap((step, index) =>
+      view.marks.includes(step) ? [x[index] as number] : [],
+    );
     return {
       main: { x, y: smooth(column.values, view.smoothing) },
       raw: view.smoothing > 0 ? { x, y: column.values } : null,

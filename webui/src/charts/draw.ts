@@ -24,8 +24,13 @@ export function positions(column: Column, across: Across, tokens: ReadonlyMap<nu
 
 /** Tokens that the policy had answered after each step: the mean length of the answers times their number. */
 export function tokensSoFar(lengths: Column, rollouts: number): Map<number, number> {
+  const tokens = new Map<number, number>();
   let sum = 0;
-  return new Map(lengths.steps.map((step, index) => [step, (sum += (lengths.values[index] as number) * rollouts)]));
+  lengths.steps.forEach((step, index) => {
+    sum += (lengths.values[index] as number) * rollouts;
+    tokens.set(step, sum);
+  });
+  return tokens;
 }
 
 export interface Line {

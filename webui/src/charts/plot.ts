@@ -31,7 +31,13 @@ export function makePlot(box: HTMLElement, format: (value: number) => string, lo
     ticks: { show: false },
   };
   let marks: readonly number[] = [];
-  const ghost = { stroke: colour("--line-strong"), width: 1, dash: [4, 3], spanGaps: true, points: { show: false } };
+  const ghost = {
+    stroke: colour("--line-strong"),
+    width: 1,
+    dash: [4, 3],
+    spanGaps: true,
+    points: { show: false },
+  };
   const options: uPlot.Options = {
     width: Math.max(160, box.clientWidth),
     height: HEIGHT_PX,
@@ -47,7 +53,12 @@ export function makePlot(box: HTMLElement, format: (value: number) => string, lo
         grid: { show: false },
         incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000, 100_000, 1_000_000],
       },
-      { ...axis, size: 46, gap: 4, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))) },
+      {
+        ...axis,
+        size: 46,
+        gap: 4,
+        values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : format(tick))),
+      },
     ],
     series: [
       {},
@@ -91,7 +102,11 @@ export function makePlot(box: HTMLElement, format: (value: number) => string, lo
   return {
     draw({ main, raw, ghosts, marks: at }) {
       marks = at;
-      const lines = [main, raw ?? none, ...Array.from({ length: GHOSTS }, (_, index) => ghosts[index] ?? none)];
+      const lines = [
+        main,
+        raw ?? none,
+        ...Array.from({ length: GHOSTS }, (_, index) => ghosts[index] ?? none),
+      ];
       plot.setData(joined(lines.map(positive)) as uPlot.AlignedData);
     },
     picture() {

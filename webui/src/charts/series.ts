@@ -20,6 +20,7 @@ const NONE: readonly string[] = [];
 export class Series {
   private readonly runs = new Map<string, Map<number, Point>>();
   private readonly columns = new Map<string, Column>();
+  private readonly first = new Map<string, number>();
   private readonly known = new Map<string, string[]>();
   private readonly newest = new Map<string, string>();
   private readonly listeners = new Set<() => void>();
@@ -33,7 +34,8 @@ export class Series {
       const steps = this.runs.get(key) ?? new Map<number, Point>();
       this.runs.set(key, steps);
       // A new attempt begins anew: what the broken one had beyond this step is not its future.
-      if (step === Math.min(step, ...steps.keys()) && steps.has(step)) steps.clear();
+      if (step === this.first.get(key) && steps.has(step)) steps.clear();
+      this.first.set(key, Math.min(step, this.first.get(key) ?? step));
       steps.set(step, { values, at: Date.parse(at) });
       for (const name of Object.keys(values)) this.columns.delete(`${key} ${name}`);
       if (!this.known.has(key)) this.known.set(key, []);
@@ -60,7 +62,7 @@ export class Series {
     const known = this.columns.get(key);
     if (known) return known;
     const rows = [...steps].sort(([a], [b]) => a - b);
-    const began = Math.min(...rows.map(([, point]) => point.at));
+    const began = rows.reduce((first, [, point]) => Math.min(first, point.at), Number.POSITIVE_INFINITY);
     const given = rows.filter(([, point]) => Number.isFinite(point.values[name]));
     const column = {
       steps: given.map(([step]) => step),

@@ -52,7 +52,13 @@ export default function InvitePage() {
   );
 }
 
-function InviteDoor({ role, submit }: { role: Me["role"]; submit: (name: string, password: string) => Promise<void> }) {
+function InviteDoor({
+  role,
+  submit,
+}: {
+  role: Me["role"];
+  submit: (name: string, password: string) => Promise<void>;
+}) {
   const words = useConsole();
   return (
     <Door title={words.invite.title} lead={words.invite.lead(words.roles[role])}>

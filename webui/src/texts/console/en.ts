@@ -31,7 +31,8 @@ export const en = {
   },
   roleHints: {
     admin: "Everything: releases and rollbacks, people, audit.",
-    engineer: "Watches, starts and repeats trainings. Reads nobody's conversations but what a training shows.",
+    engineer:
+      "Watches, starts and repeats trainings. Reads nobody's conversations but what a training shows.",
     reviewer: "Watches, reads other people's votes and their texts, takes votes out of training.",
     annotator: "Chats, votes, and works through the queue of stored prompts.",
     user: "Chats and votes in their own conversations.",
@@ -49,7 +50,8 @@ export const en = {
     inviteMade: "The link is ready",
     makeLink: "Make a link",
     link: "Link",
-    linkHint: (until: string) => `It works once, until ${until}. It is shown only now: send it to the person it is for.`,
+    linkHint: (until: string) =>
+      `It works once, until ${until}. It is shown only now: send it to the person it is for.`,
     days: "Valid for days",
     accounts: "Accounts",
     links: "Links",
@@ -64,12 +66,14 @@ export const en = {
     enable: "Enable",
     disable: "Disable",
     disableTitle: (name: string) => `Disable ${name}?`,
-    disableHint: "They are signed out everywhere at once, and their API keys stop working. Conversations and votes stay.",
+    disableHint:
+      "They are signed out everywhere at once, and their API keys stop working. Conversations and votes stay.",
     enableTitle: (name: string) => `Enable ${name}?`,
     enableHint: "They can sign in again with their old password, and their API keys work again.",
     passwordLink: "New password",
     newPassword: (name: string) => `New password for ${name}`,
-    passwordHint: "This makes a link, good for a day, by which they set a new password. Their old one works until then.",
+    passwordHint:
+      "This makes a link, good for a day, by which they set a new password. Their old one works until then.",
     revoke: "Take back",
     states: { open: "Open", used: "Used", revoked: "Taken back", expired: "Too old" },
     columns: {
@@ -94,7 +98,8 @@ export const en = {
     gone: "This link does not work any more",
     goneHint: "It was used already, was taken back, or is too old. Ask for a new one.",
     passwordTitle: "A new password",
-    passwordLead: (name: string) => `For the account ${name}. Every browser that is signed in gets signed out.`,
+    passwordLead: (name: string) =>
+      `For the account ${name}. Every browser that is signed in gets signed out.`,
     passwordSubmit: "Set the password",
   },
   settings: {
@@ -312,7 +317,9 @@ export const en = {
     share: "Share of the answers",
     startCanary: "Start the canary",
     promoteAll: (n: number, from: number | null) =>
-      from === null ? `v${n} becomes the live version.` : `v${n} becomes the live version in place of v${from}.`,
+      from === null
+        ? `v${n} becomes the live version.`
+        : `v${n} becomes the live version in place of v${from}.`,
     promoteCanary: (share: string) =>
       `${share} of the conversations get it beside the live version, blind. Planned steps: 5, 25, 50, 100 %.`,
     canaryOf: (n: number, share: string) => `v${n} is a canary on ${share}`,
@@ -332,7 +339,9 @@ export const en = {
     warm: (names: string) => `Held by ${names} already: no load`,
     cold: (time: string) => `No engine holds it: a load takes longer than ${time}`,
     inFlight: (n: number, from: number | null) =>
-      n === 0 ? "No answer is under way" : `${many(n, "answer finishes", "answers finish")} on ${from === null ? "the old version" : `v${from}`}`,
+      n === 0
+        ? "No answer is under way"
+        : `${many(n, "answer finishes", "answers finish")} on ${from === null ? "the old version" : `v${from}`}`,
     canaryEnds: (n: number) => `The canary v${n} ends`,
     progress: "Rollback, step by step",
     rollingBack: (n: number) => `Rolling back to v${n}`,
@@ -345,13 +354,15 @@ export const en = {
     },
     soFar: (seconds: string) => `${seconds} s so far`,
     tookInAll: (seconds: string) => `${seconds} s in all`,
-    goesOn: "It goes on when this is closed. If an engine refuses the version, the one before stays live and says so here.",
+    goesOn:
+      "It goes on when this is closed. If an engine refuses the version, the one before stays live and says so here.",
   },
   training: {
     canary: "Canary",
     title: "Train now?",
     from: (n: number) => `It starts from v${n}.`,
-    newPairs: (n: number) => (n === 0 ? "No new votes for a side wait." : `${many(n, "new vote", "new votes")} for a side.`),
+    newPairs: (n: number) =>
+      n === 0 ? "No new votes for a side wait." : `${many(n, "new vote", "new votes")} for a side.`,
     pairs: (n: number, held: string) => `${many(n, "pair", "pairs")} in all, ${held} held out.`,
     newVotes: "New:",
     choices: {
@@ -379,7 +390,8 @@ export const en = {
     resume: "Resume",
     paused: "Paused",
     pauseTitle: "Pause the schedule?",
-    pauseHint: "No training starts by itself until somebody resumes it. One that runs goes on, and Train now still works.",
+    pauseHint:
+      "No training starts by itself until somebody resumes it. One that runs goes on, and Train now still works.",
     resumeTitle: "Resume the schedule?",
     resumeHint: "Trainings start by themselves again when enough votes wait.",
     retryFrom: (stage: string) => `Retry from ${stage}`,
@@ -432,12 +444,14 @@ export const en = {
     before: (share: string) => `before it saw them ${share}`,
     agreement: "Agreement",
     doubly: (n: number) => `n = ${n} judged twice`,
-    position: (share: string, low: string, high: string, n: number) => `left wins ${share} (${low} to ${high}, n = ${n})`,
+    position: (share: string, low: string, high: string, n: number) =>
+      `left wins ${share} (${low} to ${high}, n = ${n})`,
     noPosition: "no side preferred yet",
     health: "System",
     fine: "Well",
     problems: (n: number) => many(n, "problem", "problems"),
-    healthNote: (answers: number, ping: string) => `${many(answers, "answer", "answers")} under way · Redis ${ping}`,
+    healthNote: (answers: number, ping: string) =>
+      `${many(answers, "answer", "answers")} under way · Redis ${ping}`,
   },
 };
 

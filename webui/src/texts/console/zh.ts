@@ -321,7 +321,8 @@ export const zh: ConsoleTexts = {
     engines: (n) => (n === 0 ? "没有就绪的引擎" : `${n} 个引擎就绪`),
     warm: (names) => `${names} 已载入：无需加载`,
     cold: (time) => `没有引擎载入它：加载将超过 ${time}`,
-    inFlight: (n, from) => (n === 0 ? "没有进行中的回答" : `${n} 个回答将在 ${from === null ? "旧版本" : `v${from}`} 上完成`),
+    inFlight: (n, from) =>
+      n === 0 ? "没有进行中的回答" : `${n} 个回答将在 ${from === null ? "旧版本" : `v${from}`} 上完成`,
     canaryEnds: (n) => `灰度 v${n} 结束`,
     progress: "回滚步骤",
     rollingBack: (n) => `正在回滚到 v${n}`,

@@ -14,7 +14,16 @@ import { consoleQueries } from "../console/calls";
 
 /** What is shown first; whatever else a stage reports stands folded below. */
 const FIRST: Record<"ppo" | "reward", readonly string[]> = {
-  ppo: ["reward_mean", "ref_kl", "response_length_mean", "entropy", "perplexity", "policy_loss", "value_loss", "lr"],
+  ppo: [
+    "reward_mean",
+    "ref_kl",
+    "response_length_mean",
+    "entropy",
+    "perplexity",
+    "policy_loss",
+    "value_loss",
+    "lr",
+  ],
   reward: ["loss", "accuracy"],
 };
 const ALWAYS = ["reward_mean", "ref_kl", "response_length_mean", "perplexity", "loss", "accuracy"];
@@ -42,7 +51,7 @@ export function Curves({ run, runs }: { run: Run | null; runs: Run[] }) {
   const earlierRows = earlier.map((one) => one.data?.items ?? []);
   const came = earlierRows.reduce((sum, rows) => sum + rows.length, 0);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the rows are told apart by how many came
-  useEffect(() => earlierRows.forEach((rows) => series.add(rows)), [came]);
+  useEffect(() => series.add(earlierRows.flat()), [came]);
   const rollouts = rolloutsOf(run);
   const lengths = useColumn(id, "ppo", "response_length_mean");
   // biome-ignore lint/correctness/useExhaustiveDependencies: ghosts are drawn again when their rows came
@@ -97,7 +106,18 @@ interface OptionsProps {
 
 const SELECT = "field min-h-8 w-auto py-0.5 text-[0.88rem]";
 
-function Options({ others, ghost, setGhost, across, setAcross, smoothing, setSmoothing, log, setLog, hasTokens }: OptionsProps) {
+function Options({
+  others,
+  ghost,
+  setGhost,
+  across,
+  setAcross,
+  smoothing,
+  setSmoothing,
+  log,
+  setLog,
+  hasTokens,
+}: OptionsProps) {
   const texts = useTexts();
   const words = useConsole().training;
   const language = useLanguage();
@@ -165,10 +185,17 @@ function StageCharts({ run, stage, view }: { run: string; stage: Stage & ("ppo" 
           <Chart key={`${run} ${metric}`} run={run} stage={stage} metric={metric} view={shown} />
         ))}
         {open &&
-          others.map((metric) => <Chart key={`${run} ${metric}`} run={run} stage={stage} metric={metric} view={shown} />)}
+          others.map((metric) => (
+            <Chart key={`${run} ${metric}`} run={run} stage={stage} metric={metric} view={shown} />
+          ))}
       </div>
       {others.length > 0 && (
-        <button type="button" className="btn btn-small mt-2" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <button
+          type="button"
+          className="btn btn-small mt-2"
+          aria-expanded={open}
+          onClick={() => setOpen(!open)}
+        >
           {open ? words.fewer : words.more(others.length)}
         </button>
       )}

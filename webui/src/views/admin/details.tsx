@@ -43,14 +43,21 @@ function AlertLine({ alert, run, me }: { alert: Alert; run: string; me: Me }) {
   });
   const seen = alert.acknowledged_at;
   return (
-    <li className={`flex items-start gap-2 rounded-lg px-3 py-2 ${seen ? "bg-sunken text-muted" : alert.stopped ? "bg-bad-soft text-bad" : "bg-turn-soft text-turn"}`}>
+    <li
+      className={`flex items-start gap-2 rounded-lg px-3 py-2 ${seen ? "bg-sunken text-muted" : alert.stopped ? "bg-bad-soft text-bad" : "bg-turn-soft text-turn"}`}
+    >
       <Icon name={seen ? "check" : "warn"} className="mt-0.5 size-4" />
       <span className="min-w-0 flex-1 text-[0.92rem] wrap-anywhere">
         <span className="font-semibold">{words.atStep(alert.step)}</span> {alert.text}
         {seen && <span className="block text-[0.85rem]">{words.seenAt(formatTime(seen, language))}</span>}
       </span>
       {!seen && may(me, "train") && (
-        <button type="button" className="btn btn-small" disabled={acknowledge.isPending} onClick={() => acknowledge.mutate()}>
+        <button
+          type="button"
+          className="btn btn-small"
+          disabled={acknowledge.isPending}
+          onClick={() => acknowledge.mutate()}
+        >
           {words.acknowledge}
         </button>
       )}
@@ -124,10 +131,16 @@ function SampleCard({ sample }: { sample: Sample }) {
         <span className="flex-1" />
         {words.score(formatNumber(sample.score, language))} · {words.tokens(sample.tokens)}
       </p>
-      <p className="max-h-24 overflow-y-auto text-[0.88rem] whitespace-pre-wrap text-muted wrap-anywhere" tabIndex={0}>
+      <p
+        className="max-h-24 overflow-y-auto text-[0.88rem] whitespace-pre-wrap text-muted wrap-anywhere"
+        tabIndex={0}
+      >
         {sample.prompt}
       </p>
-      <p className="max-h-48 overflow-y-auto border-t border-line pt-1.5 text-[0.92rem] whitespace-pre-wrap wrap-anywhere" tabIndex={0}>
+      <p
+        className="max-h-48 overflow-y-auto border-t border-line pt-1.5 text-[0.92rem] whitespace-pre-wrap wrap-anywhere"
+        tabIndex={0}
+      >
         {sample.answer}
         {!sample.ended && <span className="text-muted"> …</span>}
       </p>

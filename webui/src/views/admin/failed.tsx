@@ -27,7 +27,12 @@ export function Unfinished({ run, isNewest, me }: { run: Run; isNewest: boolean;
   return (
     <div className="flex flex-col gap-2 border-t border-line px-4 py-3">
       {isNewest && may(me, "train") && at && (
-        <button type="button" className="btn self-start" disabled={retry.isPending} onClick={() => retry.mutate()}>
+        <button
+          type="button"
+          className="btn self-start"
+          disabled={retry.isPending}
+          onClick={() => retry.mutate()}
+        >
           <Icon name="again" className="size-4.5" />
           {words.retryFrom(texts.admin.steps[at])}
         </button>
@@ -47,7 +52,10 @@ function LogEnd({ run, stage }: { run: string; stage: string }) {
   return (
     <details>
       <summary className="text-[0.9rem] font-medium">{words.logEnd}</summary>
-      <pre className="mt-2 max-h-72 overflow-auto rounded-lg bg-sunken p-3 text-[0.78rem] leading-snug" tabIndex={0}>
+      <pre
+        className="mt-2 max-h-72 overflow-auto rounded-lg bg-sunken p-3 text-[0.78rem] leading-snug"
+        tabIndex={0}
+      >
         {lines}
       </pre>
     </details>

@@ -38,7 +38,9 @@ function Tile({ name, value, note, alarm = false, children }: TileProps) {
   return (
     <article className="card flex min-w-0 flex-col gap-0.5 px-4 py-3">
       <h2 className="eyebrow">{name}</h2>
-      <p className={`text-[1.3rem] leading-tight font-semibold tabular-nums ${alarm ? "text-bad" : ""}`}>{value}</p>
+      <p className={`text-[1.3rem] leading-tight font-semibold tabular-nums ${alarm ? "text-bad" : ""}`}>
+        {value}
+      </p>
       {children}
       <p className="text-[0.85rem] text-muted">{note}</p>
     </article>
@@ -74,7 +76,10 @@ function CanaryTile({ status }: { status: Status }) {
     <Tile
       name={name}
       value={percent(pair.rate)}
-      note={[words.interval(percent(pair.low ?? 0), percent(pair.high ?? 1), pair.n), needs ? words.needs(needs) : ""]
+      note={[
+        words.interval(percent(pair.low ?? 0), percent(pair.high ?? 1), pair.n),
+        needs ? words.needs(needs) : "",
+      ]
         .filter(Boolean)
         .join(" · ")}
     >
@@ -95,7 +100,9 @@ function Interval({ low, high, value }: { low: number; high: number; value: numb
 }
 
 /** Of the newest trainings that measured it, oldest first. */
-export function accuracies(runs: readonly Run[]): { held: number; before: number | null; pairs: number | null }[] {
+export function accuracies(
+  runs: readonly Run[],
+): { held: number; before: number | null; pairs: number | null }[] {
   return runs
     .flatMap((run) => {
       const summary = run.stages.find((stage) => stage.stage === "reward")?.summary ?? {};
@@ -138,10 +145,18 @@ function RewardTile({ runs }: { runs: Run[] }) {
 function Sparkline({ values }: { values: number[] }) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const range = high - low || 1;
-  const points = values.map((value, index) => `${(index / (values.length - 1)) * 100},${22 - ((value - low) / range) * 20}`);
+  const points = values.map(
+    (value, index) => `${(index / (values.length - 1)) * 100},${22 - ((value - low) / range) * 20}`,
+  );
   return (
     <svg viewBox="0 0 100 24" className="my-1 h-6 w-full" preserveAspectRatio="none" aria-hidden="true">
-      <polyline points={points.join(" ")} fill="none" className="stroke-accent" strokeWidth="1.5" vectorEffect="non-scaling-stroke" />
+      <polyline
+        points={points.join(" ")}
+        fill="none"
+        className="stroke-accent"
+        strokeWidth="1.5"
+        vectorEffect="non-scaling-stroke"
+      />
     </svg>
   );
 }

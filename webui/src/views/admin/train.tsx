@@ -57,12 +57,15 @@ function PlanFacts({ plan }: { plan: Plan }) {
     <div className="flex flex-col gap-3">
       {plan.blocked && <p className="text-bad">{words.blocked[plan.blocked] ?? plan.blocked}</p>}
       <p>
-        {words.from(plan.parent ?? 0)} {words.newPairs(plan.new_pairs)} {words.pairs(pairs, formatShare(plan.held_out_share, language))}
+        {words.from(plan.parent ?? 0)} {words.newPairs(plan.new_pairs)}{" "}
+        {words.pairs(pairs, formatShare(plan.held_out_share, language))}
       </p>
       {kinds.length > 0 && (
         <p className="text-muted">
           {words.newVotes}{" "}
-          {kinds.map(([choice, count]) => `${words.choices[choice] ?? choice} ${formatNumber(count, language)}`).join(" · ")}
+          {kinds
+            .map(([choice, count]) => `${words.choices[choice] ?? choice} ${formatNumber(count, language)}`)
+            .join(" · ")}
         </p>
       )}
       {pairs === 0 && <p className="text-turn">{words.noPairs}</p>}
@@ -72,7 +75,10 @@ function PlanFacts({ plan }: { plan: Plan }) {
           {words.takes(formatDuration(seconds * 1000, language))}{" "}
           <span className="text-muted">
             {plan.estimate
-              .map((stage) => `${texts.admin.steps[stage.stage]} ${formatDuration(stage.seconds * 1000, language)}`)
+              .map(
+                (stage) =>
+                  `${texts.admin.steps[stage.stage]} ${formatDuration(stage.seconds * 1000, language)}`,
+              )
               .join(" · ")}
           </span>
         </p>
@@ -81,7 +87,10 @@ function PlanFacts({ plan }: { plan: Plan }) {
       )}
       <details>
         <summary className="font-medium">{words.settings}</summary>
-        <div className="mt-2 max-h-64 overflow-y-auto rounded-lg bg-sunken p-3 font-mono text-[0.82rem]" tabIndex={0}>
+        <div
+          className="mt-2 max-h-64 overflow-y-auto rounded-lg bg-sunken p-3 font-mono text-[0.82rem]"
+          tabIndex={0}
+        >
           {Object.entries(plan.settings).map(([section, values]) => (
             <div key={section} className="mb-2">
               <p className="font-semibold">[{section}]</p>

@@ -87,7 +87,8 @@ function Chain() {
             <Icon name="warn" className="size-3.5" />
             {words.broken}
           </span>{" "}
-          {verdict.broken_at === "head" ? words.brokenEnd : words.brokenAt(verdict.broken_at)} {verdict.reason}
+          {verdict.broken_at === "head" ? words.brokenEnd : words.brokenAt(verdict.broken_at)}{" "}
+          {verdict.reason}
         </p>
       )}
     </div>

@@ -52,7 +52,8 @@ const search = (values: object) => {
 
 export const consoleApi = {
   confirm: (password: string) => call<void>("POST", at`login/confirm`, { password }),
-  changePassword: (current: string, password: string) => call<void>("POST", at`password`, { current, password }),
+  changePassword: (current: string, password: string) =>
+    call<void>("POST", at`password`, { current, password }),
   endSession: (id: string) => call<void>("DELETE", at`sessions/${id}`),
   endOtherSessions: () => call<{ revoked: number }>("DELETE", at`sessions`),
   makeKey: (label: string, scopes: Scope[]) => call<KeyMade>("POST", at`keys`, { label, scopes }),
@@ -61,13 +62,15 @@ export const consoleApi = {
   changePerson: (id: string, change: { role?: Role; disabled?: boolean }) =>
     call<Person>("PATCH", at`accounts/${id}`, change),
   passwordLink: (id: string) => call<InviteMade>("POST", at`accounts/${id}/password-link`),
-  invite: (role: Role, hours: number, note: string) => call<InviteMade>("POST", at`invites`, { role, hours, note }),
+  invite: (role: Role, hours: number, note: string) =>
+    call<InviteMade>("POST", at`invites`, { role, hours, note }),
   revokeInvite: (id: string) => call<void>("DELETE", at`invites/${id}`),
   lookAtInvite: (token: string) => call<InviteSeen>("POST", at`invites/look`, { token }),
   acceptInvite: (token: string, name: string | null, password: string) =>
     call<Schemas["AccountOut"]>("POST", at`invites/accept`, { token, name, password }),
 
-  audit: (filter: AuditFilter, before?: string) => call<AuditPage>("GET", at`audit` + search({ ...filter, before })),
+  audit: (filter: AuditFilter, before?: string) =>
+    call<AuditPage>("GET", at`audit` + search({ ...filter, before })),
   auditCsv: (filter: AuditFilter) => at`audit.csv` + search(filter),
   verifyAudit: () => call<AuditVerdict>("GET", at`audit/verify`),
 
@@ -154,5 +157,9 @@ export const consoleQueries = {
     queryKey: consoleKeys.schedule,
     queryFn: () => call<Schedule>("GET", at`schedule`),
   }),
-  plan: queryOptions({ queryKey: consoleKeys.plan, queryFn: () => call<Plan>("GET", at`plan`), staleTime: 0 }),
+  plan: queryOptions({
+    queryKey: consoleKeys.plan,
+    queryFn: () => call<Plan>("GET", at`plan`),
+    staleTime: 0,
+  }),
 };

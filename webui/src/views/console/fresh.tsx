@@ -19,7 +19,10 @@ interface Fresh<In, Out> {
 export const wantsPassword = (error: unknown): boolean =>
   error instanceof Problem && error.kind === "confirm_password";
 
-export function useFresh<In, Out>(work: (input: In) => Promise<Out>, onSuccess: (out: Out) => void): Fresh<In, Out> {
+export function useFresh<In, Out>(
+  work: (input: In) => Promise<Out>,
+  onSuccess: (out: Out) => void,
+): Fresh<In, Out> {
   const act = useMutation<Out, Error, In>({ mutationFn: work, onSuccess });
   const asks = wantsPassword(act.error);
   const asking = asks ? (
@@ -77,15 +80,20 @@ export function Once({ label, value, hint }: { label: string; value: string; hin
   };
   return (
     <div className="flex flex-col gap-2">
-      <label className="flex flex-col gap-1">
-        <span className="font-medium">{label}</span>
-        <span className="flex gap-2">
-          <input className="field font-mono text-[0.9rem]" readOnly value={value} onFocus={(event) => event.target.select()} />
-          <button type="button" className="btn" onClick={() => void copy()}>
-            {copied ? texts.common.copied : texts.common.copy}
-          </button>
-        </span>
-      </label>
+      <div className="flex items-end gap-2">
+        <label className="flex min-w-0 flex-1 flex-col gap-1">
+          <span className="font-medium">{label}</span>
+          <input
+            className="field font-mono text-[0.9rem]"
+            readOnly
+            value={value}
+            onFocus={(event) => event.target.select()}
+          />
+        </label>
+        <button type="button" className="btn min-h-10" onClick={() => void copy()}>
+          {copied ? texts.common.copied : texts.common.copy}
+        </button>
+      </div>
       <p className="text-[0.87rem] text-muted">{hint}</p>
     </div>
   );

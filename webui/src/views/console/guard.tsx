@@ -2,8 +2,8 @@
 import type { ReactNode } from "react";
 import { Link } from "wouter";
 import type { Me } from "../../api";
-import { useConsole } from "../../texts/console";
 import { useTexts } from "../../texts";
+import { useConsole } from "../../texts/console";
 import { Empty } from "../../ui/notice";
 import type { Permission } from "./calls";
 
@@ -78,7 +78,15 @@ export function Card({ id, title, hint, actions, children, flush = false }: Card
 }
 
 /** A table that scrolls by itself when the page is too narrow for it. */
-export function Table({ label, heads, children }: { label: string; heads: ReactNode[]; children: ReactNode }) {
+export function Table({
+  label,
+  heads,
+  children,
+}: {
+  label: string;
+  heads: ReactNode[];
+  children: ReactNode;
+}) {
   return (
     <div className="relative overflow-x-auto" tabIndex={0} role="group" aria-label={label}>
       <table className="row-table">

@@ -27,7 +27,9 @@ export interface Statistics {
 
 /** The pair as seen from `number`: its wins first. */
 export function pairOf(pairs: readonly Pair[], number: number, other: number): Pair | undefined {
-  const found = pairs.find((one) => (one.a === number && one.b === other) || (one.a === other && one.b === number));
+  const found = pairs.find(
+    (one) => (one.a === number && one.b === other) || (one.a === other && one.b === number),
+  );
   if (!found || found.a === number) return found;
   const turned = (share: number | null) => (share === null ? null : 1 - share);
   return {

@@ -45,7 +45,9 @@ function People({ me }: { me: Me }) {
       }
     >
       <Card id="people-title" title={words.accounts} flush>
-        {people.error && !people.data && <ProblemLine error={people.error} retry={() => void people.refetch()} />}
+        {people.error && !people.data && (
+          <ProblemLine error={people.error} retry={() => void people.refetch()} />
+        )}
         {!people.data && !people.error && <Loading />}
         {people.data && <PeopleTable people={people.data.items} me={me} ask={setAsking} />}
       </Card>
@@ -208,10 +210,7 @@ function InviteDialog({ onClose }: { onClose: () => void }) {
   const [role, setRole] = useState<Role>("annotator");
   const [days, setDays] = useState(3);
   const [note, setNote] = useState("");
-  const { act, asking, error } = useFresh(
-    () => consoleApi.invite(role, days * 24, note.trim()),
-    changed,
-  );
+  const { act, asking, error } = useFresh(() => consoleApi.invite(role, days * 24, note.trim()), changed);
   const submit = (event: FormEvent) => {
     event.preventDefault();
     act.mutate(undefined);
@@ -245,7 +244,12 @@ function InviteDialog({ onClose }: { onClose: () => void }) {
         </label>
         <label className="flex flex-col gap-1">
           <span className="font-medium">{words.people.columns.note}</span>
-          <input className="field" maxLength={200} value={note} onChange={(event) => setNote(event.target.value)} />
+          <input
+            className="field"
+            maxLength={200}
+            value={note}
+            onChange={(event) => setNote(event.target.value)}
+          />
         </label>
         {error && <ProblemLine error={error} />}
         <div className="flex justify-end gap-2">
@@ -268,7 +272,11 @@ function LinkDialog({ made, title, onClose }: { made: InviteMade; title: string;
   const language = useLanguage();
   return (
     <Dialog title={title} onClose={onClose}>
-      <Once label={words.link} value={linkOf(made)} hint={words.linkHint(formatTime(made.expires_at, language))} />
+      <Once
+        label={words.link}
+        value={linkOf(made)}
+        hint={words.linkHint(formatTime(made.expires_at, language))}
+      />
       <div className="mt-4 flex justify-end">
         <button type="button" className="btn btn-main" onClick={onClose}>
           {texts.common.close}
@@ -291,7 +299,10 @@ function DisableDialog({ person, onClose }: { person: Person; onClose: () => voi
     },
   );
   return (
-    <Dialog title={disabled ? words.disableTitle(person.name) : words.enableTitle(person.name)} onClose={onClose}>
+    <Dialog
+      title={disabled ? words.disableTitle(person.name) : words.enableTitle(person.name)}
+      onClose={onClose}
+    >
       <p className="mb-3 text-muted">{disabled ? words.disableHint : words.enableHint}</p>
       {error && <ProblemLine error={error} />}
       <div className="mt-3 flex justify-end gap-2">
@@ -317,7 +328,8 @@ function PasswordLinkDialog({ person, onClose }: { person: Person; onClose: () =
   const texts = useTexts();
   const changed = usePeopleChanged();
   const { act, asking, error } = useFresh(() => consoleApi.passwordLink(person.id), changed);
-  if (act.data) return <LinkDialog made={act.data} title={words.newPassword(person.name)} onClose={onClose} />;
+  if (act.data)
+    return <LinkDialog made={act.data} title={words.newPassword(person.name)} onClose={onClose} />;
   return (
     <Dialog title={words.newPassword(person.name)} onClose={onClose}>
       <p className="mb-3 text-muted">{words.passwordHint}</p>
@@ -326,7 +338,12 @@ function PasswordLinkDialog({ person, onClose }: { person: Person; onClose: () =
         <button type="button" className="btn" onClick={onClose}>
           {texts.common.cancel}
         </button>
-        <button type="button" className="btn btn-main" disabled={act.isPending} onClick={() => act.mutate(undefined)}>
+        <button
+          type="button"
+          className="btn btn-main"
+          disabled={act.isPending}
+          onClick={() => act.mutate(undefined)}
+        >
           {words.makeLink}
         </button>
       </div>

@@ -8,7 +8,15 @@ import { useConsole } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
-import { consoleApi, consoleKeys, consoleQueries, type Key, SCOPES, type Scope, type Session } from "../console/calls";
+import {
+  consoleApi,
+  consoleKeys,
+  consoleQueries,
+  type Key,
+  SCOPES,
+  type Scope,
+  type Session,
+} from "../console/calls";
 import { Once, useFresh } from "../console/fresh";
 import { Card, may, Page, Table, Unseen } from "../console/guard";
 
@@ -38,7 +46,11 @@ function Keys({ me }: { me: Me }) {
         <>
           {may(me, "manage") && (
             <label className="flex items-center gap-2 text-[0.9rem]">
-              <input type="checkbox" checked={everybody} onChange={(event) => setEverybody(event.target.checked)} />
+              <input
+                type="checkbox"
+                checked={everybody}
+                onChange={(event) => setEverybody(event.target.checked)}
+              />
               {words.everybody}
             </label>
           )}
@@ -286,7 +298,9 @@ export function browserOf(agent: string): string {
   const browser = /(Firefox|Edg|OPR|Chrome|Safari)\//.exec(agent)?.[1];
   const system = /(Windows|Android|iPhone|iPad|Mac OS X|Linux)/.exec(agent)?.[1];
   const names: Record<string, string> = { Edg: "Edge", OPR: "Opera", "Mac OS X": "macOS" };
-  const known = [browser, system].filter((one): one is string => one !== undefined).map((one) => names[one] ?? one);
+  const known = [browser, system]
+    .filter((one): one is string => one !== undefined)
+    .map((one) => names[one] ?? one);
   return known.length === 2 ? known.join(" · ") : agent.slice(0, 80);
 }
 

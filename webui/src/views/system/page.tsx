@@ -19,7 +19,10 @@ function Look() {
   const language = useLanguage();
   const system = useQuery(consoleQueries.system);
   return (
-    <Page title={words.title} lead={system.data ? words.lead(formatTime(system.data.at, language)) : undefined}>
+    <Page
+      title={words.title}
+      lead={system.data ? words.lead(formatTime(system.data.at, language)) : undefined}
+    >
       {system.error && <ProblemLine error={system.error} retry={() => void system.refetch()} />}
       {!system.data && !system.error && <Loading lines={6} />}
       {system.data && <Everything system={system.data} />}
@@ -69,7 +72,8 @@ function Problems({ problems }: { problems: SystemProblem[] }) {
             </span>
           </h2>
           <p className="mt-1 pl-6.5 wrap-anywhere">
-            <span className="font-semibold">{words.fix}</span> <code className="text-[0.88rem]">{problem.fix}</code>
+            <span className="font-semibold">{words.fix}</span>{" "}
+            <code className="text-[0.88rem]">{problem.fix}</code>
           </p>
         </article>
       ))}
@@ -136,7 +140,9 @@ function MachineCard({ system: { disk, machine, sse_clients, queues, last_tick }
           ],
           [words.load, words.loadOf(formatNumber(machine.load, language), machine.cores)],
           [words.streams, `${sse_clients}`],
-          ...Object.entries(queues ?? {}).map(([name, waiting]) => [words.queue(name), `${waiting}`] as const),
+          ...Object.entries(queues ?? {}).map(
+            ([name, waiting]) => [words.queue(name), `${waiting}`] as const,
+          ),
           [words.tick, last_tick ? formatTime(last_tick, language) : words.never],
         ]}
       />
@@ -183,15 +189,26 @@ function Engines({ system: { engines, servers } }: { system: System }) {
       {engines.length > 0 && (
         <Table
           label={texts.admin.strip.engines}
-          heads={[columns.name, columns.state, columns.version, columns.inFlight, columns.address, columns.seen]}
+          heads={[
+            columns.name,
+            columns.state,
+            columns.version,
+            columns.inFlight,
+            columns.address,
+            columns.seen,
+          ]}
         >
           {engines.map((engine) => (
             <tr key={engine.name}>
               <td className="font-semibold">{engine.name}</td>
               <td>
-                <span className={CHIP[engine.state] ?? "chip chip-turn"}>{texts.admin.engineStates[engine.state]}</span>
+                <span className={CHIP[engine.state] ?? "chip chip-turn"}>
+                  {texts.admin.engineStates[engine.state]}
+                </span>
                 {engine.draining && <span className="chip chip-turn ml-1">{words.draining}</span>}
-                {engine.error && <p className="mt-1 max-w-md text-[0.87rem] text-bad wrap-anywhere">{engine.error}</p>}
+                {engine.error && (
+                  <p className="mt-1 max-w-md text-[0.87rem] text-bad wrap-anywhere">{engine.error}</p>
+                )}
               </td>
               <td>{engine.version == null ? texts.common.none : texts.common.version(engine.version)}</td>
               <td>{engine.in_flight}</td>
@@ -212,7 +229,8 @@ function Software({ system: { versions } }: { system: System }) {
       <ul className="flex flex-wrap gap-x-6 gap-y-1">
         {Object.entries(versions).map(([name, version]) => (
           <li key={name}>
-            <span className="text-muted">{name}</span> <span className="font-mono text-[0.9rem]">{version}</span>
+            <span className="text-muted">{name}</span>{" "}
+            <span className="font-mono text-[0.9rem]">{version}</span>
           </li>
         ))}
       </ul>

@@ -33,7 +33,14 @@ export function CanaryCard({ canary, active, me }: { canary: Canary; active: num
     >
       <p className="mb-3">
         {pair && pair.rate !== null && active !== null
-          ? words.winRate(canary.number, active, percent(pair.rate), percent(pair.low ?? 0), percent(pair.high ?? 1), pair.n)
+          ? words.winRate(
+              canary.number,
+              active,
+              percent(pair.rate),
+              percent(pair.low ?? 0),
+              percent(pair.high ?? 1),
+              pair.n,
+            )
           : statistics.missing
             ? words.noStatistics
             : words.noDuels(canary.number, active ?? 0)}{" "}

@@ -25,7 +25,8 @@ export function Compare({ versions, first, second, onClose }: Props) {
   });
   const [left, right] = [measured(a), measured(b)];
   const names = [...new Set([...Object.keys(left), ...Object.keys(right)])].sort();
-  const said = (value: number | undefined) => (value === undefined ? texts.common.none : formatNumber(value, language));
+  const said = (value: number | undefined) =>
+    value === undefined ? texts.common.none : formatNumber(value, language);
   return (
     <Card
       id="compare-title"
@@ -51,7 +52,11 @@ export function Compare({ versions, first, second, onClose }: Props) {
                 <td>{metricName(name, texts)}</td>
                 <td>{said(before)}</td>
                 <td>{said(after)}</td>
-                <td>{before === undefined || after === undefined ? texts.common.none : signed(after - before, said)}</td>
+                <td>
+                  {before === undefined || after === undefined
+                    ? texts.common.none
+                    : signed(after - before, said)}
+                </td>
               </tr>
             );
           })}
@@ -61,4 +66,5 @@ export function Compare({ versions, first, second, onClose }: Props) {
   );
 }
 
-const signed = (value: number, said: (value: number) => string) => (value > 0 ? `+${said(value)}` : said(value));
+const signed = (value: number, said: (value: number) => string) =>
+  value > 0 ? `+${said(value)}` : said(value);

@@ -27,7 +27,9 @@ export function Drawer({ number, policies, me }: { number: number; policies: Pol
   return (
     <aside className="card min-w-0 overflow-hidden" aria-labelledby="version-title" data-testid="drawer">
       <Head version={version} policies={policies} me={me} />
-      {detail.error && !detail.data && <ProblemLine error={detail.error} retry={() => void detail.refetch()} />}
+      {detail.error && !detail.data && (
+        <ProblemLine error={detail.error} retry={() => void detail.refetch()} />
+      )}
       {!detail.data && !detail.error && <Loading lines={4} />}
       {detail.data && (
         <>
@@ -137,7 +139,13 @@ function Data({ detail }: { detail: Version }) {
   return (
     <Section title={words.data}>
       <p>
-        {words.dataOf(snapshot.votes, snapshot.new_votes, snapshot.train_pairs, snapshot.held_out_pairs, snapshot.prompts)}
+        {words.dataOf(
+          snapshot.votes,
+          snapshot.new_votes,
+          snapshot.train_pairs,
+          snapshot.held_out_pairs,
+          snapshot.prompts,
+        )}
         {detail.votes_added !== null && ` ${words.votesAdded(detail.votes_added)}`}
       </p>
       {skipped.length > 0 && (
@@ -153,10 +161,20 @@ function Data({ detail }: { detail: Version }) {
   );
 }
 
-function WinRates({ number, parent, active }: { number: number; parent: number | null; active: number | null }) {
+function WinRates({
+  number,
+  parent,
+  active,
+}: {
+  number: number;
+  parent: number | null;
+  active: number | null;
+}) {
   const words = useConsole().versions;
   const statistics = useStatistics();
-  const against = [...new Set([parent, active])].filter((one): one is number => one !== null && one !== number);
+  const against = [...new Set([parent, active])].filter(
+    (one): one is number => one !== null && one !== number,
+  );
   if (against.length === 0) return null;
   return (
     <Section title={words.winRates}>
@@ -175,15 +193,26 @@ function WinRates({ number, parent, active }: { number: number; parent: number |
 function WinRate({ number, other, pair }: { number: number; other: number; pair: Pair | undefined }) {
   const words = useConsole().versions;
   const language = useLanguage();
-  if (!pair || pair.n === 0 || pair.rate === null) return <li className="text-muted">{words.noDuels(number, other)}</li>;
+  if (!pair || pair.n === 0 || pair.rate === null)
+    return <li className="text-muted">{words.noDuels(number, other)}</li>;
   const [low, high] = [pair.low ?? 0, pair.high ?? 1];
   const percent = (share: number) => formatShare(share, language);
   return (
     <li>
       <p>{words.winRate(number, other, percent(pair.rate), percent(low), percent(high), pair.n)}</p>
-      <svg viewBox="0 0 100 8" className="mt-1 h-2 w-full max-w-md" preserveAspectRatio="none" aria-hidden="true">
+      <svg
+        viewBox="0 0 100 8"
+        className="mt-1 h-2 w-full max-w-md"
+        preserveAspectRatio="none"
+        aria-hidden="true"
+      >
         <rect width="100" height="8" className="fill-sunken" />
-        <rect x={low * 100} width={Math.max(0.5, (high - low) * 100)} height="8" className="fill-accent-soft" />
+        <rect
+          x={low * 100}
+          width={Math.max(0.5, (high - low) * 100)}
+          height="8"
+          className="fill-accent-soft"
+        />
         <path d="M50 0V8" className="stroke-line-strong" strokeWidth="0.4" />
         <rect x={pair.rate * 100 - 0.4} width="0.8" height="8" className="fill-accent" />
       </svg>

@@ -54,7 +54,9 @@ export function Graph({ versions, open, onOpen, marked, onMark }: Props) {
   const focus = (number: number | null | undefined) =>
     list.current?.querySelector<HTMLElement>(`[data-number="${number}"]`)?.focus();
   const walk = (event: KeyboardEvent, { version, row }: Placed) => {
-    const child = [...versions].sort((a, b) => a.number - b.number).find((one) => one.parent === version.number);
+    const child = [...versions]
+      .sort((a, b) => a.number - b.number)
+      .find((one) => one.parent === version.number);
     const to: Record<string, number | null | undefined> = {
       ArrowUp: placed[row - 1]?.version.number,
       ArrowDown: placed[row + 1]?.version.number,
@@ -110,7 +112,8 @@ function Edge({ child, parent }: { child: Placed; parent: Placed | undefined }) 
   if (!parent) return null;
   const [x1, y1, x2, y2] = [x(parent.lane), y(parent.row), x(child.lane), y(child.row)];
   const bend = Math.min(ROW_PX / 2, (y1 - y2) / 2);
-  const path = x1 === x2 ? `M${x1} ${y1}V${y2}` : `M${x1} ${y1}C${x1} ${y1 - bend} ${x2} ${y1 - bend} ${x2} ${y2}`;
+  const path =
+    x1 === x2 ? `M${x1} ${y1}V${y2}` : `M${x1} ${y1}C${x1} ${y1 - bend} ${x2} ${y1 - bend} ${x2} ${y2}`;
   return <path d={path} className="stroke-line-strong" fill="none" strokeWidth={1.5} />;
 }
 

@@ -21,9 +21,15 @@ export function PreflightFacts({ query }: { query: UseQueryResult<Preflight> }) 
   const seconds = (value: number) =>
     value < 1 ? `${formatNumber(value * 1000, language)} ms` : formatDuration(value * 1000, language);
   const facts: [boolean, string][] = [
-    [data.error === null, data.error ?? words.filesGood(formatBytes(data.bytes, language), seconds(data.checked_s))],
+    [
+      data.error === null,
+      data.error ?? words.filesGood(formatBytes(data.bytes, language), seconds(data.checked_s)),
+    ],
     [data.ready_engines > 0, words.engines(data.ready_engines)],
-    [true, data.warm_on.length > 0 ? words.warm(data.warm_on.join(", ")) : words.cold(seconds(data.checked_s))],
+    [
+      true,
+      data.warm_on.length > 0 ? words.warm(data.warm_on.join(", ")) : words.cold(seconds(data.checked_s)),
+    ],
     [true, words.inFlight(data.in_flight, data.leaves)],
   ];
   if (data.canary) facts.push([true, words.canaryEnds(data.canary.number)]);

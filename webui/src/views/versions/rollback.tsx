@@ -119,10 +119,18 @@ function Progress({ from, to, began, onClose }: Props & { began: number }) {
     <Dialog title={over ? words.rolledBack(to) : words.rollingBack(to)} onClose={onClose}>
       <ol className="flex flex-col gap-2" aria-label={words.progress}>
         {PROGRESS.map((step, index) => (
-          <li key={step} className="flex items-center gap-2" aria-current={index === done ? "step" : undefined}>
+          <li
+            key={step}
+            className="flex items-center gap-2"
+            aria-current={index === done ? "step" : undefined}
+          >
             <span
               className={`grid size-6 place-items-center rounded-full border ${
-                index < done ? "border-accent bg-accent-soft text-accent" : index === done ? "border-turn text-turn" : "border-line text-muted"
+                index < done
+                  ? "border-accent bg-accent-soft text-accent"
+                  : index === done
+                    ? "border-turn text-turn"
+                    : "border-line text-muted"
               }`}
               aria-hidden="true"
             >
