@@ -54,7 +54,7 @@ export async function consoleTour(page, shoot, options, isPhone) {
   await page.getByRole("dialog").getByRole("button", { name: "Make a link" }).click();
   await page.getByRole("heading", { name: "Type your password again" }).waitFor();
   await shoot("confirm");
-  await page.getByLabel("Password").fill("a long enough password");
+  await page.getByRole("textbox", { name: "Password" }).fill("a long enough password");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "The link is ready" }).waitFor();
   await shoot("invite-made");

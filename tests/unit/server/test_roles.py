@@ -91,8 +91,8 @@ def test_each_operation_asks_for_what_it_should(tmp_path: Path) -> None:
     for route in create_app(settings, ScriptedPool(1)).routes:
         if isinstance(route, APIRoute) and not getattr(route.endpoint, "open_to_all", False):
             for method in route.methods:
-                needs = {need.permission for need in needs_of(route.dependant)} or {"chat"}
-                declared[(method, route.path)] = set(needs)
+                needs = [need.permission for need in needs_of(route.dependant)] or ["chat"]
+                declared[(method, route.path)] = {str(need) for need in needs}
     wanted = {"own": OWN, "watch": WATCH, "train": TRAIN, "release": RELEASE, "manage": MANAGE, "chat": CHAT}
     for permission, text in wanted.items():
         for operation in lines(text):

@@ -37,7 +37,8 @@ export function Chart({ run, stage, metric, view }: Props) {
   const column = useColumn(run, stage, metric);
   const [asTable, setAsTable] = useState(false);
   const plot = useRef<Plot | null>(null);
-  const name = (texts.names as Record<string, string>)[metric] ?? metric.replaceAll("_", " ");
+  const name =
+    (texts.names as Record<string, string>)[metric] ?? words.metrics[metric] ?? metric.replaceAll("_", " ");
   const unit = (texts.units as Record<string, string>)[metric] ?? "";
   const said = (value: number | undefined) => (value === undefined ? "" : formatNumber(value, language));
   const last = column.values.at(-1);
@@ -55,16 +56,18 @@ export function Chart({ run, stage, metric, view }: Props) {
       data-testid={`chart-${metric}`}
       data-steps={column.steps.length}
     >
-      <figcaption className="flex items-baseline gap-2">
+      <figcaption className="flex items-baseline gap-1">
         <span className="truncate font-semibold" title={name}>
           {name}
         </span>
-        <span className="text-[0.82rem] whitespace-nowrap text-muted">{unit}</span>
         <span className="flex-1" />
-        <span className="font-semibold tabular-nums">{said(last)}</span>
+        <span className="whitespace-nowrap">
+          <span className="font-semibold tabular-nums">{said(last)}</span>{" "}
+          <span className="text-[0.82rem] text-muted">{unit}</span>
+        </span>
         <button
           type="button"
-          className="icon-btn h-6 self-center px-1.5 text-[0.82rem]"
+          className="icon-btn h-6 min-w-6 self-center px-1 text-[0.8rem]"
           aria-pressed={asTable}
           aria-label={texts.asTable(name)}
           onClick={() => setAsTable(!asTable)}
@@ -76,7 +79,7 @@ export function Chart({ run, stage, metric, view }: Props) {
             {!asTable && (
               <button
                 type="button"
-                className="icon-btn h-6 self-center px-1.5 text-[0.82rem]"
+                className="icon-btn h-6 min-w-6 self-center px-1 text-[0.8rem]"
                 aria-label={`${words.export(name)}, PNG`}
                 onClick={() => plot.current && download(plot.current.picture(), `${metric}.png`)}
               >
@@ -85,7 +88,7 @@ export function Chart({ run, stage, metric, view }: Props) {
             )}
             <button
               type="button"
-              className="icon-btn h-6 self-center px-1.5 text-[0.82rem]"
+              className="icon-btn h-6 min-w-6 self-center px-1 text-[0.8rem]"
               aria-label={`${words.export(name)}, CSV`}
               onClick={() => downloadText(csvOf(metric, column), `${run}-${metric}.csv`)}
             >

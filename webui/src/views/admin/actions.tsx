@@ -29,7 +29,7 @@ export function Actions({ status, me }: { status: Status; me: Me }) {
         (run && isOpen(run) ? (
           <button
             type="button"
-            className="btn btn-bad"
+            className="btn btn-small btn-bad"
             onClick={() => setAsking("cancel")}
             disabled={run.cancel_requested}
           >
@@ -37,13 +37,13 @@ export function Actions({ status, me }: { status: Status; me: Me }) {
             {run.cancel_requested ? texts.actions.cancelling : texts.actions.cancel}
           </button>
         ) : (
-          <button type="button" className="btn btn-main" onClick={() => setAsking("train")}>
+          <button type="button" className="btn btn-small btn-main" onClick={() => setAsking("train")}>
             <Icon name="play" className="size-4.5" />
             {texts.actions.train}
           </button>
         ))}
       {may(me, "train") && (
-        <button type="button" className="btn" onClick={() => setAsking("pause")}>
+        <button type="button" className="btn btn-small" onClick={() => setAsking("pause")}>
           <Icon name={status.paused ? "play" : "stop"} className="size-4.5" />
           {status.paused ? words.resume : words.pause}
         </button>
@@ -51,7 +51,7 @@ export function Actions({ status, me }: { status: Status; me: Me }) {
       {may(me, "release") && (
         <button
           type="button"
-          className="btn"
+          className="btn btn-small"
           onClick={() => setAsking("rollback")}
           disabled={!target}
           title={target ? undefined : texts.actions.rollBackNone}

@@ -5,7 +5,7 @@ import type { Me } from "../../api";
 import { formatTime } from "../../format";
 import { useLanguage } from "../../texts";
 import { useConsole } from "../../texts/console";
-import { actionName } from "../audit/page";
+import { actionName } from "../audit/format";
 import { consoleApi, consoleQueries } from "../console/calls";
 import { Card, may } from "../console/guard";
 

@@ -8,7 +8,7 @@ import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import { type AuditEntry, type AuditFilter, consoleApi, consoleQueries } from "../console/calls";
 import { Card, Closed, may, Page, Table } from "../console/guard";
-import { formatExact } from "./format";
+import { actionName, formatExact } from "./format";
 
 export default function AuditPage({ me }: { me: Me }) {
   return may(me, "manage") ? <Audit /> : <Closed needs="manage" />;
@@ -185,10 +185,6 @@ function Entries({ entries }: { entries: AuditEntry[] }) {
     </Table>
   ); // biome-ignore format: heads in one line
 }
-
-/** The act in the page's language; one of another part, as that part calls it. */
-export const actionName = (action: string, names: Record<string, string>): string =>
-  names[action] ?? action.replaceAll("_", " ");
 
 /** A value as short text: `role reviewer, hours 72`. */
 export function said(value: unknown): string {

@@ -86,7 +86,10 @@ function PeopleTable({ people, me, ask }: PeopleProps) {
     <Table label={words.accounts} heads={heads}>
       {people.map((person) => (
         <tr key={person.id} data-testid={`person-${person.name}`}>
-          <th scope="row" className="border-t border-line font-semibold text-ink">
+          <th
+            scope="row"
+            className="max-w-64 border-t border-line text-[0.92rem] font-semibold text-ink wrap-anywhere whitespace-normal"
+          >
             {person.name}
             {person.id === me.id && <span className="ml-1.5 font-normal text-muted">{words.you}</span>}
           </th>

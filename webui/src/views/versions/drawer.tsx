@@ -211,9 +211,9 @@ function WinRate({ number, other, pair }: { number: number; other: number; pair:
           x={low * 100}
           width={Math.max(0.5, (high - low) * 100)}
           height="8"
-          className="fill-accent-soft"
+          className="fill-line-strong"
         />
-        <path d="M50 0V8" className="stroke-line-strong" strokeWidth="0.4" />
+        <path d="M50 0V8" className="stroke-ink" strokeWidth="0.4" />
         <rect x={pair.rate * 100 - 0.4} width="0.8" height="8" className="fill-accent" />
       </svg>
     </li>
