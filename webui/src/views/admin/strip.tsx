@@ -1,9 +1,11 @@
 /** The strip on top: live version, next training, the run, the engines; and the three actions. */
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import type { Engine, Me, Status } from "../../api";
 import { formatShare, formatTime } from "../../format";
 import { useLanguage, useTexts } from "../../texts";
 import { useConsole } from "../../texts/console";
+import { Icon } from "../../ui/icons";
+import { PHONE, useMedia } from "../../ui/media";
 import { Actions } from "./actions";
 
 export function Strip({ status, me }: { status: Status; me: Me }) {
@@ -16,12 +18,32 @@ export function Strip({ status, me }: { status: Status; me: Me }) {
   const { pending, min_votes, total } = status.votes;
   const due = pending >= min_votes;
   const stage = status.run?.stages.find((one) => one.state === "running")?.stage;
+  const phone = useMedia(PHONE);
+  const [open, setOpen] = useState(false);
+  const shown = [
+    status.active ? common.version(status.active.number) : texts.none,
+    due ? texts.due : texts.votes(pending, min_votes),
+    status.run ? (stage ? steps[stage] : run.states[status.run.state]) : texts.idle,
+  ];
   return (
     <section
       aria-label={texts.label}
-      className="shrink-0 border-b border-line bg-surface px-4 py-2.5 max-lg:max-h-[45dvh] max-lg:overflow-y-auto sm:px-6"
+      className="shrink-0 border-b border-line bg-surface px-4 py-2.5 max-lg:max-h-[60dvh] max-lg:overflow-y-auto sm:px-6"
     >
-      <div className="mx-auto flex max-w-348 flex-wrap items-stretch gap-x-6 gap-y-4">
+      {phone && (
+        <button
+          type="button"
+          className="flex w-full items-center gap-2 text-left text-[0.92rem]"
+          aria-expanded={open}
+          onClick={() => setOpen(!open)}
+        >
+          <span className="min-w-0 flex-1 truncate">{shown.join(" · ")}</span>
+          <Icon name={open ? "fold" : "unfold"} className="size-4.5 text-muted" />
+        </button>
+      )}
+      <div
+        className={`mx-auto max-w-348 flex-wrap items-stretch gap-x-6 gap-y-3 ${phone ? "pt-2" : ""} ${phone && !open ? "hidden" : "flex"}`}
+      >
         <Cell name={texts.live}>
           {status.active ? (
             <>

@@ -36,6 +36,8 @@ export interface Bar {
   kind: "live" | "canary";
   from: number;
   to: number;
+  /** It has not ended. */
+  open: boolean;
   /** What a person is told when they point at it. */
   reason: string;
   share?: number;
@@ -51,12 +53,16 @@ const LONGEST_PX = 110;
  * time, but between two events it stays readable: a week does not push a minute out of sight.
  */
 export function bars(timeline: readonly Activation[], canaries: readonly CanarySpan[], now: number): Bar[] {
+  // A clock that is behind, or an event after the page was opened: the newest event is "now" then.
+  const seen = [...timeline.map((line) => line.at), ...canaries.flatMap((one) => [one.started_at, one.ended_at ?? ""])];
+  const end = seen.reduce((latest, at) => Math.max(latest, Date.parse(at) || 0), now);
   const lines = [...timeline].sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
   const spans: Omit<Bar, "top" | "height">[] = lines.map((line, index) => ({
     number: line.number,
     kind: "live",
     from: Date.parse(line.at),
-    to: index + 1 < lines.length ? Date.parse((lines[index + 1] as Activation).at) : now,
+    to: index + 1 < lines.length ? Date.parse((lines[index + 1] as Activation).at) : end,
+    open: index + 1 === lines.length,
     reason: line.reason,
   }));
   for (const canary of canaries)
@@ -64,7 +70,8 @@ export function bars(timeline: readonly Activation[], canaries: readonly CanaryS
       number: canary.number,
       kind: "canary",
       from: Date.parse(canary.started_at),
-      to: canary.ended_at ? Date.parse(canary.ended_at) : now,
+      to: canary.ended_at ? Date.parse(canary.ended_at) : end,
+      open: canary.ended_at === null,
       reason: canary.outcome ?? "",
       share: canary.share,
     });

@@ -31,7 +31,7 @@ export function ServingTimeline({ timeline, canaries, me, onOpen }: Props) {
       <ol aria-label={words.serving} className="relative max-h-104 overflow-y-auto" tabIndex={0}>
         <li aria-hidden="true" style={{ height }} />
         {drawn.map((bar) => (
-          <BarItem key={`${bar.kind} ${bar.from}`} bar={bar} isNow={bar.to === now} onOpen={onOpen} />
+          <BarItem key={`${bar.kind} ${bar.from}`} bar={bar} isNow={bar.open} onOpen={onOpen} />
         ))}
       </ol>
       <details className="mt-3">
