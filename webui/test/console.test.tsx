@@ -78,7 +78,7 @@ describe("dashboard", () => {
     open("/admin");
     await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
     const dialog = await screen.findByRole("dialog", { name: "Train now?" });
-    await within(dialog).findByText("answer 1 7 · tie 2", { exact: false });
+    await within(dialog).findByText("answer 1: 7 · tie: 2", { exact: false });
     expect(dialog.textContent).toContain("131 pairs in all, 10% held out");
     expect(server.calls).not.toContain("POST /api/v1/runs");
     await isAccessible();

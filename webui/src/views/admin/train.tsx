@@ -64,7 +64,7 @@ function PlanFacts({ plan }: { plan: Plan }) {
         <p className="text-muted">
           {words.newVotes}{" "}
           {kinds
-            .map(([choice, count]) => `${words.choices[choice] ?? choice} ${formatNumber(count, language)}`)
+            .map(([choice, count]) => `${words.choices[choice] ?? choice}: ${formatNumber(count, language)}`)
             .join(" · ")}
         </p>
       )}

@@ -69,10 +69,10 @@ function Chain() {
         <Icon name="check" className="size-4.5" />
         {words.verify}
       </button>
-      {!verdict && !verify.error && <p className="min-w-0 flex-1 text-muted">{words.verifyHint}</p>}
+      {!verdict && !verify.error && <p className="min-w-0 flex-1 basis-72 text-muted">{words.verifyHint}</p>}
       {verify.error && <ProblemLine error={verify.error} />}
       {verdict && verdict.broken_at === null && (
-        <p className="min-w-0 flex-1">
+        <p className="min-w-0 flex-1 basis-72">
           <span className="chip chip-good">
             <Icon name="check" className="size-3.5" />
             {words.whole}
@@ -82,7 +82,7 @@ function Chain() {
         </p>
       )}
       {verdict && verdict.broken_at !== null && (
-        <p className="min-w-0 flex-1 text-bad" role="alert">
+        <p className="min-w-0 flex-1 basis-72 text-bad" role="alert">
           <span className="chip chip-bad">
             <Icon name="warn" className="size-3.5" />
             {words.broken}

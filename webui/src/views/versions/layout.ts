@@ -54,7 +54,10 @@ const LONGEST_PX = 110;
  */
 export function bars(timeline: readonly Activation[], canaries: readonly CanarySpan[], now: number): Bar[] {
   // A clock that is behind, or an event after the page was opened: the newest event is "now" then.
-  const seen = [...timeline.map((line) => line.at), ...canaries.flatMap((one) => [one.started_at, one.ended_at ?? ""])];
+  const seen = [
+    ...timeline.map((line) => line.at),
+    ...canaries.flatMap((one) => [one.started_at, one.ended_at ?? ""]),
+  ];
   const end = seen.reduce((latest, at) => Math.max(latest, Date.parse(at) || 0), now);
   const lines = [...timeline].sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
   const spans: Omit<Bar, "top" | "height">[] = lines.map((line, index) => ({
