@@ -17,17 +17,26 @@ from server.engines.client import HERE, EngineClient
 from server.engines.pool import EnginePool
 from server.engines.token import engine_token
 from server.errors import add_handlers
+from server.explorer import Explorer
+from server.leaks import served_names
 from server.metrics import Metrics
+from server.queue import QueueService
 from server.routes import (
     accounts,
     admin,
     api_keys,
+    archive,
     audit,
     conversations,
     engines,
+    exchange,
+    explorer,
+    guidelines,
     openai,
     ops,
     people,
+    queue,
+    statistics,
     streams,
     system,
     training,
@@ -36,6 +45,8 @@ from server.routes import (
 )
 from server.security import Shield
 from server.settings import ServerSettings, read_config
+from server.statistics import Statistics
+from server.trash import emptied
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
@@ -45,19 +56,27 @@ from store.audit import Audit
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.engines import EngineRegistry
+from store.explorer.index import VoteIndex
+from store.guidelines import GuidelineBook
 from store.health import Health
+from store.imports import Imports
 from store.invites import Invites
+from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
+from store.reviews import Reviews
 from store.runs import Runs
+from store.search import Search
 from store.sessions import Sessions
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
 _ROUTES = (
-    *(accounts, people, api_keys, audit, conversations, streams, votes),
-    *(admin, training, versions, engines, system, openai, ops),
+    *(accounts, people, api_keys, audit, conversations, archive, streams, votes, guidelines, queue),
+    *(explorer, exchange, statistics, admin, training, versions, engines, system, openai, ops),
 )
 log = logging.getLogger("heed.server")
 
@@ -79,6 +98,7 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
             await _show_setup(parts)
             if pool is None:
                 await stack.enter_async_context(_driven(parts))
+            await stack.enter_async_context(emptied(parts.trash))
             await stack.enter_async_context(parts.turns.running())
             yield
 
@@ -120,26 +140,47 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis), VoteLog(redis)
-    turns = TurnService(pool, conversations, AnswerStream(redis), metrics, config, settings.server_id)
+    names, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
+    book, index = GuidelineBook(redis), VoteIndex(redis, settings.data)
+    turns = TurnService(
+        pool,
+        conversations,
+        AnswerStream(redis),
+        metrics,
+        config,
+        settings.server_id,
+        names=served_names(settings.data),
+    )
+    items = Queue(redis)
+    tasks = QueueService(redis, items, conversations, turns, log_of_votes)
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns),
-        accounts=Accounts(redis, settings.data),
+        voting=VoteService(conversations, log_of_votes, turns, book, tasks),
+        queue=items,
+        tasks=tasks,
+        guidelines=book,
+        lineage=Lineage(redis),
+        accounts=names,
         sessions=Sessions(redis),
         api_keys=ApiKeys(redis),
         invites=Invites(redis),
         audit=Audit(redis),
         conversations=conversations,
-        policies=Policies(redis, settings.data),
+        policies=policies,
         registry=EngineRegistry(redis),
         runs=Runs(redis),
         health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
+        explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, names),
+        imports=Imports(redis, settings.data),
+        statistics=Statistics(index, policies, items),
+        search=Search(redis),
+        trash=Trash(redis),
         metrics=metrics,
         warnings=[],
     )

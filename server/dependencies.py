@@ -17,9 +17,12 @@ from fastapi.dependencies.models import Dependant
 
 from server.engines.pool import EnginePool
 from server.errors import Problem, not_found
+from server.explorer import Explorer
 from server.metrics import Metrics
 from server.permissions import MAY, Permission, covers, roles_that_may, scope_for
+from server.queue import QueueService
 from server.settings import ServerConfig, ServerSettings
+from server.statistics import Statistics
 from server.turns import TurnService
 from server.votes import VoteService
 from store.accounts import Accounts
@@ -27,13 +30,19 @@ from store.api_keys import ApiKeys
 from store.audit import Audit
 from store.conversations import Conversations
 from store.engines import EngineRegistry
+from store.guidelines import GuidelineBook
 from store.health import Health
+from store.imports import Imports
 from store.invites import Invites
+from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import Account, Answer, ApiKey, Conversation, Duel, Session
 from store.runs import Runs
+from store.search import Search
 from store.sessions import Sessions, is_fresh
 from store.streams import AnswerStream, Feed
+from store.trash import Trash
 from store.votes import VoteLog
 
 COOKIE = "heed_session"
@@ -50,6 +59,10 @@ class Parts:
     pool: EnginePool
     turns: TurnService
     voting: VoteService
+    guidelines: GuidelineBook
+    lineage: Lineage
+    queue: Queue
+    tasks: QueueService
     accounts: Accounts
     sessions: Sessions
     api_keys: ApiKeys
@@ -63,6 +76,11 @@ class Parts:
     streams: AnswerStream
     feed: Feed
     votes: VoteLog
+    explorer: Explorer
+    imports: Imports
+    statistics: Statistics
+    search: Search
+    trash: Trash
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""

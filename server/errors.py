@@ -26,10 +26,11 @@ from store.accounts import (
 from store.connection import StoreUnavailable
 from store.conversations import ConversationGone
 from store.engines import EngineNameTaken, EngineUnknown
+from store.guidelines import GuidelinesChanged
 from store.invites import InviteGone
 from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
 from store.runs import CannotRetry, RunAlreadyOpen
-from store.votes import AlreadyVoted, IdempotencyConflict
+from store.votes import AlreadyVoted, IdempotencyConflict, VoteUndone
 
 RETRY_AFTER_S = 2
 
@@ -107,6 +108,12 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case AlreadyVoted():
             remedy = "open a new turn to vote again"
             return Problem(409, "already_voted", str(error), field="duel_id", remedy=remedy)
+        case VoteUndone():
+            return Problem(409, "vote_undone", str(error), remedy="vote again with a new key")
+        case GuidelinesChanged():
+            detail = "somebody else changed the guidelines meanwhile"
+            remedy = "read GET /api/v1/guidelines, then send `after` with its version"
+            return Problem(409, "guidelines_changed", detail, field="after", remedy=remedy)
         case ConversationGone():
             return not_found("conversation")
         case RunAlreadyOpen():
@@ -222,10 +229,10 @@ def add_handlers(app: FastAPI) -> None:
         return response_of(request.scope["path"], Problem(500, "internal", detail, remedy="try again"))
 
     known: tuple[type[Exception], ...] = (
-        Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, RunAlreadyOpen,
-        ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown, NothingToRollBackTo,
-        PointerMoved, WrongCredentials, WrongToken, TooManyAttempts, NameTaken, PasswordTooShort,
-        AccountDisabled, InviteGone, LastAdmin, CannotRetry,
+        Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, VoteUndone,
+        GuidelinesChanged, RunAlreadyOpen, ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown,
+        NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken, TooManyAttempts, NameTaken,
+        PasswordTooShort, AccountDisabled, InviteGone, LastAdmin, CannotRetry,
     )  # fmt: skip
     for kind in known:
         app.add_exception_handler(kind, handle)

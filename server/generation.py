@@ -18,6 +18,7 @@ from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
 from server.errors import EngineFailed, Problem
 from server.events import AnswerDelta, AnswerEnd, AnswerStart, DuelReady, TurnEnd, TurnEvent
+from server.leaks import find_leak
 from server.metrics import Metrics
 from server.shapes import why_not_votable
 from store.connection import StoreUnavailable
@@ -66,6 +67,7 @@ class LiveTurn:
         metrics: Metrics,
         owner: str,
         user: str,
+        names: tuple[str, ...] = (),
     ) -> None:
         self.id = stream_id
         self.sides = sides
@@ -77,6 +79,7 @@ class LiveTurn:
         self._metrics = metrics
         self._owner = owner
         self._user = user
+        self._names = names
         self._news = asyncio.Event()
         self._opened = duel is None
         self._last_id = "0"
@@ -175,6 +178,7 @@ class LiveTurn:
         if side.outcome is None:
             changes |= {"text": "".join(side.said), "ended_at": now()}
             changes |= {"policy_version": side.lease.version, "versions": side.lease.versions}
+            changes["leak"] = find_leak(changes["text"], self._names)
             side.outcome = side.answer.model_copy(update=changes)
         self._news.set()
 

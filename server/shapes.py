@@ -27,7 +27,7 @@ from store.records import (
     Run,
     Sampling,
     Side,
-    ThumbChoice,
+    Strength,
     Vote,
 )
 
@@ -67,6 +67,9 @@ class ConversationIn(In):
 class ConversationChange(In):
     title: Name | None = None
     leaf_id: str | None = None
+    """The end of the branch to show: an answer, or a message that has none yet."""
+    system_prompt: Annotated[str, StringConstraints(max_length=20_000)] | None = None
+    """What the next messages are answered under; empty for none."""
 
 
 class MessageIn(In):
@@ -79,23 +82,6 @@ class MessageIn(In):
 class AnswersIn(In):
     parent_id: str
     mode: Literal["auto", "duel", "single"] = "auto"
-
-
-class DuelVoteIn(In):
-    kind: Literal["duel"]
-    duel_id: str
-    choice: DuelChoice
-    shown_ms: int | None = Field(default=None, ge=0)
-    comment: str | None = Field(default=None, max_length=2000)
-
-
-class ThumbIn(In):
-    kind: Literal["thumb"]
-    answer_id: str
-    choice: ThumbChoice
-
-
-VoteIn = Annotated[DuelVoteIn | ThumbIn, Field(discriminator="kind")]
 
 
 class RollbackIn(In):
@@ -141,14 +127,23 @@ class AnswerOut(Out):
     error: str | None
     created_at: datetime
     policy_version: int | None
-    """None until the answer's duel is decided."""
+    """None until the answer's duel is decided, and where the text was imported."""
     stream: str | None
     """Where its events are, while it is streaming."""
     thumb: Literal["up", "down"] | None
+    edited_from: str | None
+    """The answer that a person rewrote into this one."""
 
 
 class VoteSaid(Out):
+    id: str
     choice: DuelChoice
+    strength: Strength
+    tags: tuple[str, ...]
+    comment: str | None
+    early: bool
+    leak: str | None
+    """The words by which an answer named its model: the vote is not used for ranking."""
 
 
 class DuelOut(Out):
@@ -167,6 +162,8 @@ class DuelOut(Out):
 
 class ConversationPage(Out):
     items: list[ConversationOut]
+    more: bool
+    """More follow after the last one."""
 
 
 class ConversationTree(Out):
@@ -181,31 +178,6 @@ class TurnOut(Out):
     answers: list[AnswerOut]
     duel: DuelOut | None
     stream: str
-
-
-class VoteOut(Out):
-    id: str
-    kind: Literal["duel", "thumb"]
-    duel_id: str | None
-    answer_id: str | None
-    choice: str
-    created_at: datetime
-
-
-class Reveal(Out):
-    version_a: int
-    version_b: int
-
-
-class CastOut(Out):
-    vote: VoteOut
-    pending: int
-    min_votes: int
-    reveal: Reveal | None
-
-
-class VotePage(Out):
-    items: list[VoteOut]
 
 
 class ActiveOut(Out):
@@ -263,17 +235,6 @@ def message_out(message: Message) -> MessageOut:
     return MessageOut.model_validate(message.model_dump(exclude={"conversation_id"}))
 
 
-def vote_out(vote: Vote) -> VoteOut:
-    return VoteOut.model_validate(vote.model_dump(include=set(VoteOut.model_fields)))
-
-
-def reveal(vote: Vote) -> Reveal | None:
-    """The versions behind a duel's sides; a thumb reveals nothing."""
-    if vote.version_a is None or vote.version_b is None:
-        return None
-    return Reveal(version_a=vote.version_a, version_b=vote.version_b)
-
-
 def answer_out(
     answer: Answer, *, hidden: bool, other: Answer | None = None, thumb: str | None = None
 ) -> AnswerOut:
@@ -293,19 +254,22 @@ def answer_out(
             "state": state,
             "text": "" if streaming else answer.text,
             "finish_reason": None if streaming else answer.finish_reason,
-            "policy_version": None if hidden else answer.policy_version,
+            "policy_version": None if hidden or not answer.versions else answer.policy_version,
             "stream": stream_path(answer.stream_id) if streaming else None,
             "thumb": thumb,
         }
     )
 
 
-def why_not_votable(answers: Sequence[Answer]) -> str | None:
-    """Why a duel between these answers cannot be voted on; None when it can. Never says which side."""
+def why_not_votable(answers: Sequence[Answer], *, cut: bool = False) -> str | None:
+    """Why a duel between these answers cannot be voted on; None when it can. Never says which side.
+
+    `cut`: an early vote stopped one of them and was undone, so that it may be stopped.
+    """
     states = {answer.state for answer in answers}
     if "failed" in states:
         return "an answer failed"
-    if "stopped" in states:
+    if "stopped" in states and not cut:
         return "an answer was stopped before its end"
     if "streaming" in states:
         return "both answers must be finished first"
@@ -318,7 +282,7 @@ def duel_out(duel: Duel, answers: Iterable[Answer], vote: Vote | None) -> DuelOu
     """A duel; its versions only with its vote."""
     sides = {answer.id: answer for answer in answers}
     a, b = sides[duel.answer_a], sides[duel.answer_b]
-    reason = why_not_votable((a, b))
+    reason = why_not_votable((a, b), cut=duel.revealed)
     return DuelOut(
         id=duel.id,
         parent_id=duel.parent_id,
@@ -326,10 +290,16 @@ def duel_out(duel: Duel, answers: Iterable[Answer], vote: Vote | None) -> DuelOu
         answer_b=duel.answer_b,
         ready=reason is None,
         reason=reason,
-        vote=VoteSaid.model_validate({"choice": vote.choice}) if vote else None,
+        vote=vote_said(vote) if vote else None,
         version_a=a.policy_version if vote else None,
         version_b=b.policy_version if vote else None,
     )
+
+
+def vote_said(vote: Vote) -> VoteSaid:
+    leak = next((answer.leak for answer in vote.answers if answer.leak), None)
+    said = vote.model_dump(include=set(VoteSaid.model_fields))
+    return VoteSaid.model_validate({**said, "leak": leak})
 
 
 def stream_path(stream_id: str) -> str:

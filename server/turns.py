@@ -48,6 +48,7 @@ class TurnService:
         config: ServerConfig,
         server_id: str,
         chance: random.Random | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
         self._pool = pool
         self._conversations = conversations
@@ -56,6 +57,7 @@ class TurnService:
         self._config = config
         self._server_id = server_id
         self._chance = chance or random.SystemRandom()
+        self._names = names
         self._under_way: dict[str, tuple[LiveTurn, asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -91,11 +93,12 @@ class TurnService:
             conversation_id=conversation.id,
             parent_id=parent.id if parent else None,
             text=text,
+            system_prompt=conversation.system_prompt or "",
             created_at=now(),
         )
         said = ChatTurn(role="user", content=text)
         if parent is not None:
-            before = await self._conversations.prompt(conversation, parent.parent_id)
+            before = await self._conversations.prompt(conversation, parent.parent_id, message.system_prompt)
             prompt = (*before, ChatTurn(role="assistant", content=parent.text), said)
         elif conversation.system_prompt:
             prompt = (ChatTurn(role="system", content=conversation.system_prompt), said)
@@ -130,6 +133,13 @@ class TurnService:
             self._under_way[answer.stream_id][0].stop(answer.id)
             return
         await self._streams.request_stop(answer.id)
+
+    async def both_speak(self, a: Answer, b: Answer) -> bool:
+        """Whether a duel is still written and both sides have said something: it may be voted on early."""
+        states = {a.state, b.state}
+        if "streaming" not in states or not states <= {"streaming", "finished"}:
+            return False
+        return await self._streams.begun(a.stream_id)
 
     async def abandon(self, conversation_id: str) -> None:
         """End what is under way in a conversation that is about to be deleted."""
@@ -195,6 +205,7 @@ class TurnService:
                 metrics=self._metrics,
                 owner=self._server_id,
                 user=account.id,
+                names=self._names,
             )
             await live.begin()
             if self._group is None:

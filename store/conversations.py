@@ -17,7 +17,7 @@ class ConversationGone(Exception):
 _CHANGE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+redis.call('ZADD', KEYS[2], 'XX', ARGV[4], ARGV[1])
 return 1
 """
 
@@ -34,15 +34,6 @@ end
 return 1
 """
 
-# KEYS: as _SAVE, then the conversations of the owner. ARGV: conversation id.
-_DELETE = """
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[7], ARGV[1])
-for _, id in ipairs(redis.call('HKEYS', KEYS[3])) do redis.call('HDEL', KEYS[5], id) end
-for _, id in ipairs(redis.call('HKEYS', KEYS[4])) do redis.call('HDEL', KEYS[6], id) end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-"""
-
 _MESSAGES, _ANSWERS, _DUELS = (2, 0), (3, 5), (4, 6)  # indexes into KEYS of _SAVE
 
 
@@ -53,47 +44,80 @@ class Conversations:
         self._redis = redis
         self._change = redis.register_script(_CHANGE)
         self._save = redis.register_script(_SAVE)
-        self._delete = redis.register_script(_DELETE)
 
-    async def create(self, owner_id: str, title: str = "", system_prompt: str | None = None) -> Conversation:
-        """A new, empty conversation."""
+    async def create(
+        self, owner_id: str, title: str = "", system_prompt: str | None = None, *, listed: bool = True
+    ) -> Conversation:
+        """A new, empty conversation; not `listed` where it serves something else, such as the queue."""
         at = now()
         conversation = Conversation(
             id=new_id("conv"),
             owner_id=owner_id,
             title=title,
-            system_prompt=system_prompt,
+            system_prompt=system_prompt or None,
             created_at=at,
             updated_at=at,
         )
+        await self.add(conversation, listed=listed)
+        return conversation
+
+    async def add(
+        self,
+        conversation: Conversation,
+        messages: Sequence[Message] = (),
+        answers: Sequence[Answer] = (),
+        *,
+        listed: bool = True,
+    ) -> None:
+        """Save a new conversation with what is in it already, as an import has it; all or nothing."""
+        name = conversation.id
         with available():
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(keys.CONVERSATIONS, conversation.id, conversation.model_dump_json())
-                pipe.zadd(keys.by_owner(owner_id), {conversation.id: at.timestamp()})
+                for message in messages:
+                    pipe.hset(keys.nodes(name, "messages"), message.id, message.model_dump_json())
+                for answer in answers:
+                    pipe.hset(keys.nodes(name, "answers"), answer.id, answer.model_dump_json())
+                    pipe.hset(keys.ANSWER_PLACE, answer.id, name)
+                pipe.hset(keys.CONVERSATIONS, name, conversation.model_dump_json())
+                if listed:
+                    at = conversation.updated_at.timestamp()
+                    pipe.zadd(keys.by_owner(conversation.owner_id), {name: at})
                 await pipe.execute()
-        return conversation
 
     async def get(self, conversation_id: str) -> Conversation | None:
         with available():
             text = await self._redis.hget(keys.CONVERSATIONS, conversation_id)
         return Conversation.model_validate_json(text) if text else None
 
-    async def of_owner(self, owner_id: str, limit: int = 200) -> list[Conversation]:
-        """The owner's conversations, last changed first."""
+    async def of_owner(self, owner_id: str, limit: int = 200, after: str | None = None) -> list[Conversation]:
+        """The owner's conversations, last changed first; `after`: those that follow this one in the list."""
         with available():
-            ids = await self._redis.zrevrange(keys.by_owner(owner_id), 0, limit - 1)
+            first = 0
+            if after is not None:
+                rank = await self._redis.zrevrank(keys.by_owner(owner_id), after)
+                if rank is None:
+                    return []
+                first = rank + 1
+            ids = await self._redis.zrevrange(keys.by_owner(owner_id), first, first + limit - 1)
             texts = await self._redis.hmget(keys.CONVERSATIONS, ids) if ids else []
         return [Conversation.model_validate_json(text) for text in texts if text]
 
     async def change(
-        self, conversation: Conversation, *, title: str | None = None, leaf_id: str | None = None
+        self,
+        conversation: Conversation,
+        *,
+        title: str | None = None,
+        leaf_id: str | None = None,
+        system_prompt: str | None = None,
     ) -> Conversation:
-        """Set the title or the shown branch, whatever else changed meanwhile; the changed record.
+        """Set title, shown branch or system prompt ("" for none), whatever else changed; the changed record.
 
         A conversation that was deleted meanwhile stays deleted, and is given back as it was.
         """
-        wanted = {"title": title, "leaf_id": leaf_id}
-        changes = {name: value for name, value in wanted.items() if value is not None}
+        wanted = {"title": title, "leaf_id": leaf_id, "system_prompt": system_prompt}
+        changes: dict[str, str | None] = {name: value for name, value in wanted.items() if value is not None}
+        if system_prompt == "":
+            changes["system_prompt"] = None
         while True:
             with available():
                 text = await self._redis.hget(keys.CONVERSATIONS, conversation.id)
@@ -108,13 +132,6 @@ class Conversations:
                 )
             if done:
                 return changed
-
-    async def delete(self, conversation: Conversation) -> None:
-        """Remove it from the owner's list and its texts. Votes keep their ids and count no more."""
-        with available():
-            await self._delete(
-                keys=[*_keys(conversation.id), keys.by_owner(conversation.owner_id)], args=[conversation.id]
-            )
 
     async def open_turn(
         self, message: Message | None, answers: Sequence[Answer] = (), duel: Duel | None = None
@@ -167,9 +184,12 @@ class Conversations:
             texts = await self._redis.hvals(keys.nodes(conversation_id, "duels"))
         return sorted(map(Duel.model_validate_json, texts), key=lambda node: node.created_at)
 
-    async def prompt(self, conversation: Conversation, message_id: str) -> tuple[ChatTurn, ...]:
-        """What the policy is shown: the system prompt and the branch that ends with this message.
+    async def prompt(
+        self, conversation: Conversation, message_id: str, system_prompt: str | None = None
+    ) -> tuple[ChatTurn, ...]:
+        """What the policy is shown: the branch that ends with this message, under its system prompt.
 
+        `system_prompt` stands in for the message's own: that of a message that is to follow.
         Raises KeyError when the message is not in the conversation.
         """
         messages = {message.id: message for message in await self.messages(conversation.id)}
@@ -184,8 +204,9 @@ class Conversations:
             answer = answers[message.parent_id]
             turns.append(ChatTurn(role="assistant", content=answer.text))
             node = answer.parent_id
-        if conversation.system_prompt:
-            turns.append(ChatTurn(role="system", content=conversation.system_prompt))
+        told = messages[message_id].system_prompt if system_prompt is None else system_prompt
+        if told := conversation.system_prompt if told is None else told:
+            turns.append(ChatTurn(role="system", content=told))
         return tuple(reversed(turns))
 
     async def _put(self, records: Sequence[tuple[tuple[int, int], Message | Answer | Duel]]) -> None:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-VOTES = "heed:votes"  # stream: one entry per vote, append-only, the truth
+VOTES = "heed:votes"  # stream: one entry per vote and per change of one, append-only, the truth
 VOTE_KEYS = "heed:votes:idempotency"  # hash: annotator:key -> stream entry id
-VOTE_BY_ID = "heed:votes:by_id"  # hash: vote id -> stream entry id
+VOTE_BY_ID = "heed:votes:by_id"  # hash: vote id -> stream entry id of the cast
+VOTE_LATEST = "heed:votes:latest"  # hash: entry id of the cast -> entry id of the last change, if any
+VOTE_OUT = "heed:votes:out"  # set: ids of votes that are undone or excluded
+VOTE_RECOUNTS = "heed:votes:recounts"  # zset by name: casts that count otherwise than when they were cast
 VOTE_MARKS = "heed:votes:marks"  # hash: attempted_through, trained_through -> stream entry id
 THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
+REVIEWS = "heed:votes:reviews"  # stream: what reviewers say of votes
+IMPORTS = "heed:imports"  # hash: id -> json
+
+GUIDELINES = "heed:guidelines"  # list of json, version 1 first
+GUIDELINES_READ = "heed:guidelines:read"  # hash: account id -> the newest version that it has read
+
+QUEUE_ITEMS = "heed:queue:items"  # hash: item id -> json
+QUEUE_OPEN = "heed:queue:open"  # zset: items that wait for more verdicts, by the time they came
+QUEUE_GOLD = "heed:queue:gold"  # set: items with a known verdict
+QUEUE_PLACES = "heed:queue:places"  # hash: item id -> how many annotators may have it now
+QUEUE_COUNTS = "heed:queue:counts"  # hash: wanted, done -> verdicts
+QUEUE_TASKS = "heed:queue:tasks"  # hash: duel id -> json of its task
+QUEUE_ANNOTATORS = "heed:queue:annotators"  # set: ids of those with a verdict
+QUEUE_TAKEN = "heed:queue:taken:"  # + item id, zset: annotator id by the time it runs out
 
 CONVERSATIONS = "heed:conversations"  # hash: id -> json
 ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
 DUEL_PLACE = "heed:duels:place"  # hash: duel id -> conversation id
+TRASH = "heed:trash"  # hash: conversation id -> json, deleted but not yet for good
+TRASH_DUE = "heed:trash:due"  # zset: conversation id by the time when it goes for good
 
 RUNS = "heed:runs"  # hash: id -> json
 RUN_ORDER = "heed:runs:order"  # list, newest first
@@ -68,6 +87,22 @@ def stop(answer_id: str) -> str:
 
 def votes_of(annotator_id: str) -> str:
     return f"heed:votes:of:{annotator_id}"  # list of stream entry ids, newest first
+
+
+def queue_seen(annotator_id: str) -> str:
+    return f"heed:queue:seen:{annotator_id}"  # set: items that this annotator has judged or skipped
+
+
+def queue_task(annotator_id: str) -> str:
+    return f"heed:queue:task:{annotator_id}"  # duel id of the task under way
+
+
+def queue_verdicts(annotator_id: str) -> str:
+    return f"heed:queue:verdicts:{annotator_id}"  # hash: vote id -> json
+
+
+def run_votes(run_id: str) -> str:
+    return f"heed:run:{run_id}:votes"  # set: ids of the votes in the run's data set
 
 
 def run_lease(run_id: str) -> str:

@@ -9,8 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Side = Literal["a", "b"]
-DuelChoice = Literal["a", "b", "tie", "both_bad"]
+DuelChoice = Literal["a", "b", "tie", "both_bad", "skip"]
 ThumbChoice = Literal["up", "down"]
+VoteKind = Literal["duel", "thumb", "ranking", "edit"]
+VoteChoice = Literal["a", "b", "tie", "both_bad", "skip", "up", "down", "ranked", "edited"]
+VoteStatus = Literal["active", "undone", "excluded"]
+Strength = Literal[1, 2]
+Check = Literal["gold", "repeat"]
 AnswerState = Literal["streaming", "finished", "stopped", "failed"]
 PolicyState = Literal["candidate", "canary", "active", "retired", "rejected", "rolled_back"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -75,6 +80,8 @@ class Message(Record):
     conversation_id: str
     parent_id: str | None
     text: str
+    system_prompt: str | None = None
+    """What its answers were told first: the conversation's system prompt of that time; empty means none."""
     created_at: datetime
 
 
@@ -82,7 +89,8 @@ class Answer(Record):
     """One assistant turn; siblings share `parent_id`, the user's message.
 
     `versions` names every policy version that made part of the text, in order: one entry, unless a
-    single engine was swapped while it spoke (such an answer never counts in a duel).
+    single engine was swapped while it spoke (such an answer never counts in a duel). Version 0 stands for a
+    text that no policy of this platform made; an imported answer has no `versions` and is never voted on.
     """
 
     id: str
@@ -100,6 +108,10 @@ class Answer(Record):
     response_tokens: int | None = None
     finish_reason: Literal["stop", "length", "stopped", "error"] | None = None
     error: str | None = None
+    leak: str | None = None
+    """The words by which the answer names its model; None: it does not."""
+    edited_from: str | None = None
+    """The answer that a person rewrote into this one; its version is that of the original."""
     created_at: datetime
     ended_at: datetime | None = None
 
@@ -116,25 +128,161 @@ class Duel(Record):
     seed: int
     owner_id: str
     vote_id: str | None = None
+    revealed: bool = False
+    """Its versions were shown with a vote: after an undo the next vote on it is not blind."""
+    item_id: str | None = None
+    """The item of the annotators' queue that it serves."""
+    check: Check | None = None
     created_at: datetime
 
 
+class VotedAnswer(Record):
+    """One answer that a vote is about, as the annotator saw it."""
+
+    answer_id: str
+    version: int
+    position: int = Field(ge=1)
+    """1 was shown first; in a duel 1 is side a."""
+    rank: int | None = Field(default=None, ge=1)
+    """In a ranking: 1 is best, equal ranks tie."""
+    tokens: int | None = None
+    leak: str | None = None
+    """The words by which it names its model."""
+
+
+class Exclusion(Record):
+    """Why a vote is kept out of training and statistics; it can be put back."""
+
+    by: str
+    """An account id, or `heed` for what the platform keeps out by itself."""
+    reason: str = Field(min_length=1, max_length=500)
+    at: datetime
+
+
 class Vote(Record):
-    """An annotator's verdict: on a duel (a, b, tie, both_bad) or a thumb on one answer (up, down)."""
+    """An annotator's verdict, in its present state; the log keeps every earlier one.
+
+    On a duel (a, b, tie, both_bad, skip), a thumb on one answer (up, down), a ranking of siblings (ranked),
+    or an ideal answer written from one (edited). `answer_id` is what a thumb or an edit is about.
+    """
 
     id: str
-    kind: Literal["duel", "thumb"]
+    kind: VoteKind
     conversation_id: str
     duel_id: str | None = None
     answer_id: str | None = None
     annotator_id: str
-    choice: Literal["a", "b", "tie", "both_bad", "up", "down"]
+    choice: VoteChoice
+    strength: Strength = 1
+    """2: a or b is much better."""
+    answers: tuple[VotedAnswer, ...] = ()
+    """In the order shown; of an edit the original, then the edited one. Empty in votes of version 0.1."""
     version_a: int | None = None
     version_b: int | None = None
+    tags: tuple[str, ...] = ()
+    """Reasons, such as `incorrect`."""
     comment: str | None = Field(default=None, max_length=2000)
     shown_ms: int | None = Field(default=None, ge=0)
+    blind: bool = True
+    """The annotator could not know the versions."""
+    early: bool = False
+    """Cast while an answer was still being written; the loser was stopped."""
+    guideline_version: int | None = None
+    """The guidelines that held; None: there were none."""
+    item_id: str | None = None
+    """The item of the annotators' queue; all votes on it are about the same two texts."""
+    check: Check | None = None
+    """It measures the annotator and never trains."""
+    status: VoteStatus = "active"
+    exclusion: Exclusion | None = None
+    """Set while the status is `excluded`."""
     idempotency_key: str
     created_at: datetime
+    changed_at: datetime | None = None
+
+    @property
+    def leaked(self) -> bool:
+        """An answer named its model: the vote is in no ranking of versions."""
+        return any(answer.leak for answer in self.answers)
+
+    @property
+    def makes_pair(self) -> bool:
+        """Whether it teaches that one answer is better than another: what a training waits for."""
+        if self.status != "active" or self.check is not None:
+            return False
+        if self.kind == "ranking":
+            return len({answer.rank for answer in self.answers}) > 1
+        return self.choice in ("a", "b", "edited")
+
+
+class VoteChange(Record):
+    """One line of a vote's history: what happened to it, by whom, and what it was after that."""
+
+    what: Literal["cast", "amend", "undo", "exclude", "restore"]
+    by: str
+    at: datetime
+    vote: Vote
+
+
+class ItemAnswer(Record):
+    """One of the two answers of a queue's item; version 0 stands for a text that came with the prompt."""
+
+    text: str = Field(min_length=1)
+    version: int = 0
+    ended: bool = True
+    """False: it was cut at the length limit."""
+    tokens: int | None = None
+    leak: str | None = None
+
+
+class QueueItem(Record):
+    """A prompt of the annotators' queue. Its two answers are drawn for the first who gets it, then kept."""
+
+    id: str
+    prompt: tuple[ChatTurn, ...]
+    answers: tuple[ItemAnswer, ...] = ()
+    """None yet, or two."""
+    gold: DuelChoice | None = None
+    """The known verdict, in the order of `answers`: the item measures annotators and never trains."""
+    overlap: int = Field(default=1, ge=1, le=50)
+    """How many annotators judge it."""
+    source: Literal["upload", "conversation"]
+    by: str
+    created_at: datetime
+
+
+class QueueTask(Record):
+    """One item as it was given to one annotator: a duel of their own, until it is voted on or runs out."""
+
+    item_id: str
+    annotator_id: str
+    conversation_id: str
+    duel_id: str
+    swapped: bool
+    """Side a is the item's second answer."""
+    check: Check | None = None
+    expires_at: datetime
+
+
+class Verdict(Record):
+    """What an annotator said about an item, in the order of its answers whatever sides they stood on."""
+
+    item_id: str
+    vote_id: str
+    choice: DuelChoice
+    swapped: bool
+    check: Check | None = None
+    gold: DuelChoice | None = None
+    at: datetime
+
+
+class Guidelines(Record):
+    """What annotators are asked to prefer, in Markdown; each change is a new version, 1 the first."""
+
+    version: int = Field(ge=1)
+    text: str = Field(min_length=1, max_length=100_000)
+    by: str
+    at: datetime
 
 
 class PreferencePair(Record):
@@ -163,6 +311,15 @@ class PreferencePair(Record):
     chosen_ended: bool = True
     """False: the answer was cut at the length limit, so no end token follows it."""
     rejected_ended: bool = True
+
+
+class Demonstration(Record):
+    """An ideal answer that a person wrote, in the form that `sft.texts` and `ptx.texts` take."""
+
+    prompt: tuple[ChatTurn, ...]
+    chosen: tuple[ChatTurn, ...]
+    vote_id: str
+    conversation_id: str
 
 
 class Snapshot(Record):

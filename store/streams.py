@@ -71,6 +71,12 @@ class AnswerStream:
         with available():
             return bool(await self._redis.exists(keys.answer_stream(stream_id)))
 
+    async def begun(self, stream_id: str) -> bool:
+        """Whether words were sent: in a duel the first words of both sides leave together."""
+        with available():
+            first = await self._redis.xrange(keys.answer_stream(stream_id), count=8)
+        return any(fields["event"] == "answer.delta" for _, fields in first)
+
     async def finish(self, stream_id: str) -> None:
         """Keep the finished stream for a quarter of an hour: late reconnects still find every event."""
         with available():

@@ -1,12 +1,23 @@
-"""The vote log: every vote exactly once, durable before anybody is told that it counts."""
+"""The vote log: every vote exactly once, durable before anybody is told that it counts.
+
+The stream is append-only and the truth. A change (amended, undone, excluded, restored) is an entry of its own
+that holds the whole vote after it; nothing is overwritten. The indexes can be made again from the stream.
+"""
 
 from __future__ import annotations
 
-from store import keys
-from store.connection import Redis, available
-from store.records import Duel, Vote
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal
 
-_WHAT_A_PERSON_SAID = ("kind", "duel_id", "answer_id", "choice", "comment")
+from store import keys, vote_scripts
+from store.connection import Redis, available
+from store.records import Answer, Duel, Exclusion, Vote, VoteChange, now
+from store.stream_ids import padded, when
+
+_WHAT_A_PERSON_SAID = ("kind", "duel_id", "answer_id", "choice", "strength", "tags", "comment")
+
+What = Literal["amend", "undo", "exclude", "restore"]
 
 
 class IdempotencyConflict(Exception):
@@ -21,45 +32,8 @@ class AlreadyVoted(Exception):
         self.vote_id = vote_id
 
 
-# One script, so that the key, the duel's verdict and the log entry are one write to the append-only file.
-# The stream is the truth; the indexes hold entry ids. `pairs` counts the votes so far that make a pair.
-# KEYS: votes, idempotency, by id, votes of the annotator, duels of the conversation, thumbs, feed.
-# ARGV: idempotency field, vote json, vote id, 1 when it makes a pair, duel id or '', duel json with its vote,
-#       thumb field, choice.
-_CAST = """
-local first = redis.call('HGET', KEYS[2], ARGV[1])
-if first then return {'seen', redis.call('XRANGE', KEYS[1], first, first)[1][2][2]} end
-if ARGV[5] == '' then
-  redis.call('HSET', KEYS[6], ARGV[7], ARGV[8])
-else
-  local duel = redis.call('HGET', KEYS[5], ARGV[5])
-  if not duel then return {'gone', ''} end
-  local decided_by = cjson.decode(duel)['vote_id']
-  if decided_by ~= cjson.null then return {'decided', decided_by} end
-  redis.call('HSET', KEYS[5], ARGV[5], ARGV[6])
-end
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local pairs = (last and tonumber(last[2][4]) or 0) + tonumber(ARGV[4])
-local entry = redis.call('XADD', KEYS[1], '*', 'vote', ARGV[2], 'pairs', pairs)
-redis.call('HSET', KEYS[2], ARGV[1], entry)
-redis.call('HSET', KEYS[3], ARGV[3], entry)
-redis.call('LPUSH', KEYS[4], entry)
-redis.call('XADD', KEYS[7], 'MAXLEN', '~', 2000, '*', 'event', 'vote', 'data', ARGV[2])
-return {'cast', entry}
-"""
-
-# A mark never moves backwards. KEYS: marks. ARGV: mark, stream id.
-_ADVANCE = """
-local function parts(id)
-  local time, sequence = string.match(id, '^(%d+)-?(%d*)$')
-  return tonumber(time), tonumber(sequence) or 0
-end
-local old_time, old_sequence = parts(redis.call('HGET', KEYS[1], ARGV[1]) or '0-0')
-local time, sequence = parts(ARGV[2])
-if time > old_time or (time == old_time and sequence > old_sequence) then
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-end
-"""
+class VoteUndone(Exception):
+    """The vote was undone: nothing can be changed about it any more."""
 
 
 class VoteLog:
@@ -67,21 +41,29 @@ class VoteLog:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._cast = redis.register_script(_CAST)
-        self._advance = redis.register_script(_ADVANCE)
+        self._cast = redis.register_script(vote_scripts.CAST)
+        self._change = redis.register_script(vote_scripts.CHANGE)
+        self._advance = redis.register_script(vote_scripts.ADVANCE)
 
-    async def cast(self, vote: Vote, duel: Duel | None = None) -> tuple[Vote, bool]:
-        """Log the vote, on `duel` when it is about one; (the vote that counts, whether it is new).
+    async def cast(
+        self, vote: Vote, duel: Duel | None = None, edited: Answer | None = None
+    ) -> tuple[Vote, bool]:
+        """Log the vote, on `duel` when it is about one, with `edited` when it wrote an ideal answer.
 
-        The same annotator and key again give the first vote back. Raises IdempotencyConflict when that vote
-        said something else, AlreadyVoted when the duel is decided, StoreUnavailable when it is not known
-        whether the vote counts: cast it again with the same key.
+        (The vote that counts, whether it is new.) The same annotator and key again give the first vote back,
+        as it is now. Raises IdempotencyConflict when that vote said something else, AlreadyVoted when the
+        duel is decided or the conversation gone, StoreUnavailable when it is not known whether the vote
+        counts: cast it again with the same key.
         """
-        if vote.duel_id != (duel.id if duel else None) or (duel is None) == (vote.answer_id is None):
-            raise ValueError("a vote is about one duel, which is given, or about one answer")
+        if vote.duel_id != (duel.id if duel else None) or (vote.kind == "duel") == (duel is None):
+            raise ValueError("a vote of kind duel, and no other, is about one duel, which is given")
+        if (vote.kind in ("thumb", "edit")) == (vote.answer_id is None):
+            raise ValueError("a thumb and an edit, and no other vote, are about one answer")
+        if (vote.kind == "edit") == (edited is None):
+            raise ValueError("an edit, and no other vote, comes with the edited answer")
         decided = duel.model_copy(update={"vote_id": vote.id}).model_dump_json() if duel else ""
         with available():
-            verdict, text = await self._cast(
+            verdict, found = await self._cast(
                 keys=[
                     keys.VOTES,
                     keys.VOTE_KEYS,
@@ -90,58 +72,143 @@ class VoteLog:
                     keys.nodes(vote.conversation_id, "duels"),
                     keys.THUMBS,
                     keys.FEED,
+                    keys.VOTE_OUT,
+                    keys.CONVERSATIONS,
+                    keys.nodes(vote.conversation_id, "answers"),
+                    keys.ANSWER_PLACE,
                 ],
                 args=[
                     f"{vote.annotator_id}:{vote.idempotency_key}",
                     vote.model_dump_json(),
                     vote.id,
-                    int(vote.choice in ("a", "b")),
+                    int(vote.makes_pair),
                     vote.duel_id or "",
                     decided,
-                    f"{vote.annotator_id}:{vote.answer_id}",
+                    _thumb(vote),
                     vote.choice,
+                    vote.status,
+                    edited.id if edited else "",
+                    edited.model_dump_json() if edited else "",
+                    vote.conversation_id,
                 ],
             )
         if verdict == "gone":
             raise AlreadyVoted("the conversation of this duel was deleted")
         if verdict == "decided":
-            raise AlreadyVoted("this duel has its vote already", text)
+            raise AlreadyVoted("this duel has its vote already", found)
         if verdict == "cast":
             return vote, True
-        first = Vote.model_validate_json(text)
-        if any(getattr(first, field) != getattr(vote, field) for field in _WHAT_A_PERSON_SAID):
+        first, now_is = await self._cast_and_now(found)
+        if _said(first) != _said(vote):
             raise IdempotencyConflict("this Idempotency-Key was used for another vote")
-        return first, False
+        return now_is, False
+
+    async def undo(self, vote_id: str, by: str) -> Vote:
+        """Take the vote back for good; its duel can be voted on again. An undone vote stays as it is.
+
+        Raises KeyError when there is no such vote, as the next three do.
+        """
+        return await self._changed(vote_id, "undo", by, lambda _: {"status": "undone", "exclusion": None})
+
+    async def amend(self, vote_id: str, by: str, **said: Any) -> Vote:
+        """Change what the vote says (choice, strength, tags, comment). Raises VoteUndone."""
+        return await self._changed(vote_id, "amend", by, lambda _: said)
+
+    async def exclude(self, vote_id: str, by: str, reason: str) -> Vote:
+        """Keep the vote out of training and statistics until `restore`. Raises VoteUndone."""
+
+        def changes(vote: Vote) -> dict[str, Any]:
+            if vote.exclusion is not None:
+                return {}
+            return {"status": "excluded", "exclusion": Exclusion(by=by, reason=reason, at=now())}
+
+        return await self._changed(vote_id, "exclude", by, changes)
+
+    async def restore(self, vote_id: str, by: str) -> Vote:
+        """Let an excluded vote count again. Raises VoteUndone."""
+        return await self._changed(vote_id, "restore", by, lambda _: {"status": "active", "exclusion": None})
 
     async def read(self, after: str = "0", through: str = "+") -> list[tuple[str, Vote]]:
-        """(stream id, vote) with ids in (after, through], oldest first."""
-        votes: list[tuple[str, Vote]] = []
+        """(stream id, vote) of casts in (after, through], oldest first, each as it was at `through`."""
+        votes: dict[str, Vote] = {}
         while True:
             with available():
                 rows = await self._redis.xrange(keys.VOTES, min=f"({after}", max=through, count=1000)
-            votes += [(entry, Vote.model_validate_json(fields["vote"])) for entry, fields in rows]
+            for entry, fields in rows:
+                cast = fields.get("of", entry)
+                if cast == entry or cast in votes:
+                    votes[cast] = Vote.model_validate_json(fields["vote"])
             if len(rows) < 1000:
-                return votes
+                return list(votes.items())
             after = rows[-1][0]
 
+    async def changes(self, after: str, limit: int) -> list[tuple[str, Vote]]:
+        """(stream id, vote) of the next casts and changes after `after`, each as it was then."""
+        with available():
+            rows = await self._redis.xrange(keys.VOTES, min=f"({after}", count=limit)
+        return [(entry, Vote.model_validate_json(fields["vote"])) for entry, fields in rows]
+
     async def get(self, vote_id: str) -> Vote | None:
+        """The vote as it is now."""
         with available():
             entry = await self._redis.hget(keys.VOTE_BY_ID, vote_id)
-        votes = await self._entries([entry]) if entry else []
+        votes = await self._now([entry]) if entry else []
         return votes[0] if votes else None
+
+    async def several(self, vote_ids: Sequence[str]) -> list[Vote]:
+        """Those of the votes that there are, as they are now, in this order."""
+        with available():
+            entries = await self._redis.hmget(keys.VOTE_BY_ID, vote_ids) if vote_ids else []
+        return await self._now([entry for entry in entries if entry])
+
+    async def entry(self, vote_id: str) -> str | None:
+        """The stream id of its cast, which marks are compared with."""
+        with available():
+            entry: str | None = await self._redis.hget(keys.VOTE_BY_ID, vote_id)
+        return entry
+
+    async def history(self, vote_id: str) -> list[VoteChange]:
+        """What happened to the vote, its cast first; empty when there is no such vote."""
+        with available():
+            cast = await self._redis.hget(keys.VOTE_BY_ID, vote_id)
+            entry = await self._redis.hget(keys.VOTE_LATEST, cast) or cast if cast else None
+        changes: list[VoteChange] = []
+        while entry is not None:
+            with available():
+                ((_, fields),) = await self._redis.xrange(keys.VOTES, min=entry, max=entry)
+            vote = Vote.model_validate_json(fields["vote"])
+            what, by = fields.get("what", "cast"), fields.get("by", vote.annotator_id)
+            changes.append(VoteChange(what=what, by=by, at=when(entry), vote=vote))
+            entry = fields.get("before")
+        return changes[::-1]
 
     async def first_with_key(self, annotator_id: str, idempotency_key: str) -> Vote | None:
-        """The vote that this annotator cast with this key, if any."""
+        """The vote that this annotator cast with this key, if any, as it is now."""
         with available():
             entry = await self._redis.hget(keys.VOTE_KEYS, f"{annotator_id}:{idempotency_key}")
-        votes = await self._entries([entry]) if entry else []
+        votes = await self._now([entry]) if entry else []
         return votes[0] if votes else None
 
-    async def by_annotator(self, annotator_id: str, limit: int = 100) -> list[Vote]:
-        """Newest first."""
+    async def by_annotator(
+        self, annotator_id: str, limit: int = 100, before: str | None = None
+    ) -> list[Vote]:
+        """Newest first, or those cast before the vote with the id `before`."""
+        key, skip = keys.votes_of(annotator_id), 0
+        with available():
+            if before is not None:
+                entry = await self._redis.hget(keys.VOTE_BY_ID, before)
+                place = await self._redis.lpos(key, entry) if entry else None
+                if place is None:
+                    return []
+                skip = place + 1
+            entries = await self._redis.lrange(key, skip, skip + limit - 1)
+        return await self._now(entries)
+
+    async def count_since(self, annotator_id: str, since: datetime, limit: int = 1000) -> int:
+        """How many of the annotator's last `limit` votes were cast since then, whatever became of them."""
         with available():
             entries = await self._redis.lrange(keys.votes_of(annotator_id), 0, limit - 1)
-        return await self._entries(entries)
+        return sum(when(entry) >= since for entry in entries)
 
     async def first_after(self, after: str) -> str | None:
         """Stream id of the first vote after this one."""
@@ -154,18 +221,21 @@ class VoteLog:
             return int(await self._redis.llen(keys.votes_of(annotator_id)))
 
     async def pending(self, after: str) -> int:
-        """How many votes after this stream id can make a preference pair (a duel, a or b)."""
+        """How many votes cast after this stream id make a preference pair, as they are now."""
+        edge = padded(after)
         with available():
-            async with self._redis.pipeline(transaction=False) as pipe:
+            async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.xrevrange(keys.VOTES, count=1)
                 pipe.xrevrange(keys.VOTES, max=after, count=1)
-                newest, before = await pipe.execute()
-        return _pairs_through(newest) - _pairs_through(before)
+                pipe.zlexcount(keys.VOTE_RECOUNTS, f"(in {edge}", "[in ~")
+                pipe.zlexcount(keys.VOTE_RECOUNTS, f"(out {edge}", "[out ~")
+                newest, before, more, fewer = await pipe.execute()
+        return _pairs_through(newest) - _pairs_through(before) + int(more) - int(fewer)
 
     async def total(self) -> int:
-        """How many votes there are, of any kind."""
+        """How many votes were ever cast, of any kind and in any state."""
         with available():
-            return int(await self._redis.xlen(keys.VOTES))
+            return int(await self._redis.hlen(keys.VOTE_BY_ID))
 
     async def thumbs(self, annotator_id: str, answer_ids: list[str]) -> dict[str, str]:
         """The annotator's latest thumb on each of these answers."""
@@ -176,7 +246,8 @@ class VoteLog:
         return {one: thumb for one, thumb in zip(answer_ids, found, strict=True) if thumb}
 
     async def mark(self, name: str) -> str:
-        """Stream id up to which votes were looked at: `attempted_through` or `trained_through`."""
+        """Stream id up to which votes were looked at: `frozen_through` when a run began with them,
+        `attempted_through` when it ended, `trained_through` when a version came out."""
         with available():
             return str(await self._redis.hget(keys.VOTE_MARKS, name) or "0")
 
@@ -185,13 +256,95 @@ class VoteLog:
         with available():
             await self._advance(keys=[keys.VOTE_MARKS], args=[name, through])
 
-    async def _entries(self, entries: list[str]) -> list[Vote]:
+    async def _changed(
+        self, vote_id: str, what: What, by: str, changes: Callable[[Vote], dict[str, Any]]
+    ) -> Vote:
+        """Append what the vote becomes; nothing when that is what it is."""
+        while True:
+            with available():
+                cast = await self._redis.hget(keys.VOTE_BY_ID, vote_id)
+                latest = await self._redis.hget(keys.VOTE_LATEST, cast) or cast if cast else None
+            if cast is None:
+                raise KeyError(vote_id)
+            first, vote = await self._entries([cast, latest])
+            changed = vote.model_copy(update=changes(vote))
+            if changed == vote:
+                return vote
+            if vote.status == "undone":
+                raise VoteUndone("this vote was undone; cast a new one")
+            changed = changed.model_copy(update={"changed_at": now()})
+            undone = what == "undo"
+            duel = await self._open_again(vote) if undone else None
+            with available():
+                done = await self._change(
+                    keys=[
+                        keys.VOTES,
+                        keys.VOTE_LATEST,
+                        keys.nodes(vote.conversation_id, "duels"),
+                        keys.THUMBS,
+                        keys.FEED,
+                        keys.VOTE_OUT,
+                        keys.VOTE_RECOUNTS,
+                    ],
+                    args=[
+                        cast,
+                        latest,
+                        changed.model_dump_json(),
+                        what,
+                        by,
+                        vote.id,
+                        changed.status,
+                        int(changed.makes_pair) - int(first.makes_pair),
+                        padded(cast),
+                        duel.id if duel else "",
+                        duel.model_dump_json() if duel else "",
+                        _thumb(vote) if undone else "",
+                        vote.choice,
+                    ],
+                )
+            if done:
+                return changed
+
+    async def _open_again(self, vote: Vote) -> Duel | None:
+        """The vote's duel, open again. Only its vote ever changes a duel, so nothing can come between."""
+        if vote.duel_id is None:
+            return None
+        with available():
+            text = await self._redis.hget(keys.nodes(vote.conversation_id, "duels"), vote.duel_id)
+        if text is None:
+            return None
+        return Duel.model_validate_json(text).model_copy(update={"vote_id": None, "revealed": True})
+
+    async def _cast_and_now(self, entry: str) -> tuple[Vote, Vote]:
+        """A vote as it was cast, and as it is."""
+        with available():
+            latest = await self._redis.hget(keys.VOTE_LATEST, entry)
+        first, last = await self._entries([entry, latest or entry])
+        return first, last
+
+    async def _now(self, entries: Sequence[str]) -> list[Vote]:
+        """The votes that were cast with these entries, as they are now."""
+        with available():
+            latest = await self._redis.hmget(keys.VOTE_LATEST, entries) if entries else []
+        return await self._entries([new or old for new, old in zip(latest, entries, strict=True)])
+
+    async def _entries(self, entries: Sequence[str]) -> list[Vote]:
         with available():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for entry in entries:
                     pipe.xrange(keys.VOTES, min=entry, max=entry)
                 found = await pipe.execute()
         return [Vote.model_validate_json(fields["vote"]) for rows in found for _, fields in rows]
+
+
+def _thumb(vote: Vote) -> str:
+    return f"{vote.annotator_id}:{vote.answer_id}" if vote.kind == "thumb" else ""
+
+
+def _said(vote: Vote) -> tuple[object, ...]:
+    """What the person said, without what the server added."""
+    ranks = {answer.answer_id: answer.rank for answer in vote.answers} if vote.kind != "duel" else {}
+    return *(getattr(vote, field) for field in _WHAT_A_PERSON_SAID), ranks
 
 
 def _pairs_through(rows: list[tuple[str, dict[str, str]]]) -> int:

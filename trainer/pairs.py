@@ -35,6 +35,7 @@ class TokenPair:
     margin: float = 0.0
     tags: tuple[str, ...] = ()
     ranking_id: str | None = None
+    vote_id: str | None = None
 
     @property
     def prompt(self) -> list[int]:
@@ -146,6 +147,7 @@ def token_pairs(
                 margin=pair.margin,
                 tags=pair.tags,
                 ranking_id=pair.ranking_id,
+                vote_id=pair.vote_id,
             )
         )
     return result

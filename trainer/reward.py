@@ -123,7 +123,7 @@ def train_reward_model(
             precision=scale.precision,
             ranks=ranks,
         )
-        prequential, before = _previous(previous, [*votes, *judged], judged, measured, reporter)
+        prequential, margins, before = _previous(previous, [*votes, *judged], judged, measured, reporter)
         model = reward_model_from_policy(
             policy, seed=config.seed, pad_token_id=pad_token_id, device=loading_device(scale)
         )
@@ -159,7 +159,7 @@ def train_reward_model(
         )
         weights = bf16_copy(learned.trained, ranks)
         if ranks.first:
-            _publish(model, weights, tokenizer, policy, report, config, out)
+            _publish(model, weights, tokenizer, policy, report, margins, config, out)
     return report
 
 
@@ -222,18 +222,27 @@ def _previous(
     judged: Sequence[TokenPair],
     measured: Callable[[RewardModel, list[list[int]]], Tensor],
     reporter: Reporter,
-) -> tuple[PairReport | None, Tensor | None]:
-    """The previous reward model on votes that it has not seen, and its scores of the held-out answers."""
+) -> tuple[PairReport | None, dict[str, float], Tensor | None]:
+    """The previous reward model on votes that it has not seen: its report and its margin on each of them.
+
+    And its scores of the held-out answers.
+    """
     if previous is None:
-        return None, None
+        return None, {}, None
     model = load_reward_model(previous, default_device())
     scores = measured(model, answers(judged))
     new = [pair for pair in pairs if pair.new and pair.source == "vote" and pair.decided]
     if not new:
-        return None, scores
-    report = pair_report(new, measured(model, answers(new)))
+        return None, {}, scores
+    of_new = measured(model, answers(new))
+    report = pair_report(new, of_new)
+    margins = {
+        pair.vote_id: margin
+        for pair, margin in zip(new, _ahead(of_new).tolist(), strict=True)
+        if pair.vote_id and pair.ranking_id is None
+    }
     reporter.log(f"the previous reward model agrees with {report.accuracy:.0%} of {len(new)} new votes")
-    return report, scores
+    return report, margins, scores
 
 
 def _ahead(scores: Tensor) -> Tensor:
@@ -255,10 +264,14 @@ def _publish(
     tokenizer: PreTrainedTokenizerBase,
     policy: Path,
     report: RewardReport,
+    margins: dict[str, float],
     config: RewardConfig,
     out: Path,
 ) -> None:
-    """Writes the folder. Its tokenizer pads with the spare token, as the model's config says."""
+    """Writes the folder. Its tokenizer pads with the spare token, as the model's config says.
+
+    `margins.json` holds how far the model before this one had put the chosen answer of each new vote ahead.
+    """
     with written_aside(out) as folder:
         save_reward_model(model, folder, weights)
         copy_tokenizer(policy, folder)
@@ -272,5 +285,6 @@ def _publish(
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         facts = report.model_dump(mode="json")
         (folder / "report.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (folder / "margins.json").write_text(json.dumps(margins) + "\n", encoding="utf-8")
         card = reward_model_card(facts, started_from=policy, settings={"reward": config})
         (folder / "README.md").write_text(card, encoding="utf-8")

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from store.conversations import Conversations
+from store.imports import Imports
+from store.lineage import Lineage
 from store.policies import Policies
 from store.records import Stage, StageState
 from store.runs import Claim, Runs, StaleClaim
@@ -42,6 +44,8 @@ class Work:
     lease: Lease
     runs: Runs
     votes: VoteLog
+    lineage: Lineage
+    imports: Imports
     policies: Policies
     conversations: Conversations
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from store.connection import Redis, connect
 from store.conversations import Conversations
+from store.imports import Imports
+from store.lineage import Lineage
 from store.policies import Policies
 from store.records import RunState
 from store.runs import Runs, StaleClaim
@@ -59,6 +61,8 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 lease=lease,
                 runs=runs,
                 votes=VoteLog(redis),
+                lineage=Lineage(redis),
+                imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
             )

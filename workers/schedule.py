@@ -8,6 +8,7 @@ from store.connection import connect
 from store.health import Health
 from store.records import now
 from store.runs import RunAlreadyOpen, Runs
+from store.stream_ids import when
 from store.votes import VoteLog
 from workers.settings import Schedule, WorkerSettings
 
@@ -46,8 +47,8 @@ async def due(votes: VoteLog, schedule: Schedule, at: datetime) -> str | None:
     if await votes.pending(after) >= schedule.min_votes:
         return "votes"
     if schedule.every_hours is not None and await votes.pending(after):
-        (first, _), *_ = await votes.read(after)
-        if at - _when(first) >= timedelta(hours=schedule.every_hours):
+        first = next((entry for entry, vote in await votes.read(after) if vote.makes_pair), None)
+        if first is not None and at - when(first) >= timedelta(hours=schedule.every_hours):
             return "schedule"
     return None
 
@@ -67,7 +68,3 @@ async def settle(runs: Runs, votes: VoteLog) -> None:
     await votes.advance("attempted_through", through)
     if run.state == "succeeded":
         await votes.advance("trained_through", through)
-
-
-def _when(entry: str) -> datetime:
-    return datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, tz=now().tzinfo)

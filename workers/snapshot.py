@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from store.conversations import Conversations
-from store.records import ChatTurn, Record, Snapshot, now
+from store.records import ChatTurn, PreferencePair, Record, Snapshot, now
 from store.votes import VoteLog
 from workers.pairs import NotEnoughData, find_pairs, fraction, split_pairs
 from workers.settings import Schedule
@@ -52,6 +53,7 @@ async def freeze(
     conversations: Conversations,
     bundled_prompts: Path,
     schedule: Schedule,
+    imported: Sequence[PreferencePair] = (),
 ) -> Frozen:
     """Write the run's data set into `folder`; a second freeze returns the first one unchanged.
 
@@ -61,11 +63,18 @@ async def freeze(
     if (folder / MANIFEST).exists():
         return read(folder)
     found = await find_pairs(votes, conversations, schedule.max_pairs)
+    found.add_imported(imported, schedule.max_pairs)
     train, held_out, held_out_conversations = split_pairs(found, schedule.held_out_share)
     asked, asked_held_out = await _platform_prompts(
         conversations, found.conversations, held_out_conversations, schedule
     )
     bundled = await asyncio.to_thread(_read_prompts, bundled_prompts)
+    judges = {pair.vote_id for pair in held_out}
+    demonstrations = [
+        one
+        for one in found.demonstrations
+        if one.vote_id not in judges and one.conversation_id not in held_out_conversations
+    ]
     prompts, held_out_prompts = _fill_up(asked, asked_held_out, bundled, schedule)
     aside = folder.parent / f".tmp-{secrets.token_hex(6)}"
     aside.mkdir(parents=True)
@@ -73,13 +82,14 @@ async def freeze(
         files = {
             "train.jsonl": _write(aside / "train.jsonl", train),
             "held_out.jsonl": _write(aside / "held_out.jsonl", held_out),
+            "demonstrations.jsonl": _write(aside / "demonstrations.jsonl", demonstrations),
             "prompts.jsonl": _write(aside / "prompts.jsonl", map(_line, prompts)),
             "held_out_prompts.jsonl": _write(aside / "held_out_prompts.jsonl", map(_line, held_out_prompts)),
         }
         snapshot = Snapshot(
             run_id=run_id,
-            votes=len(found.pairs),
-            new_votes=sum(pair.new for pair in found.pairs),
+            votes=len(found.votes),
+            new_votes=len({pair.vote_id for pair in found.pairs if pair.new}),
             train_pairs=len(train),
             held_out_pairs=len(held_out),
             prompts=len(prompts),
@@ -104,14 +114,20 @@ def read(folder: Path) -> Frozen:
     return frozen
 
 
+def votes_used(folder: Path) -> set[str]:
+    """Ids of the votes in a frozen data set, whether they train or judge."""
+    lines = "".join((folder / name).read_text() for name in ("train.jsonl", "held_out.jsonl")).splitlines()
+    return {vote_id for line in lines if (vote_id := json.loads(line)["vote_id"])}
+
+
 async def _platform_prompts(
-    conversations: Conversations, names: Iterable[str], held_out: set[str | None], schedule: Schedule
+    conversations: Conversations, groups: dict[str, str], held_out: set[str | None], schedule: Schedule
 ) -> tuple[list[Prompt], list[Prompt]]:
     """What people asked, for rollouts and for the gate, each once; newest conversations first."""
     asked: dict[Prompt, None] = {}
     asked_held_out: dict[Prompt, None] = {}
-    for name in names:
-        if name in held_out:
+    for name, group in groups.items():
+        if group in held_out:
             into, enough = asked_held_out, schedule.gate_prompts
         else:
             into, enough = asked, schedule.rollout_prompts

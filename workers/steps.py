@@ -28,6 +28,7 @@ async def freeze(work: Work) -> Frozen:
 
     async def step() -> dict[str, Any]:
         await asyncio.to_thread(_keep_config, work)
+        imported = await patiently(work.imports.pairs)
         frozen = await patiently(
             lambda: snapshot.freeze(
                 work.folder / "snapshot",
@@ -37,8 +38,12 @@ async def freeze(work: Work) -> Frozen:
                 conversations=work.conversations,
                 bundled_prompts=work.settings.prompts,
                 schedule=work.settings.schedule,
+                imported=imported,
             )
         )
+        used = await asyncio.to_thread(snapshot.votes_used, work.folder / "snapshot")
+        await patiently(lambda: work.lineage.record(work.claim.run_id, used))
+        await patiently(lambda: work.votes.advance("frozen_through", frozen.snapshot.through))
         sections = await asyncio.to_thread(read_sections, work.config)
         await patiently(lambda: work.runs.update(work.claim, snapshot=frozen.snapshot, config=sections))
         return frozen.snapshot.model_dump(mode="json", exclude={"run_id"}) | {

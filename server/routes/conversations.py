@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from server import shapes
 from server.dependencies import Heed, Me, OwnConversation, Parts
-from server.errors import Problem
+from server.errors import Problem, not_found
 from server.turns import Turn
-from store.records import Account, Answer, Conversation, Duel
+from store.records import Account, Answer, Conversation, Duel, now
 
 router = APIRouter(prefix="/api/v1/conversations", tags=["conversations"])
 
+PAGE = 100
+After = Annotated[str | None, Query(description="Only those that follow this conversation in the list")]
+
 
 @router.get("")
-async def list_conversations(heed: Heed, me: Me) -> shapes.ConversationPage:
+async def list_conversations(heed: Heed, me: Me, after: After = None) -> shapes.ConversationPage:
     """The caller's conversations, last changed first."""
-    found = await heed.conversations.of_owner(me.id)
-    return shapes.ConversationPage(items=[shapes.conversation_out(one) for one in found])
+    found = await heed.conversations.of_owner(me.id, PAGE + 1, after)
+    items = [shapes.conversation_out(one) for one in found[:PAGE]]
+    return shapes.ConversationPage(items=items, more=len(found) > PAGE)
 
 
 @router.post("", status_code=201)
@@ -36,21 +42,35 @@ async def get_conversation(conversation: OwnConversation, heed: Heed, me: Me) ->
 async def change_conversation(
     body: shapes.ConversationChange, conversation: OwnConversation, heed: Heed
 ) -> shapes.ConversationOut:
-    """Rename it, or show another branch."""
+    """Rename it, show another branch, or set the system prompt of the messages to come."""
     if body.leaf_id is not None:
-        leaf = await heed.conversations.answer(body.leaf_id)
+        leaf = await heed.conversations.answer(body.leaf_id) or await heed.conversations.message(
+            conversation.id, body.leaf_id
+        )
         if leaf is None or leaf.conversation_id != conversation.id:
-            detail, remedy = "there is no such answer here", "use an answer's id"
+            detail, remedy = "there is no such answer or message here", "use the id of one"
             raise Problem(422, "unknown_leaf", detail, field="leaf_id", remedy=remedy)
-    changed = await heed.conversations.change(conversation, title=body.title, leaf_id=body.leaf_id)
+    changed = await heed.conversations.change(
+        conversation, title=body.title, leaf_id=body.leaf_id, system_prompt=body.system_prompt
+    )
     return shapes.conversation_out(changed)
 
 
 @router.delete("/{conversation_id}", status_code=204)
 async def delete_conversation(conversation: OwnConversation, heed: Heed) -> None:
-    """Remove it and its texts; answers under way are stopped first."""
+    """Delete it; answers under way are stopped first. For a minute `POST .../restore` brings it back."""
     await heed.turns.abandon(conversation.id)
-    await heed.conversations.delete(conversation)
+    await heed.trash.put(conversation, now())
+
+
+@router.post("/{conversation_id}/restore")
+async def restore_conversation(conversation_id: str, heed: Heed, me: Me) -> shapes.ConversationOut:
+    """Undo its deletion, as long as its texts are there."""
+    conversation = await heed.trash.get(conversation_id) or await heed.conversations.get(conversation_id)
+    if conversation is None or conversation.owner_id != me.id:
+        raise not_found("conversation")
+    await heed.trash.take_back(conversation)
+    return shapes.conversation_out(conversation)
 
 
 @router.post("/{conversation_id}/messages", status_code=202)

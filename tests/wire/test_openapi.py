@@ -34,6 +34,10 @@ GET /api/v1/audit.csv
 GET /api/v1/audit/verify
 GET POST /api/v1/conversations
 GET PATCH DELETE /api/v1/conversations/{conversation_id}
+POST /api/v1/conversations/{conversation_id}/restore
+GET /api/v1/conversations/{conversation_id}/export
+POST /api/v1/conversations/import
+GET /api/v1/search
 POST /api/v1/conversations/{conversation_id}/messages
 POST /api/v1/conversations/{conversation_id}/answers
 GET /api/v1/streams/{stream_id}
@@ -41,6 +45,27 @@ POST /api/v1/answers/{answer_id}/stop
 GET /api/v1/duels/{duel_id}
 POST /api/v1/votes
 GET /api/v1/votes/mine
+PATCH DELETE /api/v1/votes/{vote_id}
+GET /api/v1/policies/{number}/taint
+GET PUT /api/v1/guidelines
+GET /api/v1/guidelines/{version}
+POST /api/v1/guidelines/read
+GET /api/v1/queue
+POST /api/v1/queue/next
+POST /api/v1/queue/release
+POST /api/v1/queue/flags
+GET POST /api/v1/queue/items
+DELETE /api/v1/queue/items/{item_id}
+GET /api/v1/exports
+GET POST /api/v1/imports
+GET /api/v1/leaderboard
+GET /api/v1/statistics
+GET /api/v1/votes
+GET /api/v1/votes/{vote_id}
+PATCH /api/v1/imports/{import_id}
+POST /api/v1/exclusions
+POST /api/v1/restorations
+POST /api/v1/votes/{vote_id}/reviews
 GET /api/v1/status
 GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}

@@ -35,6 +35,21 @@ I hope you are well. Our invoice no. 1042 of 3 March seems to have slipped throu
 
 Kind regards`;
 
+export const MATH = `The sum of the first $n$ numbers is
+
+$$\\sum_{k=1}^{n} k = \\frac{n(n+1)}{2}$$
+
+So for \\(n = 100\\) it is $\\frac{100 \\cdot 101}{2} = 5050$. It costs $5 or $10 to print it on a mug.`;
+
+export const LEAKING = `I am SmolLM2, a small model made to be helpful. Ask me something about the world, about words or about numbers, and I will do what I can to answer it in a way that helps you.`;
+
+export const GUIDELINES = {
+  version: 2,
+  text: "## What is better?\n\n1. **True** before beautiful: a wrong answer loses to a plain right one.\n2. It answers *what was asked*.\n3. It is as short as it can be, and no shorter.\n\nWhen both are wrong, say **both bad**.",
+  by: "Ada",
+  at: new Date(Date.now() - 86_400_000).toISOString(),
+};
+
 const hoursAgo = (h) => new Date(Date.now() - h * 3_600_000).toISOString();
 
 const check = (name, value, threshold, passed, reason) => ({ name, value, threshold, passed, reason });

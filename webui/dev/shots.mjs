@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 import { consoleTour } from "./shots-console.mjs";
+import { tourVotes } from "./shots-votes.mjs";
 
 const out = process.argv[2] ?? "/tmp/webui-screens";
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
@@ -59,6 +60,14 @@ const say = async (page, text, mode = "duel") => {
 };
 const votable = (page) => page.locator('[data-testid="vote-bar"][data-open="true"]').waitFor();
 
+async function signUp(page, base) {
+  await page.goto(`${base}/setup#token=mock`);
+  await page.getByLabel("Name").fill("Ada");
+  await page.getByLabel("Password").fill("a long enough password");
+  await page.getByRole("button", { name: "Create the admin account" }).click();
+  await page.getByRole("textbox", { name: "Your message" }).waitFor();
+}
+
 async function tour(base, look, options, isPhone) {
   const context = await browser.newContext({ locale: "en-GB", ...options });
   const page = await context.newPage();
@@ -101,6 +110,8 @@ async function tour(base, look, options, isPhone) {
     await page.getByRole("link", { name: "Admin" }).click();
   } else await page.getByRole("link", { name: "Admin" }).click();
   await consoleTour(page, (what) => shoot(page, name(what)), options, isPhone);
+  await tourVotes(page, base, (what) => shoot(page, name(what)), isPhone);
+  await page.goto(`${base}/admin`);
   if (look === "light") {
     await page.getByLabel("Language").selectOption("zh");
     await shoot(page, name("admin-zh"));
@@ -121,6 +132,12 @@ const tours = [
 try {
   for (const [look, options, isPhone] of tours)
     if (!only || only === look) await withMock(fast, (base) => tour(base, look, options, isPhone));
+    else if (only === "votes")
+      await withMock(fast, async (base) => {
+        const page = await (await browser.newContext({ locale: "en-GB", ...options })).newPage();
+        await signUp(page, base);
+        await tourVotes(page, base, (what) => shoot(page, `${what}-${look}`), isPhone);
+      });
   if (!only || only === "fresh")
     await withMock({ ...fast, MOCK_EMPTY: "1" }, async (base) => {
       const page = await (

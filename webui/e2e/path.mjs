@@ -69,6 +69,17 @@ try {
     await page.getByText(/^Counted, /).waitFor();
     return { verdict: (await page.getByTestId("verdict").innerText()).split("\n") };
   });
+  await step("undo-and-vote-much-better", async () => {
+    await page.getByRole("button", { name: "Undo" }).waitFor();
+    await page.locator("#content").click({ position: { x: 5, y: 5 } });
+    await page.keyboard.press("z");
+    await page.locator('[data-testid="vote-bar"][data-open="true"]').waitFor();
+    await page.evaluate(() => document.activeElement?.blur());
+    await page.keyboard.press("Shift+Digit1");
+    await page.getByText(/^Counted, 1 /).waitFor();
+    await page.getByText("Much better").waitFor();
+    return {};
+  });
   await step("second-duel", async () => {
     // One vote judges the reward model and one trains it: a training needs two.
     await page.getByRole("textbox", { name: "Your message" }).fill("And why is grass green?");
@@ -82,6 +93,22 @@ try {
     await page.reload();
     await page.getByText("Your choice").first().waitFor();
     return { verdict: (await page.getByTestId("verdict").first().innerText()).split("\n") };
+  });
+  await step("search", async () => {
+    await page.evaluate(() => document.activeElement?.blur());
+    await page.keyboard.press("/");
+    await page.getByRole("combobox", { name: "Search and commands" }).fill("grass green");
+    await page.getByRole("option").filter({ hasText: "grass green" }).waitFor();
+    await page.keyboard.press("Escape");
+    return {};
+  });
+  await step("delete-and-undo", async () => {
+    const menu = page.getByRole("button", { name: /^Actions for/ }).first();
+    await menu.click();
+    await page.getByRole("menuitem", { name: "Delete" }).click();
+    await page.getByRole("button", { name: "Undo" }).click();
+    await page.getByText("Your choice").first().waitFor();
+    return {};
   });
   await step("admin", async () => {
     await page.getByRole("link", { name: "Admin" }).click();

@@ -212,6 +212,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import Conversation
+         * @description A conversation from a file: what Heed exported, `{"messages": [...]}`, or a ShareGPT record.
+         */
+        post: operations["import_conversation_api_v1_conversations_import_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations/{conversation_id}": {
         parameters: {
             query?: never;
@@ -228,14 +248,14 @@ export interface paths {
         post?: never;
         /**
          * Delete Conversation
-         * @description Remove it and its texts; answers under way are stopped first.
+         * @description Delete it; answers under way are stopped first. For a minute `POST .../restore` brings it back.
          */
         delete: operations["delete_conversation_api_v1_conversations__conversation_id__delete"];
         options?: never;
         head?: never;
         /**
          * Change Conversation
-         * @description Rename it, or show another branch.
+         * @description Rename it, show another branch, or set the system prompt of the messages to come.
          */
         patch: operations["change_conversation_api_v1_conversations__conversation_id__patch"];
         trace?: never;
@@ -260,6 +280,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/conversations/{conversation_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Conversation
+         * @description The conversation as a file: the whole tree as JSON, or the shown branch as Markdown.
+         */
+        get: operations["export_conversation_api_v1_conversations__conversation_id__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/conversations/{conversation_id}/messages": {
         parameters: {
             query?: never;
@@ -274,6 +314,26 @@ export interface paths {
          * @description Say something: one answer or a duel of two begins; follow `stream`.
          */
         post: operations["say_api_v1_conversations__conversation_id__messages_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/conversations/{conversation_id}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Conversation
+         * @description Undo its deletion, as long as its texts are there.
+         */
+        post: operations["restore_conversation_api_v1_conversations__conversation_id__restore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -382,6 +442,156 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exclusions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exclude Votes
+         * @description Take votes out of training and statistics, with a reason; `dry_run` only counts.
+         */
+        post: operations["exclude_votes_api_v1_exclusions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Votes
+         * @description A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json.
+         */
+        get: operations["export_votes_api_v1_exports_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines
+         * @description The guidelines that hold now, and what the caller has read of them.
+         */
+        get: operations["get_guidelines_api_v1_guidelines_get"];
+        /**
+         * Write Guidelines
+         * @description A new version; votes from now on are made under it.
+         */
+        put: operations["write_guidelines_api_v1_guidelines_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/read": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Mark Guidelines Read
+         * @description Say that the caller has read this version.
+         */
+        post: operations["mark_guidelines_read_api_v1_guidelines_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/guidelines/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Guidelines Version
+         * @description An earlier version.
+         */
+        get: operations["get_guidelines_version_api_v1_guidelines__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Imports
+         * @description Imported sets, newest first.
+         */
+        get: operations["list_imports_api_v1_imports_get"];
+        put?: never;
+        /**
+         * Import Pairs
+         * @description JSON lines in TRL's preference, unpaired or SFT format, HH-RLHF's or UltraFeedback's.
+         *
+         *     The body is the file. With `dry_run` nothing is kept. Trainings take the rows of every set in use.
+         */
+        post: operations["import_pairs_api_v1_imports_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/{import_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Import
+         * @description Take a set out of the next trainings, or into them again.
+         */
+        patch: operations["change_import_api_v1_imports__import_id__patch"];
         trace?: never;
     };
     "/api/v1/invites": {
@@ -507,6 +717,26 @@ export interface paths {
          * @description The key stops to work at once. Somebody else's takes an admin.
          */
         delete: operations["revoke_key_api_v1_keys__key_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leaderboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Leaderboard
+         * @description Versions by rating; `style` takes out what length and markdown are worth.
+         */
+        get: operations["leaderboard_api_v1_leaderboard_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -752,6 +982,170 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/policies/{number}/taint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Taint
+         * @description The votes that this version learned from and that were undone or excluded since.
+         */
+        get: operations["get_taint_api_v1_policies__number__taint_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Queue
+         * @description How far the caller and everybody is; no task is given.
+         */
+        get: operations["get_queue_api_v1_queue_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/flags": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Flag Message
+         * @description Ask others to judge a message of one's own conversation; its text is copied into the queue.
+         */
+        post: operations["flag_message_api_v1_queue_flags_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Items
+         * @description Every item with its verdicts, newest first, and how the annotators do.
+         */
+        get: operations["list_items_api_v1_queue_items_get"];
+        put?: never;
+        /**
+         * Add Items
+         * @description Add the lines of a JSONL file, all or none; an item that is there already stays as it is.
+         */
+        post: operations["add_items_api_v1_queue_items_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/items/{item_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove Item
+         * @description Take an item out of the queue; the votes on it stay.
+         */
+        delete: operations["remove_item_api_v1_queue_items__item_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Next Task
+         * @description The task before the caller, or a new one; its place is kept for fifteen minutes.
+         */
+        post: operations["next_task_api_v1_queue_next_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/queue/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Release Task
+         * @description Give the task back without a verdict.
+         */
+        post: operations["release_task_api_v1_queue_release_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/restorations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Votes
+         * @description Let excluded votes count again; `dry_run` only counts.
+         */
+        post: operations["restore_votes_api_v1_restorations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -980,6 +1374,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Search
+         * @description The caller's conversations that hold every word, newest first: titles of all, texts of the newest 500.
+         */
+        get: operations["search_api_v1_search_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sessions": {
         parameters: {
             query?: never;
@@ -1042,6 +1456,26 @@ export interface paths {
          * @description Make the first admin with the token of the one-time link.
          */
         post: operations["setup_api_v1_setup_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Statistics
+         * @description Win rates, ratings, the canary's test, position bias, agreement; each with its n and interval.
+         */
+        get: operations["get_statistics_api_v1_statistics_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1115,7 +1549,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Find Votes
+         * @description Votes that the query finds, newest first; facets with counts come with the first page.
+         */
+        get: operations["find_votes_api_v1_votes_get"];
         put?: never;
         /**
          * Cast Vote
@@ -1142,6 +1580,56 @@ export interface paths {
         get: operations["my_votes_api_v1_votes_mine_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/votes/{vote_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Vote
+         * @description One vote: its thread, answers, changes, the other votes on it, the versions that used it.
+         */
+        get: operations["get_vote_api_v1_votes__vote_id__get"];
+        put?: never;
+        post?: never;
+        /**
+         * Undo Vote
+         * @description Take one's own vote back: for ten minutes, and after that until a training begins with it.
+         *
+         *     The log keeps it, marked undone; its duel can be voted on again.
+         */
+        delete: operations["undo_vote_api_v1_votes__vote_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Vote
+         * @description Add reasons or a comment to one's own vote; change the choice while it can be undone.
+         */
+        patch: operations["change_vote_api_v1_votes__vote_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/votes/{vote_id}/reviews": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Review Vote
+         * @description A reviewer's own verdict, kept apart from the vote.
+         */
+        post: operations["review_vote_api_v1_votes__vote_id__reviews_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1340,6 +1828,20 @@ export interface components {
             items: components["schemas"]["AlertOut"][];
         };
         /**
+         * Alpha
+         * @description Krippendorff's alpha: 1 is full agreement, 0 what chance gives. `n` units were judged twice or more.
+         */
+        Alpha: {
+            /** Alpha */
+            alpha: number | null;
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+        };
+        /**
          * AnswerDelta
          * @description More of an answer's text. The deltas of an answer, joined, are its text.
          */
@@ -1385,6 +1887,8 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Edited From */
+            edited_from: string | null;
             /** Error */
             error: string | null;
             /** Finish Reason */
@@ -1408,6 +1912,30 @@ export interface components {
             text: string;
             /** Thumb */
             thumb: ("up" | "down") | null;
+        };
+        /**
+         * AnswerShown
+         * @description One answer, as the annotator saw it.
+         */
+        AnswerShown: {
+            /** Finish Reason */
+            finish_reason: string | null;
+            /** Id */
+            id: string;
+            /** Leak */
+            leak: string | null;
+            /** Position */
+            position: number;
+            /** Preferred */
+            preferred: boolean;
+            /** Rank */
+            rank: number | null;
+            /** Text */
+            text: string;
+            /** Tokens */
+            tokens: number | null;
+            /** Version */
+            version: number;
         };
         /**
          * AnswerStart
@@ -1489,6 +2017,55 @@ export interface components {
             /** Reason */
             reason: string | null;
         };
+        /** BarOut */
+        BarOut: {
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /** Votes */
+            votes: number;
+        };
+        /**
+         * Bin
+         * @description The duels whose predicted share was between two tenths.
+         */
+        Bin: {
+            observed: components["schemas"]["Share"];
+            /** Predicted */
+            predicted: number;
+        };
+        /**
+         * BoardOut
+         * @description The leaderboard.
+         */
+        BoardOut: {
+            /** Counted */
+            counted: number;
+            left_out: components["schemas"]["LeftOut"];
+            /** Pairs */
+            pairs: components["schemas"]["PairRate"][];
+            /** Style */
+            style: components["schemas"]["StyleEffect"][];
+            /** Versions */
+            versions: components["schemas"]["Rating"][];
+        };
+        /** Calibration */
+        Calibration: {
+            accuracy: components["schemas"]["Share"];
+            /** Bins */
+            bins: components["schemas"]["Bin"][];
+            /** Ece */
+            ece: number | null;
+            /** Length Slope */
+            length_slope: number | null;
+        };
         /**
          * Canary
          * @description The version that is compared with the active one, blind, on a share of the answers.
@@ -1513,6 +2090,28 @@ export interface components {
              * Format: date-time
              */
             started_at: string;
+        };
+        /** CanaryOut */
+        CanaryOut: {
+            /** Against */
+            against: number;
+            /** E Value */
+            e_value: number;
+            /** Losses */
+            losses: number;
+            /** N */
+            n: number;
+            /** Needs */
+            needs: number | null;
+            /** Number */
+            number: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "undecided" | "better" | "worse" | "stopped";
+            /** Wins */
+            wins: number;
         };
         /**
          * CanarySpan
@@ -1554,6 +2153,37 @@ export interface components {
             /** Name */
             name: string;
         };
+        /** ChangeOut */
+        ChangeOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Outcome */
+            outcome: string;
+            /** Reason */
+            reason: string | null;
+            /** Status */
+            status: string;
+            /** What */
+            what: string;
+        };
+        /**
+         * ChatTurn
+         * @description One line of a prompt as a chat template takes it.
+         */
+        ChatTurn: {
+            /** Content */
+            content: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "system" | "user" | "assistant";
+        };
         /**
          * CompletionIn
          * @description Unknown fields are ignored, as clients expect; wrong types and what Heed cannot do are refused.
@@ -1590,6 +2220,8 @@ export interface components {
         ConversationChange: {
             /** Leaf Id */
             leaf_id?: string | null;
+            /** System Prompt */
+            system_prompt?: string | null;
             /** Title */
             title?: string | null;
         };
@@ -1628,6 +2260,8 @@ export interface components {
         ConversationPage: {
             /** Items */
             items: components["schemas"]["ConversationOut"][];
+            /** More */
+            more: boolean;
         };
         /** ConversationTree */
         ConversationTree: {
@@ -1694,7 +2328,7 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
             /** Comment */
             comment?: string | null;
             /** Duel Id */
@@ -1706,6 +2340,38 @@ export interface components {
             kind: "duel";
             /** Shown Ms */
             shown_ms?: number | null;
+            /**
+             * Strength
+             * @default 1
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+        };
+        /** EditIn */
+        EditIn: {
+            /** Answer Id */
+            answer_id: string;
+            /** Comment */
+            comment?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "edit";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+            /** Text */
+            text: string;
         };
         /** EndIn */
         EndIn: {
@@ -1801,6 +2467,64 @@ export interface components {
             /** Version */
             version?: number | null;
         };
+        /** ExcludeIn */
+        ExcludeIn: {
+            /**
+             * Dry Run
+             * @default false
+             */
+            dry_run: boolean;
+            /** Ids */
+            ids?: string[] | null;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /** Q */
+            q?: string | null;
+            /**
+             * Reason
+             * @enum {string}
+             */
+            reason: "spam" | "wrong_language" | "private_data" | "guideline_breach" | "leak" | "test";
+        };
+        /** ExclusionOut */
+        ExclusionOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * ExportedConversation
+         * @description A conversation as a file: what the page shows of it, and what an import takes.
+         */
+        ExportedConversation: {
+            /** Answers */
+            answers: components["schemas"]["AnswerOut"][];
+            conversation: components["schemas"]["ConversationOut"];
+            /** Duels */
+            duels: components["schemas"]["DuelOut"][];
+            /**
+             * Format
+             * @default heed-conversation-1
+             * @constant
+             */
+            format: "heed-conversation-1";
+            /** Messages */
+            messages: components["schemas"]["MessageOut"][];
+        };
+        /** FacetValue */
+        FacetValue: {
+            /** Value */
+            value: string;
+            /** Votes */
+            votes: number;
+        };
         /** FileOut */
         FileOut: {
             /** Bytes */
@@ -1819,6 +2543,18 @@ export interface components {
             prompt: string;
             /** Token Ids */
             token_ids: number[];
+        };
+        /** FlagIn */
+        FlagIn: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Message Id */
+            message_id: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
         };
         /**
          * GateCheck
@@ -1848,6 +2584,42 @@ export interface components {
             /** Passed */
             passed: boolean;
         };
+        /**
+         * Guidelines
+         * @description What annotators are asked to prefer, in Markdown; each change is a new version, 1 the first.
+         */
+        Guidelines: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Text */
+            text: string;
+            /** Version */
+            version: number;
+        };
+        /** GuidelinesIn */
+        GuidelinesIn: {
+            /** After */
+            after: number;
+            /** Text */
+            text: string;
+        };
+        /** GuidelinesOut */
+        GuidelinesOut: {
+            newest: components["schemas"]["Guidelines"] | null;
+            read: components["schemas"]["Guidelines"] | null;
+            /** Read Version */
+            read_version: number;
+        };
+        /** GuidelinesRead */
+        GuidelinesRead: {
+            /** Version */
+            version: number;
+        };
         /** HTTPValidationError */
         HTTPValidationError: {
             /** Detail */
@@ -1857,6 +2629,61 @@ export interface components {
         HistoryOut: {
             /** Canaries */
             canaries: components["schemas"]["CanarySpan"][];
+        };
+        /** ImportChange */
+        ImportChange: {
+            /** In Use */
+            in_use: boolean;
+        };
+        /** ImportPage */
+        ImportPage: {
+            /** Items */
+            items: components["schemas"]["ImportSetOut"][];
+        };
+        /**
+         * ImportReport
+         * @description What a file holds, line by line, before or after it was kept.
+         */
+        ImportReport: {
+            /** Duplicates */
+            duplicates: number;
+            kept: components["schemas"]["ImportSetOut"] | null;
+            /** Pairs */
+            pairs: number;
+            /** Preview */
+            preview: components["schemas"]["PreviewRow"][];
+            /** Problems */
+            problems: components["schemas"]["LineProblemOut"][];
+            /** Refused */
+            refused: number;
+            /** Shapes */
+            shapes: {
+                [key: string]: number;
+            };
+        };
+        /** ImportSetOut */
+        ImportSetOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /** In Use */
+            in_use: boolean;
+            /** Name */
+            name: string;
+            /** Pairs */
+            pairs: number;
+            /** Sha256 */
+            sha256: string;
+            /** Shapes */
+            shapes: {
+                [key: string]: number;
+            };
+            /** Tag */
+            tag: string;
         };
         /** InviteIn */
         InviteIn: {
@@ -1965,6 +2792,81 @@ export interface components {
              */
             role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
         };
+        /** ItemOut */
+        ItemOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Gold */
+            gold: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Has Answers */
+            has_answers: boolean;
+            /** Id */
+            id: string;
+            /** Overlap */
+            overlap: number;
+            /** Prompt */
+            prompt: string;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "upload" | "conversation";
+            /** Turns */
+            turns: number;
+            /** Verdicts */
+            verdicts: number;
+        };
+        /** ItemPage */
+        ItemPage: {
+            /** Annotators */
+            annotators: components["schemas"]["server__queue_shapes__AnnotatorOut"][];
+            /** Done */
+            done: number;
+            /** Items */
+            items: components["schemas"]["ItemOut"][];
+            /** Wanted */
+            wanted: number;
+        };
+        /** ItemsAdded */
+        ItemsAdded: {
+            /** Added */
+            added: number;
+            /** Known */
+            known: number;
+        };
+        /** ItemsIn */
+        ItemsIn: {
+            /**
+             * First Line
+             * @default 1
+             */
+            first_line: number;
+            /** Jsonl */
+            jsonl: string;
+            /**
+             * Overlap
+             * @default 1
+             */
+            overlap: number;
+        };
+        /**
+         * Kappa
+         * @description Cohen's kappa of two annotators on the `n` units that both judged.
+         */
+        Kappa: {
+            /** Annotators */
+            annotators: [
+                string,
+                string
+            ];
+            /** Kappa */
+            kappa: number | null;
+            /** N */
+            n: number;
+        };
         /** KeyIn */
         KeyIn: {
             /** Label */
@@ -2024,6 +2926,56 @@ export interface components {
         KeyPage: {
             /** Items */
             items: components["schemas"]["KeyOut"][];
+        };
+        /**
+         * LeftOut
+         * @description Votes on duels that are in no win rate and no rating; each is counted under its first reason.
+         */
+        LeftOut: {
+            /**
+             * Checks
+             * @default 0
+             */
+            checks: number;
+            /**
+             * Deleted
+             * @default 0
+             */
+            deleted: number;
+            /**
+             * Excluded
+             * @default 0
+             */
+            excluded: number;
+            /**
+             * Leaked
+             * @default 0
+             */
+            leaked: number;
+            /**
+             * Open
+             * @default 0
+             */
+            open: number;
+            /**
+             * Skipped
+             * @default 0
+             */
+            skipped: number;
+            /**
+             * Undone
+             * @default 0
+             */
+            undone: number;
+        };
+        /** LineProblemOut */
+        LineProblemOut: {
+            /** Field */
+            field: string | null;
+            /** Line */
+            line: number;
+            /** Message */
+            message: string;
         };
         /** LogOut */
         LogOut: {
@@ -2112,6 +3064,120 @@ export interface components {
         MetricPage: {
             /** Items */
             items: components["schemas"]["MetricOut"][];
+        };
+        /** MyQueue */
+        MyQueue: {
+            /** All Done */
+            all_done: number;
+            /** All Wanted */
+            all_wanted: number;
+            /** Done */
+            done: number;
+            /** Left */
+            left: number;
+            /** Seconds */
+            seconds: number | null;
+            task: components["schemas"]["TaskOut"] | null;
+        };
+        /** MyVote */
+        MyVote: {
+            /** Answer Id */
+            answer_id: string | null;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Duel Id */
+            duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
+            /** Id */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /** Prompt */
+            prompt: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+            /** Texts */
+            texts: (string | null)[];
+        };
+        /** MyVotePage */
+        MyVotePage: {
+            /** Items */
+            items: components["schemas"]["MyVote"][];
+            /** Next */
+            next: string | null;
+            /** This Week */
+            this_week: number;
+        };
+        /**
+         * PairRate
+         * @description How version `a`, the newer one, did against version `b`.
+         */
+        PairRate: {
+            /** A */
+            a: number;
+            /** Annotators */
+            annotators: number;
+            /** B */
+            b: number;
+            /** Both Bad */
+            both_bad: number;
+            /** High */
+            high: number | null;
+            /**
+             * Interval
+             * @default wilson
+             * @enum {string}
+             */
+            interval: "wilson" | "annotators";
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+            /** Rate */
+            rate: number | null;
+            /** Ties */
+            ties: number;
+            /** Wins A */
+            wins_a: number;
+            /** Wins B */
+            wins_b: number;
         };
         /**
          * Part
@@ -2275,6 +3341,20 @@ export interface components {
             state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
         };
         /**
+         * PositionOut
+         * @description Share of decisive votes for the answer on the left; half is what chance gives.
+         */
+        PositionOut: {
+            /** High */
+            high: number | null;
+            /** Left Share */
+            left_share: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+        };
+        /**
          * PreflightOut
          * @description Whether a version could serve now.
          */
@@ -2300,6 +3380,18 @@ export interface components {
             state: string;
             /** Warm On */
             warm_on: string[];
+        };
+        /**
+         * PreviewRow
+         * @description One imported row as Heed understood it; a single answer has one side empty.
+         */
+        PreviewRow: {
+            /** Chosen */
+            chosen: components["schemas"]["ChatTurn"][];
+            /** Prompt */
+            prompt: components["schemas"]["ChatTurn"][];
+            /** Rejected */
+            rejected: components["schemas"]["ChatTurn"][];
         };
         /** ProblemOut */
         ProblemOut: {
@@ -2330,6 +3422,45 @@ export interface components {
             /** Active */
             active: number | null;
             canary: components["schemas"]["Canary"] | null;
+        };
+        /** RankingIn */
+        RankingIn: {
+            /** Comment */
+            comment?: string | null;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            kind: "ranking";
+            /** Ranking */
+            ranking: string[][];
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
+        };
+        /**
+         * Rating
+         * @description One version on the board. `rating` is None while no chain of wins and losses ties it to the first.
+         */
+        Rating: {
+            /** Best Rank */
+            best_rank?: number | null;
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+            /** Number */
+            number: number;
+            /** Rating */
+            rating: number | null;
+            /** Worst Rank */
+            worst_rank?: number | null;
         };
         /**
          * RedisHealth
@@ -2363,12 +3494,56 @@ export interface components {
             /** Version */
             version: string;
         };
+        /** RestoreIn */
+        RestoreIn: {
+            /**
+             * Dry Run
+             * @default false
+             */
+            dry_run: boolean;
+            /** Ids */
+            ids?: string[] | null;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /** Q */
+            q?: string | null;
+        };
         /** Reveal */
         Reveal: {
             /** Version A */
             version_a: number;
             /** Version B */
             version_b: number;
+        };
+        /** ReviewIn */
+        ReviewIn: {
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "up" | "down";
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+        };
+        /** ReviewOut */
+        ReviewOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Choice */
+            choice: string;
+            /** Note */
+            note: string;
         };
         /** RollbackIn */
         RollbackIn: {
@@ -2526,6 +3701,33 @@ export interface components {
             /** Pending */
             pending: number;
         };
+        /** SearchHit */
+        SearchHit: {
+            conversation: components["schemas"]["ConversationOut"];
+            /** Excerpt */
+            excerpt: string | null;
+        };
+        /** SearchPage */
+        SearchPage: {
+            /** Items */
+            items: components["schemas"]["SearchHit"][];
+        };
+        /**
+         * SelectionOut
+         * @description What changes, or changed.
+         */
+        SelectionOut: {
+            /** Annotators */
+            annotators: string[];
+            /** Done */
+            done: boolean;
+            /** Left */
+            left: number;
+            /** Used In */
+            used_in: number[];
+            /** Votes */
+            votes: number;
+        };
         /** ServerOut */
         ServerOut: {
             /** Name */
@@ -2572,6 +3774,20 @@ export interface components {
         SetupState: {
             /** Needed */
             needed: boolean;
+        };
+        /**
+         * Share
+         * @description A share of `n` cases with its 95 % interval; None of no case.
+         */
+        Share: {
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+            /** Share */
+            share: number | null;
         };
         /** ShareIn */
         ShareIn: {
@@ -2639,6 +3855,27 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /**
+         * StatisticsOut
+         * @description Computed from blind, active votes on duels in which no answer named its model.
+         */
+        StatisticsOut: {
+            agreement: components["schemas"]["Alpha"];
+            /** Annotators */
+            annotators: components["schemas"]["server__statistics_shapes__AnnotatorOut"][];
+            canary: components["schemas"]["CanaryOut"] | null;
+            /** Counted */
+            counted: number;
+            /** Kappas */
+            kappas: components["schemas"]["Kappa"][];
+            left_out: components["schemas"]["LeftOut"];
+            /** Pairs */
+            pairs: components["schemas"]["PairRate"][];
+            position: components["schemas"]["PositionOut"];
+            reward_model: components["schemas"]["Calibration"];
+            /** Versions */
+            versions: components["schemas"]["Rating"][];
+        };
         /** StatusOut */
         StatusOut: {
             active: components["schemas"]["ActiveOut"] | null;
@@ -2667,6 +3904,20 @@ export interface components {
              * @default false
              */
             include_usage: boolean;
+        };
+        /**
+         * StyleEffect
+         * @description What one standard deviation more of this, in difference to the other answer, is worth in rating.
+         */
+        StyleEffect: {
+            /** Effect */
+            effect: number;
+            /** Element */
+            element: string;
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
         };
         /** SystemOut */
         SystemOut: {
@@ -2699,6 +3950,25 @@ export interface components {
             /** Workers */
             workers: components["schemas"]["WorkerBeat"][];
         };
+        /** TaintOut */
+        TaintOut: {
+            /** Tainted By */
+            tainted_by: components["schemas"]["VoteOut"][];
+            /** Used */
+            used: number;
+        };
+        /** TaskOut */
+        TaskOut: {
+            /** Conversation Id */
+            conversation_id: string;
+            /** Duel Id */
+            duel_id: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
         /** ThumbIn */
         ThumbIn: {
             /** Answer Id */
@@ -2708,11 +3978,20 @@ export interface components {
              * @enum {string}
              */
             choice: "up" | "down";
+            /** Comment */
+            comment?: string | null;
             /**
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
             kind: "thumb";
+            /** Shown Ms */
+            shown_ms?: number | null;
+            /**
+             * Tags
+             * @default []
+             */
+            tags: string[];
         };
         /** TokenIn */
         TokenIn: {
@@ -2752,6 +4031,18 @@ export interface components {
             /** Stream */
             stream: string;
         };
+        /** UsedIn */
+        UsedIn: {
+            /** Number */
+            number: number;
+            /** Run Id */
+            run_id: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+        };
         /** ValidationError */
         ValidationError: {
             /** Context */
@@ -2788,9 +4079,27 @@ export interface components {
                 [key: string]: number;
             };
             snapshot: components["schemas"]["Snapshot"] | null;
+            /** Tainted */
+            tainted: number;
             version: components["schemas"]["PolicyVersion"];
             /** Votes Added */
             votes_added: number | null;
+            /** Votes Removed */
+            votes_removed: number | null;
+        };
+        /**
+         * VoteChangeIn
+         * @description What is left out stays; `comment` null removes it.
+         */
+        VoteChangeIn: {
+            /** Choice */
+            choice?: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Comment */
+            comment?: string | null;
+            /** Strength */
+            strength?: (1 | 2) | null;
+            /** Tags */
+            tags?: string[] | null;
         };
         /** VoteCounts */
         VoteCounts: {
@@ -2801,12 +4110,43 @@ export interface components {
             /** Total */
             total: number;
         };
+        /** VoteDetail */
+        VoteDetail: {
+            /** Answers */
+            answers: components["schemas"]["AnswerShown"][];
+            /** Changes */
+            changes: components["schemas"]["ChangeOut"][];
+            /** Others */
+            others: components["schemas"]["VoteRowOut"][];
+            /** Reviews */
+            reviews: components["schemas"]["ReviewOut"][];
+            row: components["schemas"]["VoteRowOut"];
+            /** Thread */
+            thread: components["schemas"]["ChatTurn"][];
+            /** Used In */
+            used_in: components["schemas"]["UsedIn"][];
+        };
         /** VoteOut */
         VoteOut: {
             /** Answer Id */
             answer_id: string | null;
-            /** Choice */
-            choice: string;
+            /** Answers */
+            answers: components["schemas"]["VotedAnswer"][];
+            /** Blind */
+            blind: boolean;
+            /** Changeable */
+            changeable: boolean;
+            /** Changed At */
+            changed_at: string | null;
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "skip" | "up" | "down" | "ranked" | "edited";
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
             /**
              * Created At
              * Format: date-time
@@ -2814,18 +4154,84 @@ export interface components {
             created_at: string;
             /** Duel Id */
             duel_id: string | null;
+            /** Early */
+            early: boolean;
+            exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Guideline Version */
+            guideline_version: number | null;
             /** Id */
             id: string;
             /**
              * Kind
              * @enum {string}
              */
-            kind: "duel" | "thumb";
+            kind: "duel" | "thumb" | "ranking" | "edit";
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "active" | "undone" | "excluded";
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
         };
-        /** VotePage */
-        VotePage: {
-            /** Items */
-            items: components["schemas"]["VoteOut"][];
+        /**
+         * VoteRowOut
+         * @description One line of the explorer.
+         */
+        VoteRowOut: {
+            /** Annotator */
+            annotator: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
+            /** Flags */
+            flags: string[];
+            /** Guideline Version */
+            guideline_version: number | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Margin */
+            margin: number | null;
+            /** Outcome */
+            outcome: string;
+            /** Prompt */
+            prompt: string;
+            /** Reason */
+            reason: string | null;
+            /** Review */
+            review: string | null;
+            /**
+             * Reward Model
+             * @enum {string}
+             */
+            reward_model: "agree" | "disagree" | "unknown";
+            /** Script */
+            script: string;
+            /** Shown Ms */
+            shown_ms: number | null;
+            /** Status */
+            status: string;
+            /** Strength */
+            strength: number;
+            /** Tags */
+            tags: string[];
+            /** Used In */
+            used_in: number[];
+            /** Versions */
+            versions: number[];
         };
         /** VoteSaid */
         VoteSaid: {
@@ -2833,7 +4239,57 @@ export interface components {
              * Choice
              * @enum {string}
              */
-            choice: "a" | "b" | "tie" | "both_bad";
+            choice: "a" | "b" | "tie" | "both_bad" | "skip";
+            /** Comment */
+            comment: string | null;
+            /** Early */
+            early: boolean;
+            /** Id */
+            id: string;
+            /** Leak */
+            leak: string | null;
+            /**
+             * Strength
+             * @enum {integer}
+             */
+            strength: 1 | 2;
+            /** Tags */
+            tags: string[];
+        };
+        /**
+         * VotedAnswer
+         * @description One answer that a vote is about, as the annotator saw it.
+         */
+        VotedAnswer: {
+            /** Answer Id */
+            answer_id: string;
+            /** Leak */
+            leak?: string | null;
+            /** Position */
+            position: number;
+            /** Rank */
+            rank?: number | null;
+            /** Tokens */
+            tokens?: number | null;
+            /** Version */
+            version: number;
+        };
+        /** VotesFound */
+        VotesFound: {
+            /** Facets */
+            facets: {
+                [key: string]: components["schemas"]["FacetValue"][];
+            } | null;
+            /** Histogram */
+            histogram: components["schemas"]["BarOut"][] | null;
+            /** Items */
+            items: components["schemas"]["VoteRowOut"][];
+            /** Next */
+            next: number | null;
+            /** Of */
+            of: number;
+            /** Total */
+            total: number;
         };
         /**
          * WorkerBeat
@@ -2849,6 +4305,38 @@ export interface components {
             name: string;
             /** Queues */
             queues: string[];
+        };
+        /** AnnotatorOut */
+        server__queue_shapes__AnnotatorOut: {
+            /** Annotator Id */
+            annotator_id: string;
+            /** Gold */
+            gold: number;
+            /** Gold Right */
+            gold_right: number;
+            /** Name */
+            name: string | null;
+            /** Repeats */
+            repeats: number;
+            /** Repeats Same */
+            repeats_same: number;
+            /** Seconds */
+            seconds: number | null;
+            /** Verdicts */
+            verdicts: number;
+        };
+        /**
+         * AnnotatorOut
+         * @description How one annotator votes.
+         */
+        server__statistics_shapes__AnnotatorOut: {
+            /** Annotator */
+            annotator: string;
+            gold: components["schemas"]["Share"] | null;
+            left: components["schemas"]["Share"];
+            self_agreement: components["schemas"]["Share"] | null;
+            /** Votes */
+            votes: number;
         };
     };
     responses: never;
@@ -3171,7 +4659,10 @@ export interface operations {
     };
     list_conversations_api_v1_conversations_get: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Only those that follow this conversation in the list */
+                after?: string | null;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -3187,6 +4678,15 @@ export interface operations {
                     "application/json": components["schemas"]["ConversationPage"];
                 };
             };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
         };
     };
     create_conversation_api_v1_conversations_post: {
@@ -3199,6 +4699,41 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["ConversationIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    import_conversation_api_v1_conversations_import_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
             };
         };
         responses: {
@@ -3352,6 +4887,39 @@ export interface operations {
             };
         };
     };
+    export_conversation_api_v1_conversations__conversation_id__export_get: {
+        parameters: {
+            query?: {
+                format?: "json" | "markdown";
+            };
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportedConversation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     say_api_v1_conversations__conversation_id__messages_post: {
         parameters: {
             query?: never;
@@ -3374,6 +4942,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TurnOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    restore_conversation_api_v1_conversations__conversation_id__restore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                conversation_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationOut"];
                 };
             };
             /** @description Validation Error */
@@ -3556,6 +5155,272 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    exclude_votes_api_v1_exclusions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExcludeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelectionOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    export_votes_api_v1_exports_get: {
+        parameters: {
+            query?: {
+                format?: "preference" | "unpaired" | "sft";
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_guidelines_api_v1_guidelines_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GuidelinesOut"];
+                };
+            };
+        };
+    };
+    write_guidelines_api_v1_guidelines_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    mark_guidelines_read_api_v1_guidelines_read_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuidelinesRead"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_guidelines_version_api_v1_guidelines__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Guidelines"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_imports_api_v1_imports_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportPage"];
+                };
+            };
+        };
+    };
+    import_pairs_api_v1_imports_post: {
+        parameters: {
+            query: {
+                name: string;
+                tag: string;
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportReport"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_import_api_v1_imports__import_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImportChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportSetOut"];
                 };
             };
             /** @description Validation Error */
@@ -3799,6 +5664,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    leaderboard_api_v1_leaderboard_get: {
+        parameters: {
+            query?: {
+                style?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BoardOut"];
+                };
             };
             /** @description Validation Error */
             422: {
@@ -4121,6 +6017,243 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PromotedOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_taint_api_v1_policies__number__taint_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaintOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_queue_api_v1_queue_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    flag_message_api_v1_queue_flags_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FlagIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_items_api_v1_queue_items_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemPage"];
+                };
+            };
+        };
+    };
+    add_items_api_v1_queue_items_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ItemsIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemsAdded"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    remove_item_api_v1_queue_items__item_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                item_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    next_task_api_v1_queue_next_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MyQueue"];
+                };
+            };
+        };
+    };
+    release_task_api_v1_queue_release_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    restore_votes_api_v1_restorations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelectionOut"];
                 };
             };
             /** @description Validation Error */
@@ -4496,6 +6629,37 @@ export interface operations {
             };
         };
     };
+    search_api_v1_search_get: {
+        parameters: {
+            query: {
+                q: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SearchPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_sessions_api_v1_sessions_get: {
         parameters: {
             query?: never;
@@ -4620,6 +6784,26 @@ export interface operations {
             };
         };
     };
+    get_statistics_api_v1_statistics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatisticsOut"];
+                };
+            };
+        };
+    };
     status_api_v1_status_get: {
         parameters: {
             query?: never;
@@ -4703,6 +6887,39 @@ export interface operations {
             };
         };
     };
+    find_votes_api_v1_votes_get: {
+        parameters: {
+            query?: {
+                q?: string;
+                cursor?: number | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VotesFound"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     cast_vote_api_v1_votes_post: {
         parameters: {
             query?: never;
@@ -4714,7 +6931,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"];
+                "application/json": components["schemas"]["DuelVoteIn"] | components["schemas"]["ThumbIn"] | components["schemas"]["RankingIn"] | components["schemas"]["EditIn"];
             };
         };
         responses: {
@@ -4740,7 +6957,12 @@ export interface operations {
     };
     my_votes_api_v1_votes_mine_get: {
         parameters: {
-            query?: never;
+            query?: {
+                kind?: ("duel" | "thumb" | "ranking" | "edit") | null;
+                status?: ("active" | "undone" | "excluded") | null;
+                before?: string | null;
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -4753,7 +6975,148 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VotePage"];
+                    "application/json": components["schemas"]["MyVotePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_vote_api_v1_votes__vote_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoteDetail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    undo_vote_api_v1_votes__vote_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_vote_api_v1_votes__vote_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["VoteChangeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    review_vote_api_v1_votes__vote_id__reviews_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReviewIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReviewOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

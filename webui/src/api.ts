@@ -21,12 +21,31 @@ export type Policies = Schemas["PolicyPage"];
 export type PolicyVersion = Schemas["PolicyVersion"];
 export type GateReport = Schemas["GateReport"];
 export type Activation = Schemas["Activation"];
+export type SearchHit = Schemas["SearchHit"];
+export type Guidelines = Schemas["GuidelinesOut"];
 export type DuelChoice = NonNullable<Duel["vote"]>["choice"];
 export type ThumbChoice = NonNullable<Answer["thumb"]>;
+export type Strength = 1 | 2;
 export type Mode = "auto" | "duel" | "single";
 export type VoteIn =
-  | { kind: "duel"; duel_id: string; choice: DuelChoice; shown_ms?: number }
-  | { kind: "thumb"; answer_id: string; choice: ThumbChoice };
+  | { kind: "duel"; duel_id: string; choice: DuelChoice; strength: Strength; shown_ms?: number }
+  | { kind: "thumb"; answer_id: string; choice: ThumbChoice }
+  /** Ids of answers, the best first; those in one list tie. */
+  | { kind: "ranking"; ranking: string[][]; shown_ms?: number }
+  | { kind: "edit"; answer_id: string; text: string; shown_ms?: number };
+export type MyVote = Schemas["MyVote"];
+export type MyQueue = Schemas["MyQueue"];
+export type QueueItems = Schemas["ItemPage"];
+export interface VoteFilter {
+  kind?: MyVote["kind"];
+  status?: MyVote["status"];
+}
+/** Reasons for a vote that was cast, or another choice. */
+export interface VoteChange {
+  choice?: DuelChoice;
+  tags?: string[];
+  comment?: string | null;
+}
 
 /** What went wrong, as the server's problem+json says it; status 0 means that it was not reached. */
 export class Problem extends Error {
@@ -58,19 +77,18 @@ async function problemOf(response: Response): Promise<Problem> {
   }
 }
 
-export async function call<T>(
-  method: Method,
-  path: string,
-  body?: unknown,
-  headers?: HeadersInit,
-): Promise<T> {
+/** Everything goes through here. A body is JSON, or a file as it is. */
+export async function call<T>(method: Method, path: string, body?: unknown, headers?: HeadersInit): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {
       method,
       credentials: "same-origin",
-      headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: {
+        ...(body === undefined || body instanceof Blob ? {} : { "Content-Type": "application/json" }),
+        ...headers,
+      },
+      body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
     });
   } catch {
     throw new Problem(0, "unreachable", "");
@@ -93,18 +111,39 @@ export const api = {
   signOut: () => call<void>("POST", at`logout`),
   me: () => call<Me>("GET", at`me`),
 
-  conversations: () => call<Items<Conversation>>("GET", at`conversations`),
-  open: (title?: string) => call<Conversation>("POST", at`conversations`, title ? { title } : {}),
+  conversations: (after?: string) =>
+    call<Schemas["ConversationPage"]>("GET", at`conversations` + (after ? `?after=${encodeURIComponent(after)}` : "")),
+  open: (system_prompt?: string) =>
+    call<Conversation>("POST", at`conversations`, system_prompt ? { system_prompt } : {}),
   conversation: (id: string) => call<Detail>("GET", at`conversations/${id}`),
-  change: (id: string, changes: { title?: string; leaf_id?: string }) =>
+  change: (id: string, changes: { title?: string; leaf_id?: string; system_prompt?: string }) =>
     call<Conversation>("PATCH", at`conversations/${id}`, changes),
   remove: (id: string) => call<void>("DELETE", at`conversations/${id}`),
+  restore: (id: string) => call<Conversation>("POST", at`conversations/${id}/restore`),
+  search: (words: string) => call<Items<SearchHit>>("GET", `${at`search`}?q=${encodeURIComponent(words)}`),
+  importOne: (file: unknown) => call<Conversation>("POST", at`conversations/import`, file),
+  exportLink: (id: string, format: "json" | "markdown") => `${at`conversations/${id}/export`}?format=${format}`,
   send: (id: string, text: string, parent_id: string | null, mode: Mode) =>
     call<Turn>("POST", at`conversations/${id}/messages`, { text, parent_id, mode }),
   answerAgain: (id: string, parent_id: string, mode: Mode) =>
     call<Turn>("POST", at`conversations/${id}/answers`, { parent_id, mode }),
+  goOn: (answerId: string) => call<Turn>("POST", at`answers/${answerId}/continue`),
   stop: (answerId: string) => call<void>("POST", at`answers/${answerId}/stop`),
   vote: (vote: VoteIn, key: string) => call<VoteCounted>("POST", at`votes`, vote, { "Idempotency-Key": key }),
+  amendVote: (id: string, change: VoteChange) => call<unknown>("PATCH", at`votes/${id}`, change),
+  undoVote: (id: string) => call<unknown>("DELETE", at`votes/${id}`),
+  myVotes: (filter: VoteFilter, before?: string) => {
+    const asked = { ...filter, ...(before ? { before } : {}) };
+    return call<Schemas["MyVotePage"]>("GET", `${at`votes/mine`}?${new URLSearchParams(asked)}`);
+  },
+  queueNext: () => call<MyQueue>("POST", at`queue/next`),
+  queueRelease: () => call<void>("POST", at`queue/release`),
+  queueItems: () => call<QueueItems>("GET", at`queue/items`),
+  queueAdd: (jsonl: string, first_line: number, overlap: number) =>
+    call<Schemas["ItemsAdded"]>("POST", at`queue/items`, { jsonl, first_line, overlap }),
+  queueRemove: (id: string) => call<void>("DELETE", at`queue/items/${id}`),
+  guidelines: () => call<Guidelines>("GET", at`guidelines`),
+  guidelinesRead: (version: number) => call<void>("POST", at`guidelines/read`, { version }),
 
   status: () => call<Status>("GET", at`status`),
   runs: () => call<Items<Run>>("GET", at`runs`),

@@ -4,7 +4,8 @@ import { lazy, Suspense, useEffect } from "react";
 import { Link, Redirect, Route, Switch } from "wouter";
 import { Problem } from "./api";
 import { outbox } from "./outbox";
-import { keys, queries } from "./queries";
+import { keys, queries, refreshConversations } from "./queries";
+import { onOtherTab } from "./tabs";
 import { useTexts } from "./texts";
 import { Broken } from "./ui/broken";
 import { Empty, Loading, ProblemLine } from "./ui/notice";
@@ -20,10 +21,16 @@ const AuditPage = lazy(() => import("./views/audit/page"));
 const SystemPage = lazy(() => import("./views/system/page"));
 const SettingsPage = lazy(() => import("./views/settings/page"));
 const InvitePage = lazy(() => import("./views/invite"));
+const VotesPage = lazy(() => import("./views/votes/page"));
+const LeaderboardPage = lazy(() => import("./views/leaderboard/page"));
+const QueuePage = lazy(() => import("./views/queue/page"));
+const MinePage = lazy(() => import("./views/mine/page"));
 
 const BEHIND = [
   ["/admin", AdminPage],
   ["/versions", VersionsPage],
+  ["/votes", VotesPage],
+  ["/leaderboard", LeaderboardPage],
   ["/people", PeoplePage],
   ["/audit", AuditPage],
   ["/system", SystemPage],
@@ -51,7 +58,7 @@ export function App() {
 
 function SignedIn() {
   const me = useQuery(queries.me);
-  useCountedVotes(!!me.data);
+  useNews(!!me.data);
   if (me.data)
     return (
       <Switch>
@@ -66,6 +73,20 @@ function SignedIn() {
               <ChatPage key={id} id={id} />
             </Frame>
           )}
+        </Route>
+        <Route path="/queue">
+          <Frame me={me.data}>
+            <Suspense fallback={<Loading lines={6} />}>
+              <QueuePage me={me.data} />
+            </Suspense>
+          </Frame>
+        </Route>
+        <Route path="/mine">
+          <Frame me={me.data}>
+            <Suspense fallback={<Loading lines={6} />}>
+              <MinePage />
+            </Suspense>
+          </Frame>
         </Route>
         {BEHIND.map(([path, View]) => (
           <Route key={path} path={path}>
@@ -94,13 +115,18 @@ function SignedIn() {
   );
 }
 
-/** Votes that an earlier page left behind go out now; a counted one changes what the chat shows. */
-function useCountedVotes(signedIn: boolean) {
+/** Votes that an earlier page left behind go out now; a counted one, or another tab, changes what is shown. */
+function useNews(signedIn: boolean) {
   const client = useQueryClient();
   useEffect(() => {
     if (!signedIn) return;
     outbox.flush();
-    return outbox.onSettled(() => void client.invalidateQueries({ queryKey: keys.conversations }));
+    const offVotes = outbox.onSettled(() => void refreshConversations(client));
+    const offTabs = onOtherTab(() => void client.invalidateQueries({ queryKey: keys.conversations }));
+    return () => {
+      offVotes();
+      offTabs();
+    };
   }, [signedIn, client]);
 }
 

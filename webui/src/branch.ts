@@ -10,6 +10,8 @@ export interface Attempt {
 
 export interface ShownTurn {
   message: Message;
+  /** The messages that were said in this place, this one among them: edits of one another. */
+  edits: Message[];
   attempts: Attempt[];
   /** Index of the attempt that is shown; -1 when the message has no answer. */
   shown: number;
@@ -78,10 +80,36 @@ export function shownTurns(detail: Detail): ShownTurn[] {
     const goesOn = detail.messages.some((one) => last?.answers.some((answer) => answer.id === one.parent_id));
     const shown = onPath < 0 || (waits && !isDeeper(message, path, detail) && !goesOn) ? newest : onPath;
     const chosen = chosenOf(attempts[shown], path);
-    turns.push({ message, attempts, shown, chosen });
+    turns.push({ message, edits: messages, attempts, shown, chosen });
     if (!chosen) return turns;
     parent = chosen.id;
   }
+}
+
+/** The newest end of the branches below a message: what to show when the person turns to it. */
+export function leafBelow(message: Message, detail: Detail): string {
+  let leaf = message.id;
+  for (let next: Message | undefined = message; next; ) {
+    const answers: Answer[] = attemptsOf(next, detail).flatMap((one) => one.answers);
+    const ids = new Set(answers.map((one) => one.id));
+    const newest: Message | undefined = detail.messages
+      .filter((one) => one.parent_id !== null && ids.has(one.parent_id))
+      .sort(byTime)
+      .at(-1);
+    const last = attemptsOf(next, detail).at(-1);
+    const end = last && (last.duel ? winnerOf(last.duel) : last.answers[0]?.id);
+    leaf = newest?.parent_id ?? end ?? next.id;
+    next = newest;
+  }
+  return leaf;
+}
+
+/** The answers to a message that can be ranked: ended, with words, and no duel among them undecided. */
+export function rankable(turn: ShownTurn): Answer[] {
+  return turn.attempts
+    .filter((one) => !one.duel || one.duel.vote)
+    .flatMap((one) => one.answers)
+    .filter((one) => one.text !== "" && (one.state === "finished" || one.state === "stopped"));
 }
 
 /** Whether the branch goes on below this message's answers. */

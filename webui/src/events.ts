@@ -8,6 +8,7 @@ export type TurnEvent =
   | Schemas["AnswerDelta"]
   | Schemas["AnswerEnd"]
   | Schemas["DuelReady"]
+  | { type: "turn.waiting"; ahead: number }
   | Schemas["TurnEnd"];
 
 export type FeedEvent =
@@ -17,7 +18,14 @@ export type FeedEvent =
   | { type: "vote"; data: unknown }
   | { type: "engines"; data: { engines: Engine[] } };
 
-export const TURN_EVENTS = ["answer.start", "answer.delta", "answer.end", "duel.ready", "turn.end"] as const;
+export const TURN_EVENTS = [
+  "turn.waiting",
+  "answer.start",
+  "answer.delta",
+  "answer.end",
+  "duel.ready",
+  "turn.end",
+] as const;
 export const FEED_EVENTS = ["run", "metric", "policy", "vote", "engines"] as const;
 
 /** `open`: events flow. `waiting`: the line is cut and will be tried again. */
@@ -36,8 +44,9 @@ export function waitMs(tries: number, random: () => number = Math.random): numbe
 }
 
 /**
- * Opens a stream. A cut line is retried by the browser itself (it sends Last-Event-ID); where the browser
- * gives up because the server answered with an error, a new one is opened with `?after=<last id>`.
+ * Opens a stream, and opens it again after the last id that was seen (`?after=`, which is `Last-Event-ID` for
+ * who opens anew) whenever it is cut. The waits are ours, because a browser's own retries neither grow nor
+ * spread. When the network comes back it is tried at once.
  */
 export function openLine(
   url: string,
@@ -61,8 +70,10 @@ export function openLine(
     };
     source.onerror = () => {
       if (closed) return;
+      source.close();
       onState("waiting");
-      if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, waitMs(tries++));
+      clearTimeout(timer);
+      timer = setTimeout(open, waitMs(tries++));
     };
     for (const name of names) {
       source.addEventListener(name, (event) => {
@@ -72,10 +83,17 @@ export function openLine(
       });
     }
   };
+  const atOnce = () => {
+    if (source.readyState !== EventSource.CLOSED) return;
+    clearTimeout(timer);
+    open();
+  };
   open();
+  addEventListener("online", atOnce);
   return {
     close() {
       closed = true;
+      removeEventListener("online", atOnce);
       clearTimeout(timer);
       source.close();
     },

@@ -9,6 +9,8 @@ interface Attached {
   state: LineState;
   waitingSince: number;
   users: number;
+  /** Tries to come back since events last flowed. */
+  tries: number;
 }
 
 /** How the lines are: fine, cut for a while, or cut so long that the person should know. */
@@ -18,7 +20,7 @@ const OFFLINE_AFTER_MS = 60_000;
 
 const attached = new Map<string, Attached>();
 const listeners = new Set<() => void>();
-const enders = new Set<(stream: string) => void>();
+const newsListeners = new Set<(stream: string) => void>();
 let connection: Connection = "fine";
 let frame: number | ReturnType<typeof setTimeout> | null = null;
 
@@ -52,7 +54,7 @@ function take(stream: string, id: string, event: TurnEvent): void {
   if (!one.turn.ended) return;
   one.line?.close();
   one.line = null;
-  for (const ender of enders) ender(stream);
+  for (const listener of newsListeners) listener(stream);
 }
 
 /** Follows a turn's stream, from where it was left if it was followed before. Returns how to let go. */
@@ -63,6 +65,7 @@ export function follow(stream: string): () => void {
     state: "open",
     waitingSince: 0,
     users: 0,
+    tries: 0,
   };
   attached.set(stream, one);
   one.users += 1;
@@ -74,7 +77,10 @@ export function follow(stream: string): () => void {
       (_name, id, data) => take(stream, id, data as TurnEvent),
       (state) => {
         if (state === "waiting" && one.state === "open") one.waitingSince = Date.now();
+        one.tries = state === "waiting" ? one.tries + 1 : 0;
         one.state = state;
+        // The stream may be gone because the turn has ended: what is fetched now has its texts.
+        if (one.tries > 1) for (const listener of newsListeners) listener(stream);
         measureConnection();
       },
     );
@@ -87,10 +93,10 @@ export function follow(stream: string): () => void {
   };
 }
 
-/** Calls back when a followed turn has ended, once for each stream. */
-export function onTurnEnd(listener: (stream: string) => void): () => void {
-  enders.add(listener);
-  return () => enders.delete(listener);
+/** Calls back when a followed turn has ended, or may have because its stream cannot be reached. */
+export function onTurnNews(listener: (stream: string) => void): () => void {
+  newsListeners.add(listener);
+  return () => newsListeners.delete(listener);
 }
 
 function subscribe(listener: () => void): () => void {
@@ -108,6 +114,11 @@ export function useLiveAnswer(stream: string | null, answerId: string): LiveAnsw
 
 export function useLiveReady(stream: string | null): boolean {
   return useSyncExternalStore(subscribe, () => turnOf(stream)?.ready ?? false);
+}
+
+/** How many go first while this turn waits for the engines; null when it does not. */
+export function useAhead(stream: string | null): number | null {
+  return useSyncExternalStore(subscribe, () => turnOf(stream)?.ahead ?? null);
 }
 
 export function useConnection(): Connection {

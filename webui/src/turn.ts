@@ -14,10 +14,12 @@ export interface LiveTurn {
   readonly last: string | null;
   readonly answers: Readonly<Record<string, LiveAnswer>>;
   readonly ready: boolean;
+  /** How many go first while the engines are busy; null once it is this turn's. */
+  readonly ahead: number | null;
   readonly ended: boolean;
 }
 
-export const EMPTY_TURN: LiveTurn = { last: null, answers: {}, ready: false, ended: false };
+export const EMPTY_TURN: LiveTurn = { last: null, answers: {}, ready: false, ahead: null, ended: false };
 const EMPTY_ANSWER: LiveAnswer = { text: "", state: "streaming", finish_reason: null, error: null };
 
 /** Whether entry id `a` (`milliseconds-sequence`) comes after `b`. */
@@ -42,12 +44,14 @@ export function reduceTurn(turn: LiveTurn, id: string, event: TurnEvent): LiveTu
     case "answer.delta": {
       const answer = turn.answers[event.answer_id] ?? EMPTY_ANSWER;
       if (answer.state !== "streaming") return seen;
-      return withAnswer(seen, event.answer_id, { text: answer.text + event.text });
+      return withAnswer({ ...seen, ahead: null }, event.answer_id, { text: answer.text + event.text });
     }
     case "answer.end": {
       const { state, finish_reason, error } = event;
       return withAnswer(seen, event.answer_id, { state, finish_reason, error });
     }
+    case "turn.waiting":
+      return { ...seen, ahead: event.ahead };
     case "duel.ready":
       return { ...seen, ready: true };
     case "turn.end":

@@ -1,7 +1,7 @@
 /** The shown branch of a conversation's tree. */
 import { describe, expect, it } from "vitest";
 import type { Answer, Detail, Duel, Message } from "../src/api";
-import { shownTurns } from "../src/branch";
+import { leafBelow, rankable, shownTurns } from "../src/branch";
 
 let clock = 0;
 const at = () => new Date(1_700_000_000_000 + ++clock * 1000).toISOString();
@@ -13,10 +13,11 @@ const message = (id: string, parent_id: string | null): Message => ({
 });
 const answer = (id: string, parent_id: string, duel_id: string | null = null, side: "a" | "b" | null = null): Answer => ({
   id, parent_id, duel_id, side, state: "finished", text: id, finish_reason: "stop", error: null, created_at: at(),
-  policy_version: null, stream: null, thumb: null,
+  policy_version: null, stream: null, thumb: null, edited_from: null,
 }); // biome-ignore format: a fixture
+const said = (choice: "a" | "b" | "tie") => ({ id: "v", choice, strength: 1 as const, tags: [], comment: null, early: false, leak: null });
 const duel = (id: string, parent_id: string, choice: "a" | "b" | "tie" | null): Duel => ({
-  id, parent_id, answer_a: `${id}a`, answer_b: `${id}b`, ready: true, reason: null, vote: choice && { choice }, version_a: null, version_b: null,
+  id, parent_id, answer_a: `${id}a`, answer_b: `${id}b`, ready: true, reason: null, vote: choice && said(choice), version_a: null, version_b: null,
 }); // biome-ignore format: a fixture
 const detail = (leaf_id: string | null, messages: Message[], answers: Answer[], duels: Duel[] = []): Detail => ({
   conversation: { id: "c", title: "", system_prompt: null, leaf_id, created_at: at(), updated_at: at() },
@@ -66,5 +67,42 @@ describe("shownTurns", () => {
   it("ends on a tree whose parents go round in a ring", () => {
     const ring = detail("x", [message("m", "x")], [answer("x", "m")]);
     expect(shownTurns(ring)).toEqual([]);
+  });
+});
+
+describe("edits of a message", () => {
+  const first = message("m", null);
+  const edit = message("n", null);
+  const tree = detail("x", [first, edit, message("m2", "x")], [answer("x", "m"), answer("y", "n"), answer("z", "m2")]);
+
+  it("are told with the one that is shown", () => {
+    const [turn] = shownTurns(tree);
+    expect(turn?.message.id).toBe("m");
+    expect(turn?.edits.map((one) => one.id)).toEqual(["m", "n"]);
+  });
+
+  it("lead to the newest end below them", () => {
+    expect(leafBelow(first, tree)).toBe("z");
+    expect(leafBelow(edit, tree)).toBe("y");
+  });
+
+  it("lead to the message itself while its duel is not decided", () => {
+    const open = detail(null, [first], sides("d", "m"), [duel("d", "m", null)]);
+    expect(leafBelow(first, open)).toBe("m");
+    const decided = detail(null, [first], sides("d", "m"), [duel("d", "m", "b")]);
+    expect(leafBelow(first, decided)).toBe("db");
+  });
+});
+
+describe("rankable", () => {
+  it("takes every answer that has ended, and no side of an open duel", () => {
+    const all = detail(
+      null,
+      [message("m", null)],
+      [answer("x", "m"), ...sides("d", "m"), ...sides("e", "m")],
+      [duel("d", "m", "a"), duel("e", "m", null)],
+    );
+    const [turn] = shownTurns(all);
+    expect(turn && rankable(turn).map((one) => one.id)).toEqual(["x", "da", "db"]);
   });
 });

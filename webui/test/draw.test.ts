@@ -143,6 +143,8 @@ describe("numbers at a glance", () => {
       low: 0.2,
       high: 0.5,
       n: 10,
+      annotators: 3,
+      interval: "wilson" as const,
     };
     expect(pairOf([pair], 2, 1)).toMatchObject({
       wins_a: 6,

@@ -32,18 +32,28 @@ describe("openLine", () => {
     line.close();
   });
 
-  it("leaves it to the browser while that still tries", () => {
-    const line = openLine(
-      "/s",
-      ["x"],
-      null,
-      () => undefined,
-      () => undefined,
-    );
-    FakeEventSource.last().readyState = FakeEventSource.CONNECTING;
-    FakeEventSource.last().onerror?.();
+  it("waits longer each time, whatever the browser itself would do", () => {
+    vi.spyOn(Math, "random").mockReturnValue(0.5);
+    const line = openLine("/s", ["x"], null, () => undefined, () => undefined); // biome-ignore format: short
+    for (const wait of [1000, 2000, 4000, 8000, 8000]) {
+      const before = FakeEventSource.all.length;
+      FakeEventSource.last().readyState = FakeEventSource.CONNECTING;
+      FakeEventSource.last().onerror?.();
+      vi.advanceTimersByTime(wait - 1);
+      expect(FakeEventSource.all).toHaveLength(before);
+      vi.advanceTimersByTime(1);
+      expect(FakeEventSource.all).toHaveLength(before + 1);
+    }
+    line.close();
+  });
+
+  it("tries at once when the network is back", () => {
+    const line = openLine("/s", ["x"], null, () => undefined, () => undefined); // biome-ignore format: short
+    FakeEventSource.last().refuse();
+    dispatchEvent(new Event("online"));
+    expect(FakeEventSource.all).toHaveLength(2);
     vi.advanceTimersByTime(60_000);
-    expect(FakeEventSource.all).toHaveLength(1);
+    expect(FakeEventSource.all).toHaveLength(2);
     line.close();
   });
 

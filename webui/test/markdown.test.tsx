@@ -1,7 +1,7 @@
 /** A model's text is untrusted: nothing in it runs, loads or leads where it should not. */
 import { render } from "@testing-library/react";
 import { describe, expect, it } from "vitest";
-import Markdown from "../src/markdown/blocks";
+import { Markdown } from "../src/markdown/blocks";
 import { highlight, type Span } from "../src/markdown/highlight";
 import { decodeEntities, safeHref } from "../src/markdown/links";
 
@@ -89,5 +89,27 @@ describe("highlight", () => {
 
   it("says null to a language that it does not know", () => {
     expect(highlight("x", "brainfuck")).toBeNull();
+  });
+});
+
+describe("formulas", () => {
+  const sources = (text: string) => [...show(text).querySelectorAll(".formula")].map((one) => one.textContent);
+
+  it("are found within a line and as blocks, in both notations", () => {
+    expect(sources("so $a+b$ and \\(c\\)\n\n$$\n\\frac{1}{2}\n$$\n\n\\[d\\]")).toEqual([
+      "a+b",
+      "c",
+      "\\frac{1}{2}",
+      "d",
+    ]);
+  });
+
+  it("are not money, and not code", () => {
+    expect(sources("It costs $5 or $10. `$a$` stays.")).toEqual([]);
+    expect(show("It costs $5 or $10.").textContent).toBe("It costs $5 or $10.");
+  });
+
+  it("are not found before their end has come", () => {
+    expect(show("so $$\\frac{1}").textContent).toContain("$$\\frac{1}");
   });
 });

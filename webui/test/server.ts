@@ -62,7 +62,7 @@ export class ScriptedServer {
   constructor() {
     this.on("GET /api/v1/me", () => (this.signedIn ? this.me() : [401, "signed_out"]));
     this.on("GET /api/v1/setup", () => ({ needed: false }));
-    this.on("GET /api/v1/conversations", () => ({ items: [] }));
+    this.on("GET /api/v1/conversations", () => ({ items: [], more: false }));
   }
 
   on(route: string, reply: () => Reply): this {
@@ -80,7 +80,7 @@ export class ScriptedServer {
   fetch = async (path: string, init: RequestInit = {}): Promise<Response> => {
     const route = `${init.method ?? "GET"} ${path}`;
     this.calls.push(route);
-    if (init.body) this.sent.push([route, JSON.parse(String(init.body))]);
+    if (typeof init.body === "string") this.sent.push([route, JSON.parse(String(init.body))]);
     const reply = this.routes.get(route)?.() ?? [404, "not_found"];
     if (!Array.isArray(reply)) return Response.json(reply);
     const [status, kind] = reply;
@@ -93,7 +93,7 @@ export class ScriptedServer {
     const answer = (side: "a" | "b") => ({
       id: `ans_${side}`, parent_id: "msg_1", duel_id: `duel_${n}`, side, state: ready ? ("finished" as const) : ("streaming" as const),
       text: ready ? `The ${side} text` : "", finish_reason: ready ? "stop" : null, error: null, created_at: AT, policy_version: null,
-      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null,
+      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null, edited_from: null,
     }); // biome-ignore format: a fixture
     const conversation = {
       id: "conv_1",
@@ -111,14 +111,15 @@ export class ScriptedServer {
         { id: `duel_${n}`, parent_id: "msg_1", answer_a: "ans_a", answer_b: "ans_b", ready, reason: null, vote: null, version_a: null, version_b: null },
       ],
     }; // biome-ignore format: a fixture
-    this.on("GET /api/v1/conversations", () => ({ items: [conversation] }));
+    this.on("GET /api/v1/conversations", () => ({ items: [conversation], more: false }));
     this.on("GET /api/v1/conversations/conv_1", () => structuredClone(detail));
     return detail;
   }
 
   decide(detail: Detail, choice: DuelChoice): void {
     const [duel] = detail.duels;
-    if (duel) Object.assign(duel, { vote: { choice }, version_a: 1, version_b: 2 });
+    const vote = { id: "vote_1", choice, strength: 1, tags: [], comment: null, early: false, leak: null };
+    if (duel) Object.assign(duel, { vote, version_a: 1, version_b: 2 });
     detail.conversation.leaf_id = choice === "b" ? "ans_b" : "ans_a";
   }
 
@@ -175,7 +176,7 @@ export class ScriptedServer {
     this.on("GET /api/v1/policies/history", () => ({ canaries: [] }));
     for (const item of policies.items) {
       this.on(`GET /api/v1/policies/${item.number}`, () => ({
-        version: item, run_id: null, requested_by: null, snapshot: null, skipped: {}, settings: [], metrics: [], votes_added: null, files: [], bytes: 0, card: null, files_error: null,
+        version: item, run_id: null, requested_by: null, snapshot: null, skipped: {}, settings: [], metrics: [], votes_added: null, votes_removed: null, tainted: 0, files: [], bytes: 0, card: null, files_error: null,
       })); // biome-ignore format: a fixture
       this.on(`GET /api/v1/policies/${item.number}/preflight`, () => ({
         number: item.number, state: item.state, ok: true, error: null, bytes: 10, checked_s: 0.1, warm_on: [], ready_engines: 1, in_flight: 3, leaves: 2, canary: null,

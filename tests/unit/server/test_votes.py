@@ -25,7 +25,7 @@ async def test_a_vote_is_counted_once_and_reveals_the_versions(heed: Any, ann: A
     assert (body["pending"], body["min_votes"]) == (1, 3)
     assert await heed.parts.votes.total() == 1
     duel = await ann.get(f"/api/v1/duels/{turn['duel']['id']}")
-    assert duel["vote"] == {"choice": "b"}
+    assert (duel["vote"]["id"], duel["vote"]["choice"]) == (body["vote"]["id"], "b")
     assert (duel["version_a"], duel["version_b"]) == (1, 1)
     mine = (await ann.get("/api/v1/votes/mine"))["items"]
     assert [vote["choice"] for vote in mine] == ["b"]

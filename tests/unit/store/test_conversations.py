@@ -8,6 +8,7 @@ import pytest
 
 from store.conversations import ConversationGone, Conversations
 from store.records import Message, new_id, now
+from store.trash import GRACE, Trash
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +55,9 @@ async def test_owner_sees_own_conversations_last_changed_first(client):
     await conversations.change(first, title="one again")
     assert [one.title for one in await conversations.of_owner("ann")] == ["one again", "two"]
     assert [one.title for one in await conversations.of_owner("ann", limit=1)] == ["one again"]
-    await conversations.delete(second)
+    assert [one.title for one in await conversations.of_owner("ann", after=first.id)] == ["two"]
+    assert await conversations.of_owner("ann", after="conv_none") == []
+    await Trash(client).put(second, now())
     assert [one.title for one in await conversations.of_owner("ann")] == ["one again"]
 
 
@@ -72,7 +75,8 @@ async def test_changes_from_an_old_copy_keep_what_others_changed(client):
 
 async def test_deleted_conversation_leaves_nothing_and_stays_deleted(client, ask):
     conversations, asked = Conversations(client), await ask(client)
-    await conversations.delete(asked.conversation)
+    await Trash(client).put(asked.conversation, now())
+    await Trash(client).empty(now() + GRACE)
     # What was under way when it was deleted comes to its end now.
     assert await conversations.save_answer(asked.answers[0]) is False
     assert await conversations.change(asked.conversation, title="back") == asked.conversation
@@ -105,3 +109,15 @@ async def test_prompt_is_the_branch_up_to_the_message(client, ask):
     ]
     with pytest.raises(KeyError):
         await conversations.prompt(asked.conversation, "msg_none")
+
+
+async def test_an_answered_message_keeps_the_system_prompt_that_it_was_answered_under(client, ask):
+    conversations, asked = Conversations(client), await ask(client, "Be brief.")
+    later = message(asked.conversation, asked.answers[0].id, "And now?")
+    await conversations.open_turn(later.model_copy(update={"system_prompt": "Be brief."}))
+    changed = await conversations.change(asked.conversation, system_prompt="Be long.")
+    told = (await conversations.prompt(changed, later.id))[0]
+    assert (told.role, told.content) == ("system", "Be brief.")
+    to_follow = await conversations.prompt(changed, later.id, system_prompt="")
+    assert [turn.role for turn in to_follow] == ["user", "assistant", "user"]
+    assert (await conversations.change(changed, system_prompt="")).system_prompt is None

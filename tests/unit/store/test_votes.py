@@ -13,6 +13,7 @@ from store import keys
 from store.connection import StoreUnavailable, connect
 from store.conversations import Conversations
 from store.records import Vote, new_id, now
+from store.trash import GRACE, Trash
 from store.votes import AlreadyVoted, IdempotencyConflict, VoteLog
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +83,8 @@ async def test_of_votes_cast_at_once_on_one_duel_one_counts(client, ask, vote_on
 
 async def test_vote_on_a_deleted_conversation_is_refused(client, ask, vote_on):
     votes, asked = VoteLog(client), await ask(client)
-    await Conversations(client).delete(asked.conversation)
+    await Trash(client).put(asked.conversation, now())
+    await Trash(client).empty(now() + GRACE)
     with pytest.raises(AlreadyVoted, match="deleted"):
         await votes.cast(vote_on(asked.duel), asked.duel)
     assert await votes.total() == 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from store.records import Conversation, PreferencePair, Vote, new_id, now
+from store.trash import Trash
 from tests.worker_parts import Platform
 from trainer.config import RewardConfig
 from trainer.pairs import read_pairs
@@ -101,7 +102,7 @@ async def test_votes_that_say_nothing_about_one_version_teach_nothing(heed: Plat
     gone = await heed.vote("a")
     conversation = await heed.conversations.get(gone.conversation_id)
     assert conversation is not None
-    await heed.conversations.delete(conversation)
+    await Trash(heed.redis).put(conversation, now())
     await heed.votes.cast(thumb(good[0], "ans_x", "up"))
     await heed.vote("tie", a={"text": "same"}, b={"text": "same"})
     frozen = await freeze(heed)

@@ -1,13 +1,17 @@
 /** A model's text as React elements: markdown by marked's lexer, no HTML, no pictures from elsewhere. */
-import { lexer, type Token, type Tokens } from "marked";
+import { Marked, type Token, type Tokens } from "marked";
 import { type Key, memo, type ReactNode } from "react";
 import { useTexts } from "../texts";
 import { CodeBlock } from "./code";
+import { Formula } from "./formula";
 import { decodeEntities, safeHref } from "./links";
+import { MATH, type MathToken } from "./math";
+
+const marked = new Marked({ extensions: MATH });
 
 /** The whole text. A block whose source did not change is not rendered again while the text streams. */
-export default function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
-  const blocks = lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
+export function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
+  const blocks = marked.lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
   return (
     <div className={`prose ${streaming ? "is-streaming" : ""}`}>
       {blocks.map((token, index) => (
@@ -46,6 +50,8 @@ function block(token: Token, open: boolean, key?: Key): ReactNode {
       return <Table key={key} token={token as Tokens.Table} />;
     case "hr":
       return <hr key={key} />;
+    case "math":
+      return <Formula key={key} source={(token as MathToken).text} display={(token as MathToken).display} />;
     case "text": {
       const { tokens, text } = token as Tokens.Text;
       return <span key={key}>{tokens ? inlines(tokens) : decodeEntities(text)}</span>;
@@ -126,6 +132,8 @@ function inline(token: Token, key: Key): ReactNode {
       return <code key={key}>{(token as Tokens.Codespan).text}</code>;
     case "br":
       return <br key={key} />;
+    case "math":
+      return <Formula key={key} source={(token as MathToken).text} display={(token as MathToken).display} />;
     case "link": {
       const { href, tokens } = token as Tokens.Link;
       return <Link key={key} href={href} content={inlines(tokens)} />;

@@ -2,6 +2,11 @@
 import { useEffect, useState } from "react";
 import { useTexts } from "../texts";
 import { Icon } from "./icons";
+import { showToast } from "./toasts";
+
+/** Copies by key, where no button can show that it was done. */
+export const copyText = (text: string, said: string): void =>
+  void navigator.clipboard?.writeText(text).then(() => showToast({ text: said }));
 
 export function CopyButton({ text, label }: { text: string; label: string }) {
   const texts = useTexts();

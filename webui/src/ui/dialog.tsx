@@ -6,10 +6,12 @@ import { Icon } from "./icons";
 interface Props {
   title: string;
   onClose: () => void;
+  /** For what needs two columns. */
+  wide?: boolean;
   children: ReactNode;
 }
 
-export function Dialog({ title, onClose, children }: Props) {
+export function Dialog({ title, onClose, wide = false, children }: Props) {
   const texts = useTexts();
   const ref = useRef<HTMLDialogElement>(null);
   const heading = useId();
@@ -27,7 +29,7 @@ export function Dialog({ title, onClose, children }: Props) {
         event.preventDefault();
         onClose();
       }}
-      className="card arrive m-auto w-[min(28rem,calc(100vw-2rem))] p-5 shadow-(--shadow)"
+      className={`card arrive m-auto p-5 shadow-(--shadow) ${wide ? "w-[min(64rem,calc(100vw-1.5rem))]" : "w-[min(30rem,calc(100vw-1.5rem))]"}`}
     >
       <div className="mb-3 flex items-start justify-between gap-3">
         <h2 id={heading} className="text-[1.15rem] font-semibold">

@@ -3,14 +3,18 @@ import { useQueryClient } from "@tanstack/react-query";
 import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 import { api, type Me } from "../api";
+import { useActions } from "../keys";
 import { useConnection } from "../live";
 import { useTexts } from "../texts";
 import { Icon, Mark } from "../ui/icons";
 import { PHONE, useMedia } from "../ui/media";
 import { Preferences } from "../ui/preferences";
+import { Toasts } from "../ui/toasts";
 import { Rail } from "./chat/rail";
 
 const ConsoleTop = lazy(() => import("./console/top"));
+const Palette = lazy(() => import("./palette"));
+const KeySettings = lazy(() => import("./key-settings"));
 
 interface Props {
   me: Me;
@@ -23,9 +27,14 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
   const texts = useTexts();
   const phone = useMedia(PHONE);
   const [open, setOpen] = useState(false);
+  const [over, setOver] = useState<"palette" | "keys" | null>(null);
   const opener = useRef<HTMLButtonElement>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: another page closes the drawer
   useEffect(() => setOpen(false), [conversation, admin]);
+
+  const search = () => setOver("palette");
+  const keys = () => setOver("keys");
+  useActions({ search, palette: search, keys });
 
   const close = () => {
     setOpen(false);
@@ -42,8 +51,8 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
           </button>
         )}
       </div>
-      <Rail shown={conversation ?? null} />
-      <Foot me={me} admin={admin} />
+      <Rail shown={conversation ?? null} onSearch={search} />
+      <Foot me={me} admin={admin} onKeys={keys} />
     </>
   );
 
@@ -92,6 +101,11 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
         )}
         {children}
       </div>
+      <Toasts />
+      <Suspense>
+        {over === "palette" && <Palette onClose={() => setOver(null)} onKeys={keys} />}
+        {over === "keys" && <KeySettings onClose={() => setOver(null)} />}
+      </Suspense>
     </div>
   );
 }
@@ -118,7 +132,7 @@ function Drawer({ onClose, children }: { onClose: () => void; children: ReactNod
   );
 }
 
-function Foot({ me, admin }: { me: Me; admin: boolean }) {
+function Foot({ me, admin, onKeys }: { me: Me; admin: boolean; onKeys: () => void }) {
   const texts = useTexts();
   const client = useQueryClient();
   const signOut = async () => {
@@ -128,6 +142,14 @@ function Foot({ me, admin }: { me: Me; admin: boolean }) {
   };
   return (
     <div className="flex flex-col gap-2.5 border-t border-line p-3">
+      <div className="grid grid-cols-2 gap-2">
+        <Link href="/queue" className="btn btn-small">
+          {texts.frame.queue}
+        </Link>
+        <Link href="/mine" className="btn btn-small">
+          {texts.frame.mine}
+        </Link>
+      </div>
       {admin ? (
         <Link href="/" className="btn w-full">
           <Icon name="chat" className="size-4.5" />
@@ -148,6 +170,15 @@ function Foot({ me, admin }: { me: Me; admin: boolean }) {
         <span className="truncate text-[0.9rem] text-muted" title={texts.frame.signedInAs(me.name)}>
           {me.name}
         </span>
+        <button
+          type="button"
+          className="icon-btn ml-auto max-[760px]:hidden"
+          onClick={onKeys}
+          aria-label={texts.keys.title}
+          title={texts.keys.title}
+        >
+          <Icon name="keyboard" className="size-4.5" />
+        </button>
         <button
           type="button"
           className="icon-btn"

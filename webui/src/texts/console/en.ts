@@ -292,7 +292,15 @@ export const en = {
     noData: "No training of Heed made this version.",
     dataOf: (votes: number, added: number, train: number, held: number, prompts: number) =>
       `${many(votes, "vote", "votes")}, ${added} of them new: ${train} pairs to train, ${held} held out, ${many(prompts, "prompt", "prompts")}.`,
-    votesAdded: (n: number) => (n >= 0 ? `${n} more than its parent.` : `${-n} fewer than its parent.`),
+    votesAdded: (added: number, removed: number) => `Against its parent's: ${added} more, ${removed} no longer there.`,
+    tainted: (n: number) =>
+      `${many(n, "vote that was", "votes that were")} used here no longer counts. A new training leaves it out: Train now.`,
+    verdicts: {
+      undecided: "Undecided so far.",
+      better: "The canary is better: the sequential test has ended.",
+      worse: "The canary is worse: the sequential test has ended.",
+      stopped: "No difference was found in as many votes as are allowed.",
+    } as Record<string, string>,
     skipped: "Taught nothing:",
     winRates: "Win rate by blind duels",
     winRate: (a: number, b: number, rate: string, low: string, high: string, n: number) =>

@@ -280,7 +280,14 @@ export const zh: ConsoleTexts = {
     noData: "此版本不是由 Heed 训练的。",
     dataOf: (votes, added, train, held, prompts) =>
       `${votes} 票，其中新票 ${added}：训练 ${train} 对，留出 ${held} 对，提示 ${prompts} 条。`,
-    votesAdded: (n) => (n >= 0 ? `比父版本多 ${n} 票。` : `比父版本少 ${-n} 票。`),
+    votesAdded: (added, removed) => `与父版本相比：新增 ${added} 票，移除 ${removed} 票。`,
+    tainted: (n) => `此处使用的 ${n} 票已不再计入。重新训练会排除它们。`,
+    verdicts: {
+      undecided: "尚未判定。",
+      better: "灰度版本更好：序贯检验已结束。",
+      worse: "灰度版本更差：序贯检验已结束。",
+      stopped: "在允许的票数内没有发现差异。",
+    },
     skipped: "未用于训练：",
     winRates: "盲测对决胜率",
     winRate: (a, b, rate, low, high, n) => `v${a} 对 v${b} 胜率 ${rate}（95%：${low} 至 ${high}，n = ${n}）`,

@@ -13,11 +13,17 @@ interface Props {
   streaming: boolean;
   /** A duel waits for its vote: the branch that the message would go on from is not decided. */
   blocked: boolean;
+  /** Opens the last message for editing; undefined when there is none. */
+  onEditLast?: () => void;
   mode: Mode;
   onMode: (mode: Mode) => void;
+  systemPrompt: string;
+  onSystemPrompt: () => void;
 }
 
-export function Composer({ id, onSend, onStop, sending, streaming, blocked, mode, onMode }: Props) {
+export function Composer(props: Props) {
+  const { id, onSend, onStop, onEditLast, sending, streaming, blocked, mode, onMode } = props;
+  const { systemPrompt, onSystemPrompt } = props;
   const texts = useTexts();
   const [text, setText] = useState(() => draftOf(id));
   const [reminded, setReminded] = useState(false);
@@ -49,6 +55,10 @@ export function Composer({ id, onSend, onStop, sending, streaming, blocked, mode
     write("");
   };
   const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === "ArrowUp" && !text && onEditLast) {
+      event.preventDefault();
+      return onEditLast();
+    }
     // While an input method composes, Enter picks a word.
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();
@@ -91,6 +101,14 @@ export function Composer({ id, onSend, onStop, sending, streaming, blocked, mode
             ))}
           </select>
         </label>
+        <button
+          type="button"
+          className={`max-w-44 truncate rounded-md px-1.5 py-0.5 text-[0.87rem] hover:bg-hover ${systemPrompt ? "bg-accent-soft text-accent" : "text-muted"}`}
+          title={systemPrompt || texts.system.title}
+          onClick={onSystemPrompt}
+        >
+          {systemPrompt ? texts.system.chip(systemPrompt) : texts.system.add}
+        </button>
         <span
           role="status"
           className="flex-1 truncate text-right text-[0.85rem] text-muted max-[760px]:hidden"

@@ -1,26 +1,33 @@
 /** A duel: two equal cards, blind until the vote; then the winner goes on and the loser folds. */
-import { type KeyboardEvent, useEffect, useState } from "react";
+import { type TouchEvent, useEffect, useRef, useState } from "react";
 import type { Answer, Duel, DuelChoice } from "../../api";
 import type { Attempt, ShownTurn } from "../../branch";
-import { useSending } from "../../outbox";
-import { type Texts, useTexts } from "../../texts";
+import { onlyHere } from "../../diff";
+import { givenVote, useSending } from "../../outbox";
+import { useTexts } from "../../texts";
 import { CopyButton } from "../../ui/copy";
 import { Icon } from "../../ui/icons";
 import { PHONE, useMedia } from "../../ui/media";
-import { AnswerBody, type AnswerNow, useAnswerNow } from "./answer";
-import { Pager, RetryButton, type TurnActions } from "./turn";
+import { AnswerBody, type AnswerNow, AnswerTools, isInterrupted, ResumeButton, useAnswerNow } from "./answer";
+import { AttemptPager } from "./pager";
+import { SideTabs } from "./side-tabs";
+import { RetryButton, type TurnActions } from "./turn";
+import { Verdict } from "./verdict";
 
 interface Props {
   attempt: Attempt;
   duel: Duel;
   turn: ShownTurn;
   isLast: boolean;
+  /** Marks what only one side says. */
+  diff: boolean;
   actions: TurnActions;
 }
 
 const SIDES = [1, 2] as const;
+const SWIPE_PX = 48;
 
-export function DuelCards({ attempt, duel, turn, isLast, actions }: Props) {
+export function DuelCards({ attempt, duel, turn, isLast, diff, actions }: Props) {
   const texts = useTexts();
   const phone = useMedia(PHONE);
   const sides = [
@@ -37,21 +44,32 @@ export function DuelCards({ attempt, duel, turn, isLast, actions }: Props) {
   useEffect(() => {
     if (!phone || visited) seenBoth(duel.id);
   }, [phone, visited, duel.id]);
+  const show = (side: 1 | 2) => {
+    setTab(side);
+    if (side === 2) setVisited(true);
+  };
+  const swipe = useSwipe((to) => show(to === "left" ? 2 : 1));
 
   // The first words of both sides appear together: speed must not tell the versions apart.
-  const veiled = !now.every((one) => one.text || one.state !== "streaming");
+  const veiled = !choice && !now.every((one) => one.text || one.state !== "streaming");
   // Told by what was fetched: between the last word and `duel.ready` an event may still be on its way.
   const failed = !choice && !duel.ready && sides.every((one) => one?.state !== "streaming");
+  const broken = failed ? [0, 1].find((side) => isInterrupted(now[side] ?? now[0])) : undefined;
+  const answer = broken === undefined ? undefined : sides[broken];
+  const toResume = answer && { answer, now: now[broken ?? 0] ?? now[0] };
   const card = (side: 1 | 2) => (
     <Card
       key={side}
       side={side}
       answer={sides[side - 1]}
       now={now[side - 1] ?? now[0]}
+      other={diff ? now[2 - side]?.text : undefined}
       veiled={veiled}
       choice={choice}
+      turn={turn}
+      isLast={isLast}
       isCurrent={turn.chosen?.id === sides[side - 1]?.id}
-      canGoOn={isLast && (failed || choice === "tie" || choice === "both_bad")}
+      canGoOn={isLast && (failed || choice === "tie" || choice === "both_bad" || choice === "skip")}
       actions={actions}
       hidden={phone && !choice && tab !== side}
     />
@@ -62,97 +80,83 @@ export function DuelCards({ attempt, duel, turn, isLast, actions }: Props) {
       data-testid="duel"
       data-duel={duel.id}
     >
-      {phone && !choice && (
-        <Tabs
-          shown={tab}
-          show={(side) => {
-            setTab(side);
-            if (side === 2) setVisited(true);
-          }}
-        />
-      )}
-      <div className={`grid items-start gap-3 ${decided ? "" : "md:grid-cols-2"}`}>
+      {phone && !choice && <SideTabs shown={tab} show={show} visited={visited} />}
+      <div className={`grid items-start gap-3 ${decided ? "" : "md:grid-cols-2"}`} {...(phone && !choice ? swipe : {})}>
         {choice === "b" ? [card(2), card(1)] : SIDES.map(card)}
       </div>
-      <Verdict duel={duel} choice={choice} />
+      <Verdict duel={duel} choice={choice} isLast={isLast} onIdeal={() => sides[0] && actions.ideal(sides[0])} />
       {failed && isLast && (
         <div className="flex flex-wrap items-center gap-3">
           <p className="text-muted">{texts.duel.notCounted}</p>
+          {toResume && <ResumeButton answer={toResume.answer} now={toResume.now} actions={actions} />}
           <RetryButton turn={turn} actions={actions} />
         </div>
       )}
-      {turn.attempts.length > 1 && (
+      {!choice && turn.attempts.length > 1 && (
         <div>
-          <Pager turn={turn} actions={actions} />
+          <AttemptPager turn={turn} isLast={isLast} actions={actions} />
         </div>
       )}
     </div>
   );
 }
 
-function useChoice(duel: Duel): DuelChoice | null {
+/** What was chosen, by what this page knows or the server says; null while the duel is open. */
+export function useChoice(duel: Duel): DuelChoice | null {
   const sending = useSending(duel.id);
-  if (duel.vote) return duel.vote.choice;
-  return sending && sending.state !== "refused" ? (sending.vote.choice as DuelChoice) : null;
+  if (sending?.state === "undone") return null;
+  const given = givenVote(sending);
+  if (given?.kind === "duel") return given.choice;
+  return duel.vote?.choice ?? null;
 }
 
-function Tabs({ shown, show }: { shown: 1 | 2; show: (side: 1 | 2) => void }) {
-  const texts = useTexts();
-  const onKeyDown = (event: KeyboardEvent<HTMLDivElement>) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const next = shown === 1 ? 2 : 1;
-    show(next);
-    event.currentTarget.querySelectorAll("button")[next - 1]?.focus();
+/** Tells a swipe to the side from a scroll. */
+function useSwipe(onSwipe: (to: "left" | "right") => void) {
+  const start = useRef<{ x: number; y: number } | null>(null);
+  return {
+    onTouchStart: (event: TouchEvent) => {
+      const [touch] = event.touches;
+      start.current = touch && event.touches.length === 1 ? { x: touch.clientX, y: touch.clientY } : null;
+    },
+    onTouchEnd: (event: TouchEvent) => {
+      const [touch] = event.changedTouches;
+      if (!start.current || !touch) return;
+      const x = touch.clientX - start.current.x;
+      const y = touch.clientY - start.current.y;
+      if (Math.abs(x) > SWIPE_PX && Math.abs(x) > 2 * Math.abs(y)) onSwipe(x < 0 ? "left" : "right");
+    },
   };
-  return (
-    <div
-      role="tablist"
-      aria-label={texts.duel.tabs}
-      className="flex rounded-lg bg-sunken p-1"
-      onKeyDown={onKeyDown}
-    >
-      {SIDES.map((side) => (
-        <button
-          key={side}
-          type="button"
-          role="tab"
-          id={`tab-${side}`}
-          aria-selected={shown === side}
-          aria-controls={`side-${side}`}
-          tabIndex={shown === side ? 0 : -1}
-          onClick={() => show(side)}
-          className={`min-h-9 flex-1 rounded-md font-medium ${shown === side ? "bg-surface shadow-[0_0_0_1px_var(--line)]" : "text-muted"}`}
-        >
-          {texts.chat.answerN(side)}
-        </button>
-      ))}
-    </div>
-  );
 }
 
 interface CardProps {
   side: 1 | 2;
   answer: Answer | undefined;
   now: AnswerNow;
+  /** The other side's text, when what only this side says is to be marked. */
+  other: string | undefined;
   veiled: boolean;
   choice: DuelChoice | null;
+  turn: ShownTurn;
+  isLast: boolean;
   isCurrent: boolean;
   canGoOn: boolean;
   actions: TurnActions;
   hidden: boolean;
 }
 
-function Card({ side, answer, now, veiled, choice, isCurrent, canGoOn, actions, hidden }: CardProps) {
+function Card(props: CardProps) {
+  const { side, answer, now, other, veiled, choice, turn, isLast, isCurrent, canGoOn, actions, hidden } = props;
   const texts = useTexts();
   const won = choice === (side === 1 ? "a" : "b");
   const lost = (choice === "a" || choice === "b") && !won;
   const [open, setOpen] = useState(false);
   const folded = lost && !open;
+  const ended = now.state !== "streaming";
   return (
     <article
       id={`side-${side}`}
       aria-label={texts.chat.answerN(side)}
-      aria-busy={now.state === "streaming"}
+      aria-busy={!ended}
       hidden={hidden}
       data-testid={`answer-${side}`}
       data-state={now.state}
@@ -179,9 +183,7 @@ function Card({ side, answer, now, veiled, choice, isCurrent, canGoOn, actions, 
             {texts.duel.continueHere}
           </button>
         )}
-        {now.state !== "streaming" && now.text && (
-          <CopyButton text={now.text} label={texts.chat.copyAnswer} />
-        )}
+        {ended && now.text && !isCurrent && <CopyButton text={now.text} label={texts.chat.copyAnswer} />}
         {lost && (
           <button
             type="button"
@@ -199,45 +201,33 @@ function Card({ side, answer, now, veiled, choice, isCurrent, canGoOn, actions, 
           <p className="line-clamp-2 text-muted">{now.text}</p>
         </div>
       ) : (
-        <div className="px-4 py-3">
-          <AnswerBody now={now} veiled={veiled} />
+        <div className="flex flex-col gap-2 px-4 py-3">
+          {other !== undefined && now.text && !veiled ? (
+            <Marked text={now.text} other={other} />
+          ) : (
+            <AnswerBody now={now} veiled={veiled} stream={answer?.stream ?? null} />
+          )}
+          {choice && isCurrent && answer && ended && (
+            <AnswerTools answer={answer} now={now} turn={turn} isLast={isLast} actions={actions} />
+          )}
         </div>
       )}
     </article>
   );
 }
 
-function revealText(choice: DuelChoice, a: number, b: number, texts: Texts): string {
-  if (a === b) return texts.duel.same(a);
-  if (choice === "tie") return texts.duel.tiedVersions(a, b);
-  if (choice === "both_bad") return texts.duel.badVersions(a, b);
-  return choice === "a" ? texts.duel.beat(a, b) : texts.duel.beat(b, a);
-}
-
-/** What became of the vote: saved or not, which versions spoke, how far the next training is. */
-function Verdict({ duel, choice }: { duel: Duel; choice: DuelChoice | null }) {
+/** The text as it was written, with the sentences that the other side does not say marked. */
+function Marked({ text, other }: { text: string; other: string }) {
   const texts = useTexts();
-  const sending = useSending(duel.id);
-  const counted = sending?.state === "counted" ? sending.counted : null;
-  const a = duel.version_a ?? counted?.reveal?.version_a;
-  const b = duel.version_b ?? counted?.reveal?.version_b;
+  const sentences = onlyHere(text, other);
   return (
-    <div
-      role="status"
-      data-testid="verdict"
-      className="flex flex-wrap items-center gap-2 text-[0.92rem] text-muted empty:hidden"
-    >
-      {choice === "tie" && <span className="chip">{texts.duel.tied}</span>}
-      {choice === "both_bad" && <span className="chip">{texts.duel.bothBad}</span>}
-      {choice && a != null && b != null && (
-        <span className="chip chip-good arrive">{revealText(choice, a, b, texts)}</span>
-      )}
-      {counted && <span>{texts.duel.counted(counted.pending, counted.min_votes)}</span>}
-      {sending?.state === "sending" && (
-        <span className={sending.tries > 0 ? "text-turn" : ""}>
-          {sending.tries > 0 ? texts.duel.kept : texts.duel.saving}
-        </span>
-      )}
-    </div>
+    <>
+      <p className="wrap-anywhere whitespace-pre-wrap">
+        {sentences.map(({ text: said, only }, index) => (only ? <mark key={index}>{said}</mark> : said))}
+      </p>
+      <p className="text-[0.85rem] text-muted">
+        {sentences.some((one) => one.only) ? texts.duel.onlyHere : texts.duel.saidThere}
+      </p>
+    </>
   );
 }

@@ -1,94 +1,38 @@
 /** The chat: the thread of one conversation, the vote on its open duel, and the composer. */
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useCallback, useEffect, useMemo, useState } from "react";
-import { useLocation } from "wouter";
-import { api, type Detail, type Mode, Problem } from "../../api";
-import { type ShownTurn, shownTurns } from "../../branch";
-import { follow, onTurnEnd, useLiveReady, useStreaming } from "../../live";
-import { useSending } from "../../outbox";
-import { keys, queries, withTurn } from "../../queries";
+import { useQuery } from "@tanstack/react-query";
+import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
+import { type Answer, api, Problem } from "../../api";
+import { type ShownTurn, leafBelow, shownTurns } from "../../branch";
+import { useActions } from "../../keys";
+import { useLiveReady, useStreaming } from "../../live";
+import { givenVote, useSending } from "../../outbox";
+import { queries } from "../../queries";
 import { useTexts } from "../../texts";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import { Composer } from "./composer";
-import { keepDraft, useMode } from "./drafts";
+import { keepSystemPrompt, systemPromptDraft, useMode } from "./drafts";
 import { Thread } from "./thread";
-import { Turn, type TurnActions } from "./turn";
-import { VoteBar } from "./vote-bar";
+import type { TurnActions } from "./turn";
+import { useStreams, useTurns } from "./use-turns";
 import { Welcome } from "./welcome";
+
+// A first visit shows no answer yet, so what shows and votes on them comes after the page; it is asked for at once.
+const spoken = import("./spoken");
+const Turn = lazy(async () => ({ default: (await spoken).Turn }));
+const VoteBar = lazy(async () => ({ default: (await spoken).VoteBar }));
+const Ranking = lazy(() => import("./ranking"));
+const IdealAnswer = lazy(() => import("./ideal"));
+const SystemPrompt = lazy(() => import("./system-prompt"));
+const Guideline = lazy(() => import("./guideline"));
 
 const NO_ANSWERS: [] = [];
 
-/** Follows every stream of the conversation that is under way, and reads it anew when one has ended. */
-function useStreams(detail: Detail | undefined) {
-  const client = useQueryClient();
-  const streams = [
-    ...new Set(
-      (detail?.answers ?? []).flatMap((one) => (one.state === "streaming" && one.stream ? [one.stream] : [])),
-    ),
-  ].join(" ");
-  useEffect(() => {
-    if (!streams) return;
-    const all = streams.split(" ");
-    const letGo = all.map(follow);
-    const off = onTurnEnd((stream) => {
-      if (all.includes(stream)) void client.invalidateQueries({ queryKey: keys.conversations });
-    });
-    return () => {
-      off();
-      for (const one of letGo) one();
-    };
-  }, [streams, client]);
-}
-
-function useTurns(id: string | null, detail: Detail | undefined, turns: ShownTurn[], mode: Mode) {
-  const client = useQueryClient();
-  const [, go] = useLocation();
-  const refresh = useCallback(() => client.invalidateQueries({ queryKey: keys.conversations }), [client]);
-
-  const say = useMutation({
-    mutationFn: async (text: string) => {
-      const last = turns.at(-1);
-      const parent = last?.chosen?.id ?? last?.message.parent_id ?? null;
-      const target = id ?? (await api.open()).id;
-      try {
-        const turn = await api.send(target, text, parent, mode);
-        const before = detail ?? (await client.fetchQuery(queries.conversation(target)));
-        if (!before.messages.some((one) => one.id === turn.message.id))
-          client.setQueryData<Detail>(keys.conversation(target), withTurn(before, turn));
-      } catch (problem) {
-        // The server keeps a message that it cannot answer yet: then it stands in the thread, not in the composer.
-        const now = await client.fetchQuery(queries.conversation(target)).catch(() => undefined);
-        const known = new Set(detail?.messages.map((one) => one.id));
-        const isKept = now?.messages.some((one) => one.text === text && !known.has(one.id));
-        if (!isKept) {
-          keepDraft(target, text);
-          if (!id) go(`/c/${target}`);
-          throw problem;
-        }
-      }
-      if (!id) go(`/c/${target}`);
-    },
-    onSettled: refresh,
-  });
-
-  const again = useMutation({
-    mutationFn: async ({ messageId, asMode }: { messageId: string; asMode: Mode }) => {
-      const turn = await api.answerAgain(id ?? "", messageId, asMode);
-      client.setQueryData<Detail>(keys.conversation(id ?? ""), (before) => before && withTurn(before, turn));
-    },
-    onSettled: refresh,
-  });
-
-  const goOn = useMutation({
-    mutationFn: (leaf: string) => api.change(id ?? "", { leaf_id: leaf }),
-    onSuccess: (conversation) =>
-      client.setQueryData<Detail>(
-        keys.conversation(id ?? ""),
-        (before) => before && { ...before, conversation },
-      ),
-  });
-  return { say, again, goOn };
-}
+/** What lies over the chat. */
+type Over =
+  | { kind: "ranking"; answers: Answer[] }
+  | { kind: "ideal"; answer: Answer }
+  | { kind: "system" }
+  | { kind: "guideline" };
 
 export function ChatPage({ id }: { id: string | null }) {
   const texts = useTexts();
@@ -97,22 +41,28 @@ export function ChatPage({ id }: { id: string | null }) {
   const turns = useMemo(() => (detail ? shownTurns(detail) : []), [detail]);
   const [mode, setMode] = useMode();
   const [seen, setSeen] = useState<ReadonlySet<string>>(new Set());
-  const { say, again, goOn } = useTurns(id, detail, turns, mode);
+  const [editing, setEditing] = useState<string | null>(null);
+  const [over, setOver] = useState<Over | null>(null);
+  const [diff, setDiff] = useState(false);
+  const [newPrompt, setNewPrompt] = useState(systemPromptDraft);
+  const { say, again, resume, goOn, prompt } = useTurns(id, detail, mode);
   useStreams(detail);
 
   const last = turns.at(-1);
   const attempt = last?.attempts[last.shown];
-  const streaming = useStreaming(attempt?.answers ?? NO_ANSWERS);
-  const liveReady = useLiveReady(attempt?.answers[0]?.stream ?? null);
+  const answers = attempt?.answers ?? NO_ANSWERS;
+  const streaming = useStreaming(answers);
+  const liveReady = useLiveReady(answers[0]?.stream ?? null);
   const duel = attempt?.duel ?? null;
   const sending = useSending(duel?.id ?? "");
-  const undecided = duel !== null && !duel.vote && (!sending || sending.state === "refused");
+  const undone = sending?.state === "undone";
+  const undecided = duel !== null && (undone || (!duel.vote && !givenVote(sending)));
   const ready = duel !== null && (duel.ready || liveReady);
 
   const stop = useCallback(() => {
-    for (const answer of attempt?.answers ?? [])
+    for (const answer of answers)
       if (answer.state === "streaming") void api.stop(answer.id).catch(() => undefined);
-  }, [attempt]);
+  }, [answers]);
   useEffect(() => {
     if (!streaming) return;
     const onKey = (event: KeyboardEvent) => {
@@ -122,12 +72,35 @@ export function ChatPage({ id }: { id: string | null }) {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, [streaming, stop]);
+  useActions({
+    write: () => document.getElementById("composer")?.focus(),
+    guideline: duel ? () => setOver({ kind: "guideline" }) : undefined,
+  });
 
+  const busy = again.isPending || resume.isPending || goOn.isPending || say.isPending;
   const actions: TurnActions = {
     again: (messageId, asMode) => again.mutate({ messageId, asMode: asMode ?? mode }),
-    goOn: (answerId) => goOn.mutate(answerId),
+    compare: (messageId) => again.mutate({ messageId, asMode: mode === "single" ? "single" : "duel" }),
+    resume: (answer) => resume.mutate(answer.id),
+    goOn: (leaf) => goOn.mutate(leaf),
+    turnTo: (message) => detail && goOn.mutate(leafBelow(message, detail)),
+    edit: setEditing,
+    sayInstead: (turn, text) => {
+      setEditing(null);
+      say.mutate({ text, parent: turn.message.parent_id });
+    },
+    rank: (ranked) => setOver({ kind: "ranking", answers: ranked }),
+    ideal: (answer) => setOver({ kind: "ideal", answer }),
     seenBoth: (duelId) => setSeen((before) => new Set(before).add(duelId)),
-    busy: again.isPending || goOn.isPending,
+    busy,
+  };
+  const parentOfNext = (turn: ShownTurn | undefined) => turn?.chosen?.id ?? turn?.message.parent_id ?? null;
+  const send = (text: string) => say.mutate({ text, parent: parentOfNext(last) });
+  const systemPrompt = detail ? (detail.conversation.system_prompt ?? "") : newPrompt;
+  const setSystemPrompt = (text: string) => {
+    if (id) return prompt.mutate(text);
+    keepSystemPrompt(text);
+    setNewPrompt(text);
   };
 
   if (query.error instanceof Problem && query.error.status === 404)
@@ -137,7 +110,7 @@ export function ChatPage({ id }: { id: string | null }) {
       </main>
     );
 
-  const problem = say.error ?? again.error ?? goOn.error;
+  const problem = say.error ?? again.error ?? resume.error ?? goOn.error ?? prompt.error;
   return (
     <main
       id="content"
@@ -152,13 +125,20 @@ export function ChatPage({ id }: { id: string | null }) {
       ) : (
         <Thread key={id}>
           {id !== null && query.isPending && <Loading />}
-          {(id === null || detail) && turns.length === 0 && !say.isPending && (
-            <Welcome pick={(text) => say.mutate(text)} />
-          )}
-          {turns.map((turn) => (
-            <Turn key={turn.message.id} turn={turn} isLast={turn === last} actions={actions} />
-          ))}
-          {say.isPending && <Said text={say.variables} />}
+          {(id === null || detail) && turns.length === 0 && !say.isPending && <Welcome pick={send} />}
+          <Suspense fallback={<Loading />}>
+            {turns.map((turn) => (
+              <Turn
+                key={turn.message.id}
+                turn={turn}
+                isLast={turn === last}
+                editing={editing === turn.message.id}
+                diff={diff}
+                actions={actions}
+              />
+            ))}
+          </Suspense>
+          {say.isPending && <Said text={say.variables.text} />}
         </Thread>
       )}
       <footer className="px-3 pb-3 sm:px-5">
@@ -168,20 +148,48 @@ export function ChatPage({ id }: { id: string | null }) {
           </div>
         )}
         {duel && (
-          <VoteBar key={duel.id} duel={duel} ready={ready} streaming={streaming} seen={seen.has(duel.id)} />
+          <Suspense>
+            <VoteBar
+              key={duel.id}
+              duel={duel}
+              answers={answers}
+              ready={ready}
+              streaming={streaming}
+              seen={seen.has(duel.id)}
+              diff={diff}
+              onDiff={() => setDiff(!diff)}
+              onGuideline={() => setOver({ kind: "guideline" })}
+            />
+          </Suspense>
         )}
         <Composer
           key={id ?? "new"}
           id={id}
-          onSend={(text) => say.mutate(text)}
+          onSend={send}
           onStop={stop}
+          onEditLast={last && !busy ? () => setEditing(last.message.id) : undefined}
           sending={say.isPending}
           streaming={streaming}
           blocked={undecided && ready}
           mode={mode}
           onMode={setMode}
+          systemPrompt={systemPrompt}
+          onSystemPrompt={() => setOver({ kind: "system" })}
         />
       </footer>
+      <Suspense>
+        {over?.kind === "ranking" && <Ranking answers={over.answers} onClose={() => setOver(null)} />}
+        {over?.kind === "ideal" && <IdealAnswer answer={over.answer} onClose={() => setOver(null)} />}
+        {over?.kind === "guideline" && <Guideline onClose={() => setOver(null)} />}
+        {over?.kind === "system" && (
+          <SystemPrompt
+            text={systemPrompt}
+            isBegun={turns.length > 0}
+            onSave={setSystemPrompt}
+            onClose={() => setOver(null)}
+          />
+        )}
+      </Suspense>
     </main>
   );
 }
@@ -191,7 +199,7 @@ function Said({ text }: { text: string }) {
   const texts = useTexts();
   return (
     <div className="mx-auto flex w-full max-w-190 flex-col gap-4">
-      <p className="ml-auto w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5 whitespace-pre-wrap opacity-70">
+      <p className="ml-auto w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5 wrap-anywhere whitespace-pre-wrap opacity-70">
         {text}
       </p>
       <div role="status" className="flex flex-col gap-3 py-2">

@@ -1,13 +1,15 @@
-/** The list of conversations: new, open, rename, delete. */
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+/** The list of conversations: new, search, open, rename, export, delete with a way back, import. */
+import { useInfiniteQuery, useMutation, useQueryClient } from "@tanstack/react-query";
+import { type ChangeEvent, type FormEvent, useRef, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { api, type Conversation } from "../../api";
-import { keys, queries } from "../../queries";
+import { capOf, useActions, useKeys } from "../../keys";
+import { queries, refreshConversations } from "../../queries";
 import { type Texts, useTexts } from "../../texts";
-import { Dialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icons";
-import { Loading, ProblemLine } from "../../ui/notice";
+import { Menu, type MenuItem } from "../../ui/menu";
+import { Loading, ProblemLine, problemText } from "../../ui/notice";
+import { showToast } from "../../ui/toasts";
 
 const DAY_MS = 86_400_000;
 
@@ -26,18 +28,37 @@ function grouped(items: Conversation[], texts: Texts, now = Date.now()): [string
     .filter(([, found]) => found.length > 0);
 }
 
-export function Rail({ shown }: { shown: string | null }) {
+export function Rail({ shown, onSearch }: { shown: string | null; onSearch: () => void }) {
   const texts = useTexts();
-  const list = useQuery(queries.conversations);
+  const keys = useKeys();
+  const [, go] = useLocation();
+  const list = useInfiniteQuery(queries.list);
+  const items = list.data?.pages.flatMap((page) => page.items) ?? [];
   const [renaming, setRenaming] = useState<string | null>(null);
-  const [deleting, setDeleting] = useState<Conversation | null>(null);
+  const remove = useDelete(shown);
+  useActions({ newChat: () => go("/") });
   return (
     <>
-      <div className="px-3 pb-2">
-        <Link href="/" className="btn btn-main w-full">
+      <div className="flex gap-2 px-3 pb-2">
+        <Link href="/" className="btn btn-main flex-1">
           <Icon name="plus" className="size-4.5" />
           {texts.rail.new}
         </Link>
+        <Import />
+      </div>
+      <div className="px-3 pb-1">
+        <button
+          type="button"
+          className="flex min-h-8 w-full items-center gap-2 rounded-lg border border-line bg-surface px-2.5 text-[0.92rem] text-muted hover:bg-hover"
+          aria-keyshortcuts={`${keys.search} ${keys.palette}`}
+          onClick={onSearch}
+        >
+          <Icon name="search" className="size-4" />
+          <span className="flex-1 text-left">{texts.rail.search}</span>
+          <span className="key" aria-hidden="true">
+            {capOf(keys.search)}
+          </span>
+        </button>
       </div>
       <div
         className="relative min-h-0 flex-1 overflow-y-auto px-2 pb-3"
@@ -47,12 +68,12 @@ export function Rail({ shown }: { shown: string | null }) {
       >
         {list.isPending && <Loading lines={4} />}
         {list.error && !list.data && <ProblemLine error={list.error} retry={() => void list.refetch()} />}
-        {list.data?.items.length === 0 && <p className="px-2 py-3 text-muted">{texts.rail.empty}</p>}
-        {grouped(list.data?.items ?? [], texts).map(([name, items]) => (
+        {list.data && items.length === 0 && <p className="px-2 py-3 text-muted">{texts.rail.empty}</p>}
+        {grouped(items, texts).map(([name, found]) => (
           <section key={name} aria-label={name} className="mt-2">
             <h2 className="eyebrow px-2 py-1">{name}</h2>
             <ul>
-              {items.map((one) =>
+              {found.map((one) =>
                 renaming === one.id ? (
                   <Renaming key={one.id} conversation={one} onDone={() => setRenaming(null)} />
                 ) : (
@@ -61,17 +82,24 @@ export function Rail({ shown }: { shown: string | null }) {
                     conversation={one}
                     shown={one.id === shown}
                     onRename={() => setRenaming(one.id)}
-                    onDelete={() => setDeleting(one)}
+                    onDelete={() => remove.mutate(one)}
                   />
                 ),
               )}
             </ul>
           </section>
         ))}
+        {list.hasNextPage && (
+          <button
+            type="button"
+            className="btn btn-small mt-2 ml-2"
+            disabled={list.isFetchingNextPage}
+            onClick={() => void list.fetchNextPage()}
+          >
+            {texts.rail.more}
+          </button>
+        )}
       </div>
-      {deleting && (
-        <Deleting conversation={deleting} shown={deleting.id === shown} onDone={() => setDeleting(null)} />
-      )}
     </>
   );
 }
@@ -86,6 +114,12 @@ interface RowProps {
 function Row({ conversation, shown, onRename, onDelete }: RowProps) {
   const texts = useTexts();
   const title = conversation.title || texts.rail.untitled;
+  const items: MenuItem[] = [
+    { label: texts.rail.rename, icon: "pencil", run: onRename },
+    { label: texts.rail.asMarkdown, icon: "download", href: api.exportLink(conversation.id, "markdown") },
+    { label: texts.rail.asJson, icon: "download", href: api.exportLink(conversation.id, "json") },
+    { label: texts.rail.delete, icon: "trash", run: onDelete, isBad: true },
+  ];
   return (
     <li
       className={`group flex items-center rounded-lg ${shown ? "bg-surface shadow-[0_0_0_1px_var(--line)]" : "hover:bg-hover"}`}
@@ -98,28 +132,13 @@ function Row({ conversation, shown, onRename, onDelete }: RowProps) {
       >
         {title}
       </Link>
-      <span
-        className={`flex pr-0.5 ${shown ? "" : "w-0 overflow-hidden group-focus-within:w-auto group-hover:w-auto pointer-coarse:w-auto"}`}
+      <Menu
+        label={texts.rail.actionsOf(title)}
+        items={items}
+        className={`icon-btn mr-0.5 ${shown ? "" : "opacity-0 group-focus-within:opacity-100 group-hover:opacity-100 aria-expanded:opacity-100 pointer-coarse:opacity-100"}`}
       >
-        <button
-          type="button"
-          className="icon-btn"
-          onClick={onRename}
-          aria-label={texts.rail.renameOf(title)}
-          title={texts.rail.rename}
-        >
-          <Icon name="pencil" className="size-4" />
-        </button>
-        <button
-          type="button"
-          className="icon-btn"
-          onClick={onDelete}
-          aria-label={texts.rail.deleteOf(title)}
-          title={texts.rail.delete}
-        >
-          <Icon name="trash" className="size-4" />
-        </button>
-      </span>
+        <Icon name="more" className="size-4" />
+      </Menu>
     </li>
   );
 }
@@ -129,7 +148,8 @@ function Renaming({ conversation, onDone }: { conversation: Conversation; onDone
   const client = useQueryClient();
   const rename = useMutation({
     mutationFn: (title: string) => api.change(conversation.id, { title }),
-    onSuccess: () => client.invalidateQueries({ queryKey: keys.conversations }),
+    onSuccess: () => refreshConversations(client),
+    onError: (error) => showToast({ text: problemText(error, texts) }),
     onSettled: onDone,
   });
   const submit = (event: FormEvent<HTMLFormElement>) => {
@@ -160,44 +180,74 @@ function Renaming({ conversation, onDone }: { conversation: Conversation; onDone
   );
 }
 
-function Deleting({
-  conversation,
-  shown,
-  onDone,
-}: {
-  conversation: Conversation;
-  shown: boolean;
-  onDone: () => void;
-}) {
+/** Deletes at once and offers the way back: the server keeps the texts for a minute. */
+function useDelete(shown: string | null) {
   const texts = useTexts();
   const client = useQueryClient();
   const [, go] = useLocation();
-  const remove = useMutation({
-    mutationFn: () => api.remove(conversation.id),
-    onSuccess: () => {
-      if (shown) go("/");
-      void client.invalidateQueries({ queryKey: keys.conversations, exact: true });
-      onDone();
-    },
+  const failed = (error: unknown) => showToast({ text: problemText(error, texts) });
+  const restore = useMutation({
+    mutationFn: (conversation: Conversation) => api.restore(conversation.id),
+    onSuccess: () => refreshConversations(client),
+    onError: failed,
   });
+  return useMutation({
+    mutationFn: (conversation: Conversation) => api.remove(conversation.id),
+    onSuccess: (_, conversation) => {
+      const wasShown = conversation.id === shown;
+      if (wasShown) go("/");
+      void refreshConversations(client);
+      const undo = () =>
+        restore.mutate(conversation, { onSuccess: () => wasShown && go(`/c/${conversation.id}`) });
+      showToast({
+        text: texts.rail.deleted(conversation.title || texts.rail.untitled),
+        action: { label: texts.common.undo, run: undo },
+      });
+    },
+    onError: failed,
+  });
+}
+
+/** Takes conversations in from files: Heed's own, OpenAI's messages, ShareGPT; JSON or one JSON a line. */
+function Import() {
+  const texts = useTexts();
+  const client = useQueryClient();
+  const [, go] = useLocation();
+  const field = useRef<HTMLInputElement>(null);
+  const [busy, setBusy] = useState(false);
+  const take = async (event: ChangeEvent<HTMLInputElement>) => {
+    const files = [...(event.target.files ?? [])];
+    event.target.value = "";
+    setBusy(true);
+    const { importFiles } = await import("./import-files");
+    const done = await importFiles(files, api.importOne);
+    setBusy(false);
+    await refreshConversations(client);
+    if (done.taken[0] && !done.problem) go(`/c/${done.taken[0].id}`);
+    const refusal = done.problem === null ? "" : ` ${problemText(done.problem, texts)}`;
+    showToast({ text: texts.rail.imported(done.taken.length, done.refused) + refusal });
+  };
   return (
-    <Dialog title={texts.rail.deleteTitle} onClose={onDone}>
-      <p className="font-medium">{conversation.title || texts.rail.untitled}</p>
-      <p className="mt-1 mb-4 text-muted">{texts.rail.deleteHint}</p>
-      {remove.error && <ProblemLine error={remove.error} />}
-      <div className="mt-3 flex justify-end gap-2">
-        <button type="button" className="btn" onClick={onDone}>
-          {texts.common.cancel}
-        </button>
-        <button
-          type="button"
-          className="btn btn-bad"
-          onClick={() => remove.mutate()}
-          disabled={remove.isPending}
-        >
-          {texts.rail.delete}
-        </button>
-      </div>
-    </Dialog>
+    <>
+      <button
+        type="button"
+        className="btn px-2.5"
+        aria-label={texts.rail.import}
+        title={texts.rail.importHint}
+        disabled={busy}
+        onClick={() => field.current?.click()}
+      >
+        <Icon name="upload" className="size-4.5" />
+      </button>
+      <input
+        ref={field}
+        type="file"
+        multiple
+        hidden
+        accept=".json,.jsonl,application/json"
+        aria-label={texts.rail.import}
+        onChange={(event) => void take(event)}
+      />
+    </>
   );
 }

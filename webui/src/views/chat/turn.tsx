@@ -1,14 +1,30 @@
 /** One turn: what the person said, and the attempt at an answer that is shown. */
-import type { Mode } from "../../api";
+import { type KeyboardEvent, useEffect, useRef, useState } from "react";
+import type { Answer, Message, Mode } from "../../api";
 import type { ShownTurn } from "../../branch";
 import { useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
 import { SingleAnswer } from "./answer";
 import { DuelCards } from "./duel";
+import { Pager } from "./pager";
 
 export interface TurnActions {
+  /** New answers to a message, as the person's choice of comparing has it. */
   again: (messageId: string, mode?: Mode) => void;
+  /** New answers to a message, two to compare unless the person never compares. */
+  compare: (messageId: string) => void;
+  /** Lets an answer that broke off or was stopped go on where it ended. */
+  resume: (answer: Answer) => void;
+  /** Shows the branch that ends with this answer. */
   goOn: (answerId: string) => void;
+  /** Shows the branch below another edit of a message. */
+  turnTo: (message: Message) => void;
+  /** Opens a message for editing; null closes it. */
+  edit: (messageId: string | null) => void;
+  /** Says this in place of the turn's message, as a branch of its own. */
+  sayInstead: (turn: ShownTurn, text: string) => void;
+  rank: (answers: Answer[]) => void;
+  ideal: (answer: Answer) => void;
   seenBoth: (duelId: string) => void;
   busy: boolean;
 }
@@ -16,25 +32,34 @@ export interface TurnActions {
 interface Props {
   turn: ShownTurn;
   isLast: boolean;
+  editing: boolean;
+  diff: boolean;
   actions: TurnActions;
 }
 
-export function Turn({ turn, isLast, actions }: Props) {
+export function Turn({ turn, isLast, editing, diff, actions }: Props) {
   const texts = useTexts();
   const attempt = turn.attempts[turn.shown];
   const [only] = attempt?.answers ?? [];
   return (
     <section aria-label={turn.message.text.slice(0, 80)} className="flex flex-col gap-4">
-      <div className="mx-auto w-full max-w-190">
-        <div className="ml-auto w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5">
-          <h2 className="sr-only">{texts.chat.you}</h2>
-          <span className="wrap-anywhere whitespace-pre-wrap">{turn.message.text}</span>
-        </div>
-      </div>
+      {editing ? (
+        <Editing turn={turn} actions={actions} />
+      ) : (
+        <Said turn={turn} actions={actions} />
+      )}
       {attempt?.duel ? (
-        <DuelCards attempt={attempt} duel={attempt.duel} turn={turn} isLast={isLast} actions={actions} />
+        <DuelCards
+          key={attempt.key}
+          attempt={attempt}
+          duel={attempt.duel}
+          turn={turn}
+          isLast={isLast}
+          diff={diff && isLast}
+          actions={actions}
+        />
       ) : only ? (
-        <SingleAnswer answer={only} turn={turn} isLast={isLast} actions={actions} />
+        <SingleAnswer key={only.id} answer={only} turn={turn} isLast={isLast} actions={actions} />
       ) : (
         <div className="mx-auto flex w-full max-w-190 flex-wrap items-center gap-3">
           <p className="text-muted">{texts.chat.unanswered}</p>
@@ -42,6 +67,102 @@ export function Turn({ turn, isLast, actions }: Props) {
         </div>
       )}
     </section>
+  );
+}
+
+function Said({ turn, actions }: Pick<Props, "turn" | "actions">) {
+  const texts = useTexts();
+  const at = turn.edits.indexOf(turn.message);
+  const turnTo = (step: number) => {
+    const message = turn.edits[at + step];
+    if (message) actions.turnTo(message);
+  };
+  return (
+    <div className="group mx-auto flex w-full max-w-190 flex-col items-end gap-0.5">
+      <div className="w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5">
+        <h2 className="sr-only">{texts.chat.you}</h2>
+        <span className="wrap-anywhere whitespace-pre-wrap">{turn.message.text}</span>
+      </div>
+      <div className="flex min-h-8 items-center">
+        <Pager
+          at={at}
+          of={turn.edits.length}
+          busy={actions.busy}
+          label={texts.chat.editOf(at + 1, turn.edits.length)}
+          earlier={texts.chat.earlierEdit}
+          later={texts.chat.laterEdit}
+          turn={turnTo}
+        />
+        <button
+          type="button"
+          className="icon-btn opacity-0 group-focus-within:opacity-100 group-hover:opacity-100 pointer-coarse:opacity-100"
+          aria-label={texts.chat.edit}
+          title={texts.chat.edit}
+          disabled={actions.busy}
+          onClick={() => actions.edit(turn.message.id)}
+        >
+          <Icon name="pencil" className="size-4" />
+        </button>
+      </div>
+    </div>
+  );
+}
+
+/** The message, open for another try; the first one stays as a sibling. */
+function Editing({ turn, actions }: Pick<Props, "turn" | "actions">) {
+  const texts = useTexts();
+  const [text, setText] = useState(turn.message.text);
+  const field = useRef<HTMLTextAreaElement>(null);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: its height follows its text
+  useEffect(() => {
+    const box = field.current;
+    if (!box) return;
+    box.style.height = "auto";
+    box.style.height = `${Math.min(box.scrollHeight + 2, 320)}px`;
+  }, [text]);
+  useEffect(() => {
+    field.current?.focus();
+    field.current?.setSelectionRange(-1, -1);
+  }, []);
+  const close = () => {
+    actions.edit(null);
+    document.getElementById("composer")?.focus();
+  };
+  const isNew = text.trim() !== "" && text.trim() !== turn.message.text;
+  const send = () => (isNew ? actions.sayInstead(turn, text.trim()) : close());
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === "Escape") close();
+    else if (event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing) send();
+    else return;
+    event.preventDefault();
+  };
+  return (
+    <form
+      className="mx-auto flex w-full max-w-190 flex-col gap-2"
+      onSubmit={(event) => {
+        event.preventDefault();
+        send();
+      }}
+    >
+      <textarea
+        ref={field}
+        className="field resize-none"
+        aria-label={texts.chat.edit}
+        value={text}
+        maxLength={100_000}
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={onKeyDown}
+      />
+      <div className="flex flex-wrap items-center justify-end gap-2">
+        <p className="flex-1 text-[0.87rem] text-muted">{texts.chat.editHint}</p>
+        <button type="button" className="btn btn-small" onClick={close}>
+          {texts.common.cancel}
+        </button>
+        <button type="submit" className="btn btn-main btn-small" disabled={!isNew || actions.busy}>
+          {texts.chat.send}
+        </button>
+      </div>
+    </form>
   );
 }
 
@@ -57,42 +178,5 @@ export function RetryButton({ turn, actions }: { turn: ShownTurn; actions: TurnA
       <Icon name="again" className="size-4" />
       {texts.chat.retry}
     </button>
-  );
-}
-
-/** Goes through the attempts at this message's answer. */
-export function Pager({ turn, actions }: { turn: ShownTurn; actions: TurnActions }) {
-  const texts = useTexts();
-  if (turn.attempts.length < 2) return null;
-  const show = (index: number) => {
-    const attempt = turn.attempts[index];
-    const choice = attempt?.duel?.vote?.choice;
-    const answer = attempt?.answers[choice === "b" ? 1 : 0];
-    if (answer) actions.goOn(answer.id);
-  };
-  return (
-    <span className="flex items-center text-[0.87rem] text-muted tabular-nums">
-      <button
-        type="button"
-        className="icon-btn"
-        aria-label={texts.chat.earlier}
-        disabled={turn.shown === 0 || actions.busy}
-        onClick={() => show(turn.shown - 1)}
-      >
-        <Icon name="left" className="size-4" />
-      </button>
-      <span role="img" aria-label={texts.chat.answerOf(turn.shown + 1, turn.attempts.length)}>
-        {turn.shown + 1}/{turn.attempts.length}
-      </span>
-      <button
-        type="button"
-        className="icon-btn"
-        aria-label={texts.chat.later}
-        disabled={turn.shown === turn.attempts.length - 1 || actions.busy}
-        onClick={() => show(turn.shown + 1)}
-      >
-        <Icon name="right" className="size-4" />
-      </button>
-    </span>
   );
 }

@@ -1,29 +1,12 @@
 /** What the server computes of the votes; the page only draws it. Missing on servers without that route. */
 import { useQuery } from "@tanstack/react-query";
 import { call, Problem } from "../../api";
+import type { components } from "../../api-types";
 import { consoleKeys } from "./calls";
 
-export interface Rate {
-  low: number | null;
-  high: number | null;
-  n: number;
-}
-export interface Pair extends Rate {
-  a: number;
-  b: number;
-  wins_a: number;
-  ties: number;
-  wins_b: number;
-  both_bad: number;
-  /** Of a over b. */
-  rate: number | null;
-}
-export interface Statistics {
-  pairs: Pair[];
-  position: Rate & { left_share: number | null };
-  agreement: { alpha: number | null; n: number };
-  canary: { state: string; e_value: number | null; n: number; needs: number | null } | null;
-}
+type Schemas = components["schemas"];
+export type Statistics = Schemas["StatisticsOut"];
+export type Pair = Schemas["PairRate"];
 
 /** The pair as seen from `number`: its wins first. */
 export function pairOf(pairs: readonly Pair[], number: number, other: number): Pair | undefined {

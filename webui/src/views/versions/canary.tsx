@@ -44,6 +44,7 @@ export function CanaryCard({ canary, active, me }: { canary: Canary; active: num
           : statistics.missing
             ? words.noStatistics
             : words.noDuels(canary.number, active ?? 0)}{" "}
+        {statistics.data?.canary ? words.verdicts[statistics.data.canary.state] : ""}{" "}
         {statistics.data?.canary?.needs ? words.needs(statistics.data.canary.needs) : ""}
       </p>
       {may(me, "release") && (

@@ -146,8 +146,11 @@ function Data({ detail }: { detail: Version }) {
           snapshot.held_out_pairs,
           snapshot.prompts,
         )}
-        {detail.votes_added !== null && ` ${words.votesAdded(detail.votes_added)}`}
+        {detail.votes_added !== null && ` ${words.votesAdded(detail.votes_added, detail.votes_removed ?? 0)}`}
       </p>
+      {detail.tainted > 0 && (
+        <p className="mt-1 rounded-lg bg-turn-soft px-3 py-2 text-turn">{words.tainted(detail.tainted)}</p>
+      )}
       {skipped.length > 0 && (
         <p className="text-muted">
           {words.skipped} {skipped.map(([reason, count]) => `${reason} ${count}`).join(", ")}

@@ -1,0 +1,139 @@
+"""The statistics of the votes: computed aside from the event loop, kept until a vote changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+from server.statistics_shapes import AnnotatorOut, BoardOut, CanaryOut, PositionOut, StatisticsOut
+from store.explorer.counted import Counted, counted
+from store.explorer.index import VoteIndex, text_label
+from store.explorer.table import VoteRow
+from store.policies import Policies
+from store.queue import Queue
+from store.records import QueueItem
+from store.statistics.agreement import cohen_kappas, gold_accuracy, krippendorff_alpha, self_agreement
+from store.statistics.bradley_terry import board
+from store.statistics.calibration import Calibration, calibration
+from store.statistics.intervals import share_of
+from store.statistics.position import left_share, left_share_by_annotator
+from store.statistics.sequential import canary_verdict
+from store.statistics.win_rate import pair_rates
+
+
+class Statistics:
+    """Everything that is said about versions and annotators. Raises StoreUnavailable."""
+
+    def __init__(self, index: VoteIndex, policies: Policies, queue: Queue) -> None:
+        self._index = index
+        self._policies = policies
+        self._queue = queue
+        self._kept: dict[str, tuple[tuple[int, object], Any]] = {}
+        self._busy = asyncio.Lock()
+
+    async def all(self) -> StatisticsOut:
+        """Ratings, win rates, position bias, agreement and the reward model's calibration."""
+        gold = {item.id: _gold_label(item) for item, _ in await self._queue.items() if item.gold}
+        found: StatisticsOut = await self._computed("all", lambda rows: _statistics(rows, gold), gold)
+        return found.model_copy(update={"canary": await self._canary(found)})
+
+    async def board(self, *, style: bool) -> BoardOut:
+        """The leaderboard, with or without style control."""
+        found: BoardOut = await self._computed(f"board {style}", lambda rows: _board(rows, style))
+        return found
+
+    async def _computed(
+        self, name: str, compute: Callable[[list[VoteRow]], Any], besides: object = None
+    ) -> Any:
+        """What was computed last, unless a vote changed since, or what it is computed from besides votes."""
+        async with self._busy:
+            table = await self._index.refresh()
+            given = (self._index.changes, besides)
+            if name not in self._kept or self._kept[name][0] != given:
+                self._kept[name] = (given, await asyncio.to_thread(compute, list(table.rows)))
+            return self._kept[name][1]
+
+    async def _canary(self, found: StatisticsOut) -> CanaryOut | None:
+        """The sequential test between the canary, if there is one, and the active version."""
+        active = await self._policies.active()
+        canary = next((one for one in await self._policies.versions() if one.state == "canary"), None)
+        if active is None or canary is None:
+            return None
+        wins = losses = 0
+        for pair in found.pairs:
+            if (pair.a, pair.b) == (canary.number, active.number):
+                wins, losses = pair.wins_a, pair.wins_b
+            elif (pair.b, pair.a) == (canary.number, active.number):
+                wins, losses = pair.wins_b, pair.wins_a
+        verdict = canary_verdict(wins, losses)
+        return CanaryOut(number=canary.number, against=active.number, **verdict.model_dump())
+
+
+def _gold_label(item: QueueItem) -> str:
+    """The known verdict, as the votes on the item are labelled."""
+    if item.gold in ("a", "b") and len(item.answers) == 2:
+        return text_label(item.answers[item.gold == "b"].text)
+    return str(item.gold)
+
+
+def _statistics(rows: list[VoteRow], gold: Mapping[Hashable, str]) -> StatisticsOut:
+    given = counted(rows)
+    left = left_share(given.duels)
+    return StatisticsOut(
+        versions=list(board(given.duels).ratings),
+        pairs=pair_rates(given.duels),
+        position=PositionOut(left_share=left.share, low=left.low, high=left.high, n=left.n),
+        agreement=krippendorff_alpha(given.judgements),
+        canary=None,
+        counted=len(given.duels),
+        left_out=given.left_out,
+        annotators=_annotators(given, gold),
+        kappas=cohen_kappas(given.judgements),
+        reward_model=_reward_model(rows),
+    )
+
+
+def _board(rows: list[VoteRow], style: bool) -> BoardOut:
+    given = counted(rows)
+    found = board(given.duels, style=style)
+    return BoardOut(
+        versions=list(found.ratings),
+        style=list(found.style),
+        pairs=pair_rates(given.duels),
+        counted=len(given.duels),
+        left_out=given.left_out,
+    )
+
+
+def _annotators(given: Counted, gold: Mapping[Hashable, str]) -> list[AnnotatorOut]:
+    """Most votes first."""
+    votes = Counter(duel.annotator for duel in given.duels)
+    left = left_share_by_annotator(given.duels)
+    again = self_agreement(given.judgements)
+    right = gold_accuracy(given.judgements, gold)
+    return [
+        AnnotatorOut(
+            annotator=name,
+            votes=votes[name],
+            left=left.get(name, share_of(0, 0)),
+            self_agreement=again.get(name),
+            gold=right.get(name),
+        )
+        for name in sorted({*votes, *again, *right}, key=lambda one: (-votes[one], one))
+    ]
+
+
+def _reward_model(rows: list[VoteRow]) -> Calibration:
+    """On active votes for a or b that the reward model had not seen when it scored them."""
+    scored = [
+        row
+        for row in rows
+        if row.margin is not None and row.vote.status == "active" and row.vote.choice in ("a", "b")
+    ]
+    return calibration(
+        [row.margin or 0.0 for row in scored],
+        [row.vote.choice == "a" for row in scored],
+        [float(row.styles[0].length - row.styles[1].length) for row in scored],
+    )

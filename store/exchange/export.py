@@ -1,0 +1,128 @@
+"""Export: the votes that a query found, as a data set that `datasets` and TRL read as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from store.conversations import Conversations
+from store.exchange.card import data_card
+from store.exchange.evidence import Format, Row, in_test, rows_of, why_nothing
+from store.explorer.table import VoteRow
+from store.records import Record, Vote, now
+
+MANIFEST = "manifest.json"
+AT_ONCE = 500
+
+
+class ExportedFile(Record):
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(Record):
+    """What is in an export, and what it was made from."""
+
+    format: Format
+    query: str
+    """The explorer's query, as typed; empty: every vote."""
+    votes: int
+    """Votes that the query found."""
+    used: int
+    """Votes with at least one row."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Why votes have no row -> how many."""
+    files: dict[str, ExportedFile]
+    sha256: str
+    """Of the files' names and digests."""
+    created_at: str
+
+
+async def export(
+    folder: Path, rows: Sequence[VoteRow], conversations: Conversations, *, form: Format, query: str
+) -> Manifest:
+    """Make `folder`: train.jsonl, test.jsonl (a tenth of the conversations), README.md, manifest.json.
+
+    Undone and excluded votes, checks, and votes on deleted conversations are never in it.
+    """
+    await asyncio.to_thread(folder.mkdir, parents=True)
+    left_out: Counter[str] = Counter()
+    lines: dict[str, int] = {}
+    for start in range(0, len(rows), AT_ONCE):
+        batch: dict[str, list[bytes]] = {}
+        for row in rows[start : start + AT_ONCE]:
+            found = await _rows(row, conversations, form)
+            if isinstance(found, str):
+                left_out[found] += 1
+                continue
+            name = "test.jsonl" if in_test(row.vote.conversation_id) else "train.jsonl"
+            batch.setdefault(name, []).extend(_line(one) for one in found)
+        for name, made in batch.items():
+            lines[name] = lines.get(name, 0) + len(made)
+            await asyncio.to_thread(_append, folder / name, made)
+    files = {name: await asyncio.to_thread(_described, folder / name, lines[name]) for name in sorted(lines)}
+    manifest = Manifest(
+        format=form,
+        query=query,
+        votes=len(rows),
+        used=len(rows) - left_out.total(),
+        left_out=dict(sorted(left_out.items())),
+        files=files,
+        sha256=_digest(files),
+        created_at=now().isoformat(timespec="seconds"),
+    )
+    await asyncio.to_thread(_append, folder / MANIFEST, [manifest.model_dump_json(indent=1).encode() + b"\n"])
+    await asyncio.to_thread(_append, folder / "README.md", [data_card(manifest).encode()])
+    return manifest
+
+
+async def _rows(row: VoteRow, conversations: Conversations, form: Format) -> list[Row] | str:
+    """The vote's rows, or why it has none."""
+    vote = row.vote
+    reason = why_nothing(row)
+    if reason is not None:
+        return reason
+    conversation = await conversations.get(vote.conversation_id)
+    answers = [await conversations.answer(one) for one in await answer_ids(vote, conversations)]
+    said = [answer for answer in answers if answer is not None]
+    if conversation is None or not said or len(said) < len(answers):
+        return "conversation deleted"
+    thread = await conversations.prompt(conversation, said[0].parent_id)
+    return rows_of(vote, thread, said, form) or f"says nothing in the {form} format"
+
+
+async def answer_ids(vote: Vote, conversations: Conversations) -> list[str]:
+    """The answers that a vote is about, in the order shown; of an edit the original, then the edited one."""
+    if vote.answers:
+        return [one.answer_id for one in vote.answers]
+    duel = await conversations.duel(vote.duel_id) if vote.duel_id else None
+    if duel is not None:
+        return [duel.answer_a, duel.answer_b]
+    return [vote.answer_id] if vote.answer_id else []
+
+
+def _line(row: Row) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+def _append(path: Path, lines: list[bytes]) -> None:
+    with open(path, "ab") as file:
+        file.writelines(lines)
+
+
+def _described(path: Path, rows: int) -> ExportedFile:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ExportedFile(rows=rows, bytes=path.stat().st_size, sha256=digest)
+
+
+def _digest(files: dict[str, ExportedFile]) -> str:
+    lines = "".join(f"{file.sha256}  {name}\n" for name, file in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""Which votes the statistics count, and how many each reason leaves out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from store.explorer.table import VoteRow
+from store.records import Record
+from store.statistics.agreement import Judgement
+from store.statistics.judged import JudgedDuel
+
+
+class LeftOut(Record):
+    """Votes on duels that are in no win rate and no rating; each is counted under its first reason."""
+
+    undone: int = 0
+    excluded: int = 0
+    checks: int = 0
+    """Gold and repeated items: they measure annotators."""
+    leaked: int = 0
+    """An answer named its model."""
+    open: int = 0
+    """The versions were known: not blind."""
+    deleted: int = 0
+    """The conversation was deleted."""
+    skipped: int = 0
+
+
+class Counted(NamedTuple):
+    duels: list[JudgedDuel]
+    left_out: LeftOut
+    judgements: list[Judgement]
+    """For agreement: of active votes on duels, checks among them, oldest first."""
+
+
+def counted(rows: Iterable[VoteRow]) -> Counted:
+    """Only duels: a thumb or an edit compares no two versions."""
+    duels: list[JudgedDuel] = []
+    judgements: list[Judgement] = []
+    left_out: Counter[str] = Counter()
+    for row in rows:
+        vote = row.vote
+        if vote.kind != "duel":
+            continue
+        if vote.status == "active" and vote.choice != "skip" and not row.deleted:
+            judgements.append(Judgement(row.unit, row.annotator, row.label))
+        reason = _why_not(row)
+        if reason is not None:
+            left_out[reason] += 1
+        elif vote.choice in ("a", "b", "tie", "both_bad"):
+            styles = row.styles if len(row.styles) == 2 else (None, None)
+            duels.append(JudgedDuel(*row.versions, vote.choice, row.annotator, *styles))
+    return Counted(duels, LeftOut(**left_out), judgements)
+
+
+def _why_not(row: VoteRow) -> str | None:
+    vote = row.vote
+    reasons = {
+        "undone": vote.status == "undone",
+        "leaked": vote.leaked,  # the platform excludes these by itself
+        "excluded": vote.status == "excluded",
+        "checks": vote.check is not None,
+        "open": not vote.blind,
+        "deleted": row.deleted or len(row.versions) != 2,
+        "skipped": vote.choice == "skip",
+    }
+    return next((name for name, holds in reasons.items() if holds), None)

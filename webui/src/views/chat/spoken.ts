@@ -1,0 +1,3 @@
+/** What shows answers and votes on them: one chunk, loaded after the page. */
+export { Turn } from "./turn";
+export { VoteBar } from "./vote-bar";
