@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from store import keys
 from store.artifacts import seal
 from store.records import EngineStatus, PolicyVersion, now
 
@@ -60,6 +61,22 @@ async def test_a_version_is_shown_with_its_files_card_and_differences(heed: Any,
         {"name": "reward_mean", "before": 0.2, "after": 0.9},
     ]
     assert (await admin.call("GET", "/api/v1/policies/3")).status_code == 404
+
+
+async def test_a_version_says_which_of_its_votes_no_longer_count(
+    heed: Any, admin: Any, redis_server: Any
+) -> None:
+    await publish(heed, 1)
+    for number, votes in ((2, ["vote_1", "vote_2"]), (3, ["vote_2", "vote_3", "vote_4"])):
+        run = await heed.parts.runs.request("votes")
+        claim = await heed.parts.runs.acquire(run.id, "worker", 30, 3)
+        await heed.parts.runs.finish(claim, "succeeded")
+        await heed.parts.lineage.record(run.id, votes)
+        await publish(heed, number, number - 1, run_id=run.id)
+    redis_server.client().sadd(keys.VOTE_OUT, "vote_2")
+    shown = await admin.get("/api/v1/policies/3")
+    assert (shown["votes_added"], shown["votes_removed"], shown["tainted"]) == (2, 1, 1)
+    assert (await admin.get("/api/v1/policies/1"))["votes_added"] is None
 
 
 async def test_a_preflight_finds_a_changed_file(heed: Any, admin: Any) -> None:
