@@ -9,8 +9,8 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ADMIN_ROUTES } from "./mock-admin.mjs";
 import { CHAT_ROUTES } from "./mock-chat.mjs";
-import { EXPLORER_ROUTES } from "./mock-explorer.mjs";
 import { adminAccount, consoleRoutes } from "./mock-console.mjs";
+import { EXPLORER_ROUTES } from "./mock-explorer.mjs";
 import { db, Refusal, sendEvent, tell } from "./mock-state.mjs";
 import { VOTE_ROUTES } from "./mock-votes.mjs";
 

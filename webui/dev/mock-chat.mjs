@@ -1,6 +1,7 @@
 /** The mock server's conversations: a model that recites, duels, branches, search, files. Development only. */
-import { CODE, LEAKING, MATH, SHORT_A, SHORT_B, STORY } from "./mock-texts.mjs";
+
 import { db, entryId, newId, now, Refusal, sendEvent, wait } from "./mock-state.mjs";
+import { CODE, LEAKING, MATH, SHORT_A, SHORT_B, STORY } from "./mock-texts.mjs";
 
 /** Says the text in small pieces, as an engine would. */
 async function speak(answers, stream, duel, ahead) {
@@ -33,7 +34,8 @@ async function speak(answers, stream, duel, ahead) {
       if (duel?.vote) append({ type: "answer.end", answer_id: answer.id, ...endOf(answer) });
     }
   }
-  if (!duel?.vote) for (const answer of answers) append({ type: "answer.end", answer_id: answer.id, ...endOf(answer) });
+  if (!duel?.vote)
+    for (const answer of answers) append({ type: "answer.end", answer_id: answer.id, ...endOf(answer) });
   if (duel && answers.every((one) => one.state === "finished")) {
     duel.ready = true;
     append({ type: "duel.ready", duel_id: duel.id });
@@ -61,7 +63,10 @@ export function openTurn(conversation, message, mode) {
   const lower = message.text.toLowerCase();
   const scripts = scriptsFor(lower);
   const breaks = !message.failedOnce && /fail|restart/.exec(lower)?.[0];
-  const said = { fail: "the model broke off; try again", restart: "the server that wrote this answer went away" };
+  const said = {
+    fail: "the model broke off; try again",
+    restart: "the server that wrote this answer went away",
+  };
   const answers = (isDuel ? ["a", "b"] : [null]).map((side, index) => ({
     id: newId("ans"),
     parent_id: message.id,
@@ -174,8 +179,7 @@ function say(id, { text, parent_id = null, mode }) {
   const message = { id: newId("msg"), parent_id, text, created_at: now() };
   conversation.messages.push(message);
   conversation.title ||= text.slice(0, 60);
-  if (/away/.test(text))
-    throw new Refusal(503, "engine_unavailable", "the model is not available right now");
+  if (/away/.test(text)) throw new Refusal(503, "engine_unavailable", "the model is not available right now");
   return openTurn(conversation, message, mode);
 }
 
@@ -185,7 +189,12 @@ function importOne(body) {
   const made = open({ title: body.title ?? body.messages[0].content.slice(0, 60) });
   let parent = null;
   for (const { role, content } of body.messages) {
-    const node = { id: newId(role === "user" ? "msg" : "ans"), parent_id: parent, text: content, created_at: now() };
+    const node = {
+      id: newId(role === "user" ? "msg" : "ans"),
+      parent_id: parent,
+      text: content,
+      created_at: now(),
+    };
     if (role === "user") made.messages.push(node);
     else
       db.answers.set(node.id, {
@@ -211,7 +220,11 @@ export const CHAT_ROUTES = [
   ["GET", /^conversations$/, () => [200, { items: newestFirst(), more: false }]],
   ["POST", /^conversations$/, (_, body) => [201, conversationOut(open(body))]],
   ["POST", /^conversations\/import$/, (_, body) => [201, importOne(body)]],
-  ["GET", /^search$/, (_, __, request) => [200, search(new URL(request.url, "http://mock").searchParams.get("q"))]],
+  [
+    "GET",
+    /^search$/,
+    (_, __, request) => [200, search(new URL(request.url, "http://mock").searchParams.get("q"))],
+  ],
   ["GET", /^conversations\/([^/]+)$/, ([id]) => [200, detail(conversationOf(id))]],
   ["GET", /^conversations\/([^/]+)\/export$/, ([id]) => [200, detail(conversationOf(id))]],
   [

@@ -219,7 +219,9 @@ function detail(version) {
           { name: "ref_kl", before: 4.7, after: 8.1 },
           { name: "entropy", before: null, after: 1.87 },
         ],
-    votes_added: isBase ? null : 52, votes_removed: isBase ? null : 3, tainted: version.number === 3 ? 4 : 0,
+    votes_added: isBase ? null : 52,
+    votes_removed: isBase ? null : 3,
+    tainted: version.number === 3 ? 4 : 0,
     files: [
       { name: "config.json", bytes: 861, sha256: hex(1) },
       { name: "model.safetensors", bytes: 269_060_552, sha256: hex(2) },

@@ -13,9 +13,22 @@ function voteOnDuel(body, vote) {
   const early = sides.some((one) => one.state === "streaming");
   if (early && (body.choice === "a" || body.choice === "b")) loser.stopping = true;
   const leaking = sides.map((one) => /I am SmolLM2/.exec(one.script ?? "")?.[0] ?? null);
-  vote.answers = sides.map((one, index) => ({ answer_id: one.id, version: one.policy_version, position: index + 1, leak: leaking[index] }));
+  vote.answers = sides.map((one, index) => ({
+    answer_id: one.id,
+    version: one.policy_version,
+    position: index + 1,
+    leak: leaking[index],
+  }));
   const leak = leaking.find(Boolean) ?? null;
-  duel.vote = { id: vote.id, choice: body.choice, strength: body.strength ?? 1, tags: [], comment: null, early, leak };
+  duel.vote = {
+    id: vote.id,
+    choice: body.choice,
+    strength: body.strength ?? 1,
+    tags: [],
+    comment: null,
+    early,
+    leak,
+  };
   conversationOf(duel.conversation).leaf_id = body.choice === "b" ? duel.answer_b : duel.answer_a;
   db.total += 1;
   if (!leak && (body.choice === "a" || body.choice === "b")) db.pending += 1;
@@ -25,14 +38,24 @@ function voteOnDuel(body, vote) {
 
 function writeIdeal({ answer_id, text }) {
   const original = db.answers.get(answer_id);
-  const edited = { ...original, id: newId("ans"), duel_id: null, side: null, text, edited_from: answer_id, thumb: null, created_at: now() };
+  const edited = {
+    ...original,
+    id: newId("ans"),
+    duel_id: null,
+    side: null,
+    text,
+    edited_from: answer_id,
+    thumb: null,
+    created_at: now(),
+  };
   db.answers.set(edited.id, edited);
   conversationOf(original.conversation).leaf_id = edited.id;
   db.pending += 1;
 }
 
 function castVote(body, key) {
-  if (db.down) throw new Refusal(503, "store_unavailable", "the store is away; nothing was counted or changed");
+  if (db.down)
+    throw new Refusal(503, "store_unavailable", "the store is away; nothing was counted or changed");
   if (db.votes.has(key)) return [200, db.votes.get(key)];
   const vote = {
     id: newId("vote"),
@@ -65,7 +88,8 @@ function castVote(body, key) {
 
 function voteOf(id) {
   const found = [...db.votes.values()].find((one) => one.vote.id === id);
-  if (!found || db.down) throw new Refusal(db.down ? 503 : 404, db.down ? "store_unavailable" : "not_found", "");
+  if (!found || db.down)
+    throw new Refusal(db.down ? 503 : 404, db.down ? "store_unavailable" : "not_found", "");
   return found;
 }
 

@@ -15,7 +15,15 @@ const answer = (id: string, parent_id: string, duel_id: string | null = null, si
   id, parent_id, duel_id, side, state: "finished", text: id, finish_reason: "stop", error: null, created_at: at(),
   policy_version: null, stream: null, thumb: null, edited_from: null,
 }); // biome-ignore format: a fixture
-const said = (choice: "a" | "b" | "tie") => ({ id: "v", choice, strength: 1 as const, tags: [], comment: null, early: false, leak: null });
+const said = (choice: "a" | "b" | "tie") => ({
+  id: "v",
+  choice,
+  strength: 1 as const,
+  tags: [],
+  comment: null,
+  early: false,
+  leak: null,
+});
 const duel = (id: string, parent_id: string, choice: "a" | "b" | "tie" | null): Duel => ({
   id, parent_id, answer_a: `${id}a`, answer_b: `${id}b`, ready: true, reason: null, vote: choice && said(choice), version_a: null, version_b: null,
 }); // biome-ignore format: a fixture
@@ -73,7 +81,11 @@ describe("shownTurns", () => {
 describe("edits of a message", () => {
   const first = message("m", null);
   const edit = message("n", null);
-  const tree = detail("x", [first, edit, message("m2", "x")], [answer("x", "m"), answer("y", "n"), answer("z", "m2")]);
+  const tree = detail(
+    "x",
+    [first, edit, message("m2", "x")],
+    [answer("x", "m"), answer("y", "n"), answer("z", "m2")],
+  );
 
   it("are told with the one that is shown", () => {
     const [turn] = shownTurns(tree);

@@ -167,14 +167,26 @@ describe("branches", () => {
 
   it("turns to another wording and to another attempt", async () => {
     const server = held.current;
-    const detail = talk([single("a", "msg_1", "One"), single("aa", "msg_1", "Two"), single("b", "msg_0", "Old")]);
-    detail.messages.unshift({ id: "msg_0", parent_id: null, text: "Why blue?", created_at: "2025-01-01T00:00:00Z" });
+    const detail = talk([
+      single("a", "msg_1", "One"),
+      single("aa", "msg_1", "Two"),
+      single("b", "msg_0", "Old"),
+    ]);
+    detail.messages.unshift({
+      id: "msg_0",
+      parent_id: null,
+      text: "Why blue?",
+      created_at: "2025-01-01T00:00:00Z",
+    });
     server.on("PATCH /api/v1/conversations/conv_1", () => detail.conversation);
     open("/c/conv_1");
     await userEvent.click(await screen.findByRole("button", { name: "Later attempt" }));
     await userEvent.click(screen.getByRole("button", { name: "Earlier wording" }));
     await waitFor(() =>
-      expect(server.bodies("PATCH /api/v1/conversations/conv_1")).toEqual([{ leaf_id: "aa" }, { leaf_id: "b" }]),
+      expect(server.bodies("PATCH /api/v1/conversations/conv_1")).toEqual([
+        { leaf_id: "aa" },
+        { leaf_id: "b" },
+      ]),
     );
   });
 

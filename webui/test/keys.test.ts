@@ -2,7 +2,11 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { capOf, namesOf, rebind, resetKeys } from "../src/keys";
 
-const pressed = (key: string, code = "", modifiers: { shift?: boolean; control?: boolean; alt?: boolean } = {}) =>
+const pressed = (
+  key: string,
+  code = "",
+  modifiers: { shift?: boolean; control?: boolean; alt?: boolean } = {},
+) =>
   namesOf({
     key,
     code,

@@ -93,7 +93,8 @@ describe("highlight", () => {
 });
 
 describe("formulas", () => {
-  const sources = (text: string) => [...show(text).querySelectorAll(".formula")].map((one) => one.textContent);
+  const sources = (text: string) =>
+    [...show(text).querySelectorAll(".formula")].map((one) => one.textContent);
 
   it("are found within a line and as blocks, in both notations", () => {
     expect(sources("so $a+b$ and \\(c\\)\n\n$$\n\\frac{1}{2}\n$$\n\n\\[d\\]")).toEqual([

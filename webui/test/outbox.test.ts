@@ -27,7 +27,8 @@ class Server {
       this.kept.set(key, vote);
       return counted(key);
     });
-  amendVote = (id: string, change: VoteChange) => this.answer(`amend ${id} ${JSON.stringify(change)}`, () => null);
+  amendVote = (id: string, change: VoteChange) =>
+    this.answer(`amend ${id} ${JSON.stringify(change)}`, () => null);
   undoVote = (id: string) => this.answer(`undo ${id}`, () => null);
 }
 

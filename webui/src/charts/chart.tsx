@@ -2,8 +2,8 @@
 import { useEffect, useMemo, useRef, useState } from "react";
 import type { Stage } from "../api";
 import { formatNumber } from "../format";
-import { useLanguage, useTexts } from "../texts";
-import { useConsole } from "../texts/console";
+import { useLanguage } from "../texts";
+import { useConsole, useTexts } from "../texts/console";
 import { useShownTheme } from "../theme";
 import { type Across, csvOf, positions, smooth } from "./draw";
 import { type Drawing, makePlot, type Plot } from "./plot";

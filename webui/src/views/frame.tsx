@@ -87,7 +87,7 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
             >
               <Icon name="menu" />
             </button>
-            <span className="flex-1 font-semibold">{admin ? texts.admin.title : texts.app.name}</span>
+            <span className="flex-1 font-semibold">{admin ? texts.frame.admin : texts.app.name}</span>
             <Link href="/" className="icon-btn size-10" aria-label={texts.rail.new}>
               <Icon name="plus" />
             </Link>

@@ -292,7 +292,8 @@ export const en = {
     noData: "No training of Heed made this version.",
     dataOf: (votes: number, added: number, train: number, held: number, prompts: number) =>
       `${many(votes, "vote", "votes")}, ${added} of them new: ${train} pairs to train, ${held} held out, ${many(prompts, "prompt", "prompts")}.`,
-    votesAdded: (added: number, removed: number) => `Against its parent's: ${added} more, ${removed} no longer there.`,
+    votesAdded: (added: number, removed: number) =>
+      `Against its parent's: ${added} more, ${removed} no longer there.`,
     tainted: (n: number) =>
       `${many(n, "vote that was", "votes that were")} used here no longer counts. A new training leaves it out: Train now.`,
     verdicts: {

@@ -7,8 +7,8 @@ import { type Across, tokensSoFar } from "../../charts/draw";
 import { series, useColumn, useNames } from "../../charts/series";
 import { formatNumber, formatTime } from "../../format";
 import { keys } from "../../queries";
-import { useLanguage, useTexts } from "../../texts";
-import { useConsole } from "../../texts/console";
+import { useLanguage } from "../../texts";
+import { useConsole, useTexts } from "../../texts/console";
 import { Empty, ProblemLine } from "../../ui/notice";
 import { consoleQueries } from "../console/calls";
 

@@ -2,8 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import type { Me, Run } from "../../api";
 import { keys } from "../../queries";
-import { useTexts } from "../../texts";
-import { useConsole } from "../../texts/console";
+import { useConsole, useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { ProblemLine } from "../../ui/notice";
 import { consoleApi, consoleQueries } from "../console/calls";

@@ -1,7 +1,8 @@
 /** A gate report as a table: what was measured, against which threshold, and why it passed or not. */
 import type { GateReport } from "../../api";
 import { formatNumber } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 
 export function Gate({ report, number }: { report: GateReport; number: number }) {

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Me } from "../../api";
 import { queries } from "../../queries";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { Closed, may } from "../console/guard";
 import { Activity, ScheduleCard } from "./activity";

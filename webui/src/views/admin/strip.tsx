@@ -2,8 +2,8 @@
 import { type ReactNode, useState } from "react";
 import type { Engine, Me, Status } from "../../api";
 import { formatShare, formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
-import { useConsole } from "../../texts/console";
+import { useLanguage } from "../../texts";
+import { useConsole, useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { PHONE, useMedia } from "../../ui/media";
 import { Actions } from "./actions";

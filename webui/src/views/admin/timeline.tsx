@@ -1,7 +1,8 @@
 /** What was live when, who changed it, and why. */
 import type { Activation, Me } from "../../api";
 import { formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { useTexts } from "../../texts/console";
 
 interface Props {
   lines: Activation[] | undefined;

@@ -1,8 +1,8 @@
 /** Two versions side by side: what was measured of each. */
 import type { PolicyVersion } from "../../api";
 import { formatNumber } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
-import { useConsole } from "../../texts/console";
+import { useLanguage } from "../../texts";
+import { useConsole, useTexts } from "../../texts/console";
 import { Card, Table } from "../console/guard";
 import { metricName } from "./names";
 

@@ -2,8 +2,8 @@
 import { type KeyboardEvent, useRef } from "react";
 import type { PolicyVersion } from "../../api";
 import { formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
-import { useConsole } from "../../texts/console";
+import { useLanguage } from "../../texts";
+import { useConsole, useTexts } from "../../texts/console";
 import { Icon, type IconName } from "../../ui/icons";
 import { type Placed, place } from "./layout";
 

@@ -2,8 +2,8 @@
 import { useState } from "react";
 import type { Activation, Me } from "../../api";
 import { formatDuration, formatShare, formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
-import { useConsole } from "../../texts/console";
+import { useLanguage } from "../../texts";
+import { useConsole, useTexts } from "../../texts/console";
 import { Timeline } from "../admin/timeline";
 import type { CanarySpan } from "../console/calls";
 import { type Bar, bars } from "./layout";
