@@ -19,6 +19,8 @@ function leaves(node: unknown, path = "", found: Leaves = new Map()): Leaves {
 const FIRST: Record<string, unknown> = {
   "duel.ready": { voteA: "1", voteB: "2", voteTie: "=", voteBothBad: "0" },
   "ranking.order": [[1, 2], [3]],
+  "queue.known": "both_bad",
+  "mine.said": "both_bad",
 };
 
 describe.each([

@@ -295,7 +295,9 @@ export const en = {
     votesAdded: (added: number, removed: number) =>
       `Against its parent's: ${added} more, ${removed} no longer there.`,
     tainted: (n: number) =>
-      `${many(n, "vote that was", "votes that were")} used here no longer counts. A new training leaves it out: Train now.`,
+      n === 1
+        ? "1 vote that was used here no longer counts. A training that starts now leaves it out."
+        : `${n} votes that were used here no longer count. A training that starts now leaves them out.`,
     verdicts: {
       undecided: "Undecided so far.",
       better: "The canary is better: the sequential test has ended.",
