@@ -112,7 +112,9 @@ class Client:
     async def sign_in(self, token: str) -> None:
         person = {"token": token, "name": "loop", "password": uuid.uuid4().hex}
         await self.call("POST", "/api/v1/setup", person)
-        key = await self.call("POST", "/api/v1/keys", {"label": "loop", "scopes": ["chat", "feedback", "read", "admin"]})
+        key = await self.call(
+            "POST", "/api/v1/keys", {"label": "loop", "scopes": ["chat", "feedback", "read", "admin"]}
+        )
         self.http.headers["Authorization"] = f"Bearer {key['secret']}"
 
     async def ask(self, prompt: str) -> str:

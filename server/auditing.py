@@ -29,7 +29,7 @@ class Notebook:
         reason: str | None = None,
         actor: str | None = None,
     ) -> None:
-        """Write one act. `before` and `after` are what changed; `actor` only where nobody is signed in yet."""
+        """Write one act. `before` and `after`: what changed; `actor`: only where nobody is signed in yet."""
         await self.heed.audit.append(
             AuditEvent(
                 actor=actor or self.actor,

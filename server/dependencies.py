@@ -1,6 +1,6 @@
-"""What a handler may ask for, and the rule that every route needs an account unless it is marked open.
+"""What a handler may ask for; and the rule that every route needs an account unless it is marked open.
 
-A handler names what it needs by the type of its account parameter (`Watcher`, `Releaser`, ...); one that names
+A handler names what it needs by the type of its account parameter (`Watcher`, `Releaser`, ...); who names
 nothing needs `chat`. `authorize` decides, in one place, by role and, for an API key, by scope
 (`server/permissions.py`).
 """
@@ -158,10 +158,10 @@ class Needs:
     """Marks a handler's account parameter with what the account must be allowed to do.
 
     `fresh`: a browser must have typed its password within ten minutes. A program is asked for its scope
-    instead: it has no password to type.
+    instead: it has no password to type. None: whoever is signed in.
     """
 
-    def __init__(self, permission: Permission, *, fresh: bool = False) -> None:
+    def __init__(self, permission: Permission | None, *, fresh: bool = False) -> None:
         self.permission = permission
         self.fresh = fresh
 
@@ -192,6 +192,8 @@ async def authorize(request: Request, heed: Heed) -> None:
 
 def refuse_unless_allowed(caller: Caller, need: Needs, method: str) -> None:
     """Raises Problem 403 that names the roles, or the scope, or asks for the password."""
+    if need.permission is None:
+        return
     if need.permission not in MAY[caller.account.role]:
         roles = " or ".join(roles_that_may(need.permission))
         detail = f"this needs the role {roles}; yours is {caller.account.role}"
@@ -214,9 +216,11 @@ def current_caller(request: Request) -> Caller:
 
 
 Me = Annotated[Account, Depends(current_account)]
-"""Whoever is signed in; says nothing about what they need."""
+"""Who is signed in; says nothing about what they need."""
 Signed = Annotated[Caller, Depends(current_caller)]
 """The same, with the session or key."""
+Anybody = Annotated[Account, Depends(Needs(None))]
+"""Whoever is signed in, and by any key."""
 Owner = Annotated[Account, Depends(Needs("own"))]
 """For one's own password, sessions and keys."""
 Voter = Annotated[Account, Depends(Needs("vote"))]

@@ -56,7 +56,7 @@ class Metrics:
     @property
     def open_streams(self) -> int:
         """Event streams that browsers have open on this server."""
-        return int(self.sse_clients.collect()[0].samples[0].value)
+        return int(self.registry.get_sample_value("heed_sse_clients") or 0)
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
         self._requests.labels(route, method, str(code)).inc()

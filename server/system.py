@@ -29,18 +29,11 @@ BEHIND_S = 120
 
 async def look(heed: Parts) -> SystemOut:
     """Everything at once. Raises StoreUnavailable when Redis is away: then that is the problem."""
-    health = heed.health
-    redis, queues, workers, tick, engines, serving, active, paused = await asyncio.gather(
-        health.redis(),
-        health.queues(),
-        health.workers(),
-        health.last_tick(),
-        heed.policies.engines(),
-        heed.policies.serving(),
-        heed.policies.active(),
-        heed.runs.paused(),
-    )
-    timeline = await heed.policies.timeline(limit=1)
+    redis = await heed.health.redis()
+    queues, workers = await heed.health.queues(), await heed.health.workers()
+    tick, paused = await heed.health.last_tick(), await heed.runs.paused()
+    engines, serving = await heed.policies.engines(), await heed.policies.serving()
+    active, timeline = await heed.policies.active(), await heed.policies.timeline(limit=1)
     disk = await asyncio.to_thread(disk_of, heed.settings.data)
     since = timeline[0].at if timeline else None
     problems = [

@@ -48,6 +48,10 @@ class VersionOut(Out):
     metrics: list[Change]
     votes_added: int | None
     """Votes that are in its data and were not in its parent's."""
+    votes_removed: int | None
+    """Votes that were in its parent's data and are not in its own: excluded, undone, or too old."""
+    tainted: int
+    """Votes in its data that were undone or excluded since."""
     files: list[FileOut]
     bytes: int
     card: str | None

@@ -11,7 +11,7 @@ from typing import Any
 from server.dependencies import Parts
 from server.version_shapes import CanarySpan, Change, FileOut, PreflightOut, VersionOut
 from store.artifacts import MANIFEST, ArtifactError, verify
-from store.records import PolicyVersion, Run, Snapshot
+from store.records import PolicyVersion, Run
 
 CARD = "README.md"
 CARD_CHARACTERS = 60_000
@@ -24,6 +24,8 @@ async def detail(heed: Parts, version: PolicyVersion) -> VersionOut:
     parent = await heed.policies.get(version.parent) if version.parent else None
     parents_run = await heed.runs.get(parent.run_id) if parent and parent.run_id else None
     snapshot = run.snapshot if run else None
+    own = await heed.lineage.votes(run.id) if run else set[str]()
+    parents = await heed.lineage.votes(parents_run.id) if parents_run else set[str]()
     files, card, error = await asyncio.to_thread(_read, heed.policies.folder(version))
     return VersionOut(
         version=version,
@@ -33,7 +35,9 @@ async def detail(heed: Parts, version: PolicyVersion) -> VersionOut:
         skipped=_skipped(run),
         settings=changes(_flat(parents_run.config), _flat(run.config)) if run and parents_run else [],
         metrics=changes(parent.metrics if parent else {}, version.metrics),
-        votes_added=_added(snapshot, parents_run.snapshot if parents_run else None),
+        votes_added=len(own - parents) if own else None,
+        votes_removed=len(parents - own) if own else None,
+        tainted=len(await heed.lineage.tainted_by(run.id)) if run else 0,
         files=files,
         bytes=sum(file.bytes for file in files),
         card=card,
@@ -127,9 +131,3 @@ def _skipped(run: Run | None) -> dict[str, int]:
     summary = next((one.summary for one in run.stages if one.stage == "freeze"), {}) if run else {}
     skipped = summary.get("skipped", {})
     return skipped if isinstance(skipped, dict) else {}
-
-
-def _added(snapshot: Snapshot | None, before: Snapshot | None) -> int | None:
-    if snapshot is None:
-        return None
-    return snapshot.votes - before.votes if before else snapshot.votes

@@ -1,4 +1,4 @@
-"""Accounts: names, roles and passwords. The first admin comes by the set-up link, everybody else by an invite."""
+"""Accounts: names, roles, passwords. The first admin comes by the set-up link, others by an invite."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class ApiKeys:
         return key
 
     async def all(self, account_id: str | None = None) -> list[tuple[ApiKey, datetime | None]]:
-        """Keys with the time of their last use (to the minute), the newest first; of one account or of all."""
+        """Keys with their last use (to the minute), the newest first; of one account or of all."""
         with available():
             texts = await self._redis.hvals(keys.API_KEYS)
             used = await self._redis.hgetall(keys.API_KEYS_USED)

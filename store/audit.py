@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from store import keys
@@ -90,7 +91,7 @@ class Audit:
             rows = await self._redis.xrevrange(keys.AUDIT, max=top, count=limit)
             seals = await self._redis.xrevrange(keys.AUDIT_SEALS, max=top, count=limit + 1)
         hashes = [(entry, fields["hash"]) for entry, fields in seals]
-        before_of = {entry: older for (entry, _), (_, older) in zip(hashes, hashes[1:], strict=False)}
+        before_of = {entry: older for (entry, _), (_, older) in pairwise(hashes)}
         known = dict(hashes)
         return [
             Entry(

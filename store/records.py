@@ -541,7 +541,7 @@ class Session(Record):
 
 
 class Invite(Record):
-    """A one-time link: to a new account with this role, or (`account_id`) to a new password for an old one."""
+    """A one-time link: to a new account with this role, or (`account_id`) to a new password for one."""
 
     id: str
     role: Role

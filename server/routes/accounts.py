@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from server import people_shapes, shapes
 from server.auditing import Noted
-from server.dependencies import COOKIE, Heed, Me, Owner, Signed, open_to_all, refuse_foreign_origin
+from server.dependencies import COOKIE, Anybody, Heed, Owner, Signed, open_to_all, refuse_foreign_origin
 from server.errors import Problem, not_found
 from store.records import Account
 from store.sessions import ABSOLUTE_S
@@ -59,7 +59,7 @@ async def login(body: shapes.LoginIn, request: Request, response: Response, heed
 
 @router.post("/login/confirm", status_code=204)
 async def confirm(
-    body: people_shapes.ConfirmIn, request: Request, heed: Heed, me: Me, caller: Signed, noted: Noted
+    body: people_shapes.ConfirmIn, request: Request, heed: Heed, me: Anybody, caller: Signed
 ) -> None:
     """Say the password again: what moves versions asks for one typed within ten minutes."""
     if caller.session is None:
@@ -69,14 +69,14 @@ async def confirm(
 
 
 @router.post("/logout", status_code=204)
-async def logout(request: Request, response: Response, heed: Heed, _: Me) -> None:
+async def logout(request: Request, response: Response, heed: Heed, _: Anybody) -> None:
     """End this session."""
     await heed.sessions.end(request.cookies.get(COOKIE, ""))
     response.delete_cookie(COOKIE)
 
 
 @router.get("/me")
-async def me(account: Me) -> shapes.AccountOut:
+async def me(account: Anybody) -> shapes.AccountOut:
     """Who is signed in, and what they may do."""
     return shapes.account_out(account)
 

@@ -136,7 +136,7 @@ def _out(entry: Entry, names: dict[str, str]) -> AuditOut:
 
 
 def _cell(value: object) -> str:
-    """A cell's text. A spreadsheet must not run what somebody typed as a reason: `=...` gets a quote before."""
+    """A cell's text. A spreadsheet must not run what somebody typed: `=...` gets a quote before."""
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 

@@ -30,7 +30,7 @@ async def ready(heed: Heed) -> dict[str, str]:
 
 @router.get("/metrics")
 async def metrics(heed: Heed, me: Watcher) -> Response:
-    """Prometheus text. It names versions, so it takes an account: give the scraper an API key with the scope `read`."""
+    """Prometheus text. It names versions: give the scraper an API key with the scope `read`."""
     heed.metrics.engines(heed.pool.statuses())
     heed.metrics.active(await heed.policies.active())
     return Response(generate_latest(heed.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""People: accounts with their roles, and one-time links that make them. For admins, but the using of a link."""
+"""People: accounts with their roles, and one-time links that make them."""
 
 from __future__ import annotations
 

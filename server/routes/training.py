@@ -1,4 +1,4 @@
-"""A training in detail: its log, shown answers and alerts; again from where it failed; the plan, the schedule."""
+"""A training in detail: log, shown answers, alerts; again from where it failed; plan and schedule."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from store.health import Health
 from store.records import Run
 from tests.worker_parts import STUB, Platform, platform
 
@@ -130,6 +131,12 @@ async def trainer_at(heed: Platform, stage: str, start: int = 1) -> int:
     return found
 
 
+async def _listening(heed: Platform, *queues: str) -> bool:
+    """Whether workers have said that they listen to these queues: what the System page shows."""
+    workers = await Health(heed.redis).workers()
+    return sorted(queue for worker in workers for queue in worker.queues) == sorted(queues)
+
+
 async def test_a_killed_worker_costs_nothing_but_time(heed: Platform, cluster: Cluster) -> None:
     """Votes start a run, its worker is killed in PPO, another finishes it: one version, each vote once."""
     heed.plan(ppo={"steps": 10, "step_s": 0.3})
@@ -137,6 +144,7 @@ async def test_a_killed_worker_costs_nothing_but_time(heed: Platform, cluster: C
     for number in range(4):
         await heed.vote(text=f"Question {number}")
     trainer = await trainer_at(heed, "ppo")
+    await until(lambda: _listening(heed, "control", "train"))
     await asyncio.sleep(1)
     train.send_signal(signal.SIGKILL)
     train.wait()

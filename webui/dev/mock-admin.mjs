@@ -71,6 +71,8 @@ function status() {
     serving: {},
     run: openRun(),
     warnings: [],
+    canary: db.canary,
+    paused: db.paused,
     engines: empty ? [] : [engine("engine-1", active()?.number ?? 1), engine("engine-2", 1)],
     votes: { total: db.total, pending: db.pending, min_votes: MIN_VOTES },
   };
@@ -101,6 +103,7 @@ export const ADMIN_ROUTES = [
         items: db.versions,
         active: active()?.number ?? null,
         previous: previousNumber(),
+        canary: db.canary,
         timeline: db.timeline,
       },
     ],

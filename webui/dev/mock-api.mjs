@@ -9,9 +9,10 @@ import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ADMIN_ROUTES } from "./mock-admin.mjs";
 import { CHAT_ROUTES } from "./mock-chat.mjs";
+import { adminAccount, consoleRoutes } from "./mock-console.mjs";
 import { EXPLORER_ROUTES } from "./mock-explorer.mjs";
 import { QUEUE_ROUTES } from "./mock-queue.mjs";
-import { db, Refusal, sendEvent } from "./mock-state.mjs";
+import { db, Refusal, sendEvent, tell } from "./mock-state.mjs";
 import { VOTE_ROUTES } from "./mock-votes.mjs";
 
 const PORT = Number(process.argv[2] ?? 8080);
@@ -36,7 +37,7 @@ const ACCOUNT_ROUTES = [
       if (db.account || body.token !== db.token)
         throw new Refusal(401, "wrong_credentials", "the link was used already");
       if (body.password.length < 12) throw new Refusal(422, "password_too_short", "at least 12 characters");
-      db.account = { id: "acc_1", name: body.name, role: "admin" };
+      db.account = adminAccount(body.name);
       db.signedIn = true;
       return [201, db.account];
     },
@@ -83,6 +84,7 @@ const MOCK_ROUTES = [
   ],
 ];
 const ROUTES = [
+  ...consoleRoutes({ db, tell, Refusal }),
   ...ACCOUNT_ROUTES,
   ...CHAT_ROUTES,
   ...VOTE_ROUTES,
@@ -91,7 +93,7 @@ const ROUTES = [
   ...ADMIN_ROUTES,
   ...MOCK_ROUTES,
 ];
-const OPEN = /^(setup|login|mock)/;
+const OPEN = /^(setup|login$|mock|invites\/look)/;
 
 function watch(request, response, url) {
   const after = request.headers["last-event-id"] ?? url.searchParams.get("after");

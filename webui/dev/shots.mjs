@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
+import { consoleTour } from "./shots-console.mjs";
 import { queueTour } from "./shots-queue.mjs";
 import { tourVotes } from "./shots-votes.mjs";
 
@@ -197,22 +198,7 @@ async function tour(base, look, options, isPhone) {
     await page.getByRole("button", { name: "Undo" }).click();
     await page.getByRole("link", { name: "Admin" }).click();
   }
-  await page.getByTestId("version-3").waitFor();
-  await shoot(page, name("admin-idle"));
-  if (isPhone) await page.setViewportSize({ width: 390, height: 3300 });
-  else await page.setViewportSize({ width: 1360, height: 1500 });
-  await shoot(page, name("admin-whole"));
-  await page.setViewportSize(options.viewport);
-  await page.getByRole("button", { name: /^Roll back/ }).click();
-  await shoot(page, name("rollback"));
-  await page.getByRole("button", { name: "Cancel", exact: true }).click();
-  await page.getByRole("button", { name: "Train now" }).click();
-  await page.locator("[data-testid=chart-ref_kl]:not([data-steps='0'])").waitFor();
-  await page.waitForTimeout(700);
-  await shoot(page, name("admin-running"));
-  await page.getByRole("button", { name: "Cancel training" }).click();
-  await shoot(page, name("cancel"));
-  await page.keyboard.press("Escape");
+  await consoleTour(page, (what) => shoot(page, name(what)), options, isPhone);
   await tourVotes(page, base, (what) => shoot(page, name(what)), isPhone);
   await page.goto(`${base}/admin`);
   if (look === "light") {
@@ -255,7 +241,7 @@ try {
       await page.getByLabel("Password").fill("a long enough password");
       await page.keyboard.press("Enter");
       await page.getByRole("link", { name: "Admin" }).click();
-      await page.getByText("No version yet").waitFor();
+      await page.getByText("No training yet").first().waitFor();
       await shoot(page, "admin-fresh-light");
     });
 } finally {

@@ -119,6 +119,8 @@ try {
   });
   await step("train-now", async () => {
     await page.getByRole("button", { name: "Train now" }).click();
+    await page.getByRole("dialog").getByText("Settings it would use").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Train now" }).click();
     await page.getByRole("button", { name: "Cancel training" }).waitFor();
     await page
       .locator("[data-testid^=chart-]:not([data-steps='0'])")

@@ -11,13 +11,57 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * List Accounts
+         * @description Everybody, by name, with what they hold: sessions, keys, votes.
+         */
+        get: operations["list_accounts_api_v1_accounts_get"];
         put?: never;
         /**
          * Create Account
-         * @description A new account for somebody else.
+         * @description A new account for somebody else, with a password that the admin knows; an invite is the better way.
          */
         post: operations["create_account_api_v1_accounts_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{account_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Account
+         * @description Another role, or disable and enable. A disabled account is signed out everywhere; its keys stop.
+         */
+        patch: operations["change_account_api_v1_accounts__account_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/accounts/{account_id}/password-link": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Password Link
+         * @description A one-time link, good for a day, by which somebody who lost their password sets a new one.
+         */
+        post: operations["password_link_api_v1_accounts__account_id__password_link_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -38,6 +82,106 @@ export interface paths {
          * @description Stop this answer in the engine; the stream then says so. One that has ended stays as it is.
          */
         post: operations["stop_api_v1_answers__answer_id__stop_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Audit
+         * @description Entries that fit the filter, the newest first.
+         */
+        get: operations["list_audit_api_v1_audit_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit.csv": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Audit Csv
+         * @description Every entry that fits the filter, the newest first, with the hashes.
+         */
+        get: operations["audit_csv_api_v1_audit_csv_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify Audit
+         * @description Recompute the chain of hashes; where it breaks first, if it does.
+         */
+        get: operations["verify_audit_api_v1_audit_verify_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/canary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Change Share
+         * @description More or less of the answers for the canary that runs.
+         */
+        put: operations["change_share_api_v1_canary_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/canary/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End Canary
+         * @description Promote the canary, roll it back for good, or just stop it.
+         */
+        post: operations["end_canary_api_v1_canary_end_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -216,6 +360,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/engines": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Engines
+         * @description Every engine as the servers saw it last: what it holds, how it is, how many answers it gives.
+         */
+        get: operations["list_engines_api_v1_engines_get"];
+        put?: never;
+        /**
+         * Join
+         * @description Add an engine by the address of its sidecar. It takes the active version, then gives answers.
+         */
+        post: operations["join_api_v1_engines_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Leave
+         * @description Remove an engine that joined. Its answers under way end first.
+         */
+        delete: operations["leave_api_v1_engines__name__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/engines/{name}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Drain
+         * @description Give an engine no new answers, for work on its host; those under way end. Or let it take part again.
+         */
+        post: operations["drain_api_v1_engines__name__drain_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -228,6 +436,46 @@ export interface paths {
          * @description Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id.
          */
         get: operations["admin_events_api_v1_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exclusions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exclude Votes
+         * @description Take votes out of training and statistics, with a reason; `dry_run` only counts.
+         */
+        post: operations["exclude_votes_api_v1_exclusions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Votes
+         * @description A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json.
+         */
+        get: operations["export_votes_api_v1_exports_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -300,7 +548,77 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/keys": {
+    "/api/v1/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Imports
+         * @description Imported sets, newest first.
+         */
+        get: operations["list_imports_api_v1_imports_get"];
+        put?: never;
+        /**
+         * Import Pairs
+         * @description JSON lines in TRL's preference, unpaired or SFT format, HH-RLHF's or UltraFeedback's.
+         *
+         *     The body is the file. With `dry_run` nothing is kept. Trainings take the rows of every set in use.
+         */
+        post: operations["import_pairs_api_v1_imports_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/{import_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change Import
+         * @description Take a set out of the next trainings, or into them again.
+         */
+        patch: operations["change_import_api_v1_imports__import_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/invites": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Invites
+         * @description Every link, the newest first; never its token.
+         */
+        get: operations["list_invites_api_v1_invites_get"];
+        put?: never;
+        /**
+         * Create Invite
+         * @description A one-time link to an account with this role.
+         */
+        post: operations["create_invite_api_v1_invites_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invites/accept": {
         parameters: {
             query?: never;
             header?: never;
@@ -310,10 +628,114 @@ export interface paths {
         get?: never;
         put?: never;
         /**
+         * Accept Invite
+         * @description Use a link: the account is made (or gets its new password), and this browser is signed in.
+         */
+        post: operations["accept_invite_api_v1_invites_accept_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invites/look": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look At Invite
+         * @description What a link is for, before it is used. By POST, so that the token is in no log of addresses.
+         */
+        post: operations["look_at_invite_api_v1_invites_look_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/invites/{invite_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Invite
+         * @description Take a link back.
+         */
+        delete: operations["revoke_invite_api_v1_invites__invite_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Keys
+         * @description The caller's keys, or everybody's, with their last use; the newest first.
+         */
+        get: operations["list_keys_api_v1_keys_get"];
+        put?: never;
+        /**
          * Create Key
-         * @description A new API key; its secret is shown this once.
+         * @description A new API key; its secret is shown this once. One with the scope `admin` asks for a fresh sign-in.
          */
         post: operations["create_key_api_v1_keys_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Key
+         * @description The key stops to work at once. Somebody else's takes an admin.
+         */
+        delete: operations["revoke_key_api_v1_keys__key_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leaderboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Leaderboard
+         * @description Versions by rating; `style` takes out what length and markdown are worth.
+         */
+        get: operations["leaderboard_api_v1_leaderboard_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -334,6 +756,26 @@ export interface paths {
          * @description Sign in with name and password.
          */
         post: operations["login_api_v1_login_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/login/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Confirm
+         * @description Say the password again: what moves versions asks for one typed within ten minutes.
+         */
+        post: operations["confirm_api_v1_login_confirm_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -369,9 +811,49 @@ export interface paths {
         };
         /**
          * Me
-         * @description Who is signed in.
+         * @description Who is signed in, and what they may do.
          */
         get: operations["me_api_v1_me_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change Password
+         * @description A new password; every other browser of the account is signed out.
+         */
+        post: operations["change_password_api_v1_password_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan
+         * @description What a training would learn from now, with which settings, and how long earlier ones took.
+         */
+        get: operations["plan_api_v1_plan_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -400,6 +882,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/policies/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * History
+         * @description Which versions were canaries, and when; what was active stands in `GET /api/v1/policies`.
+         */
+        get: operations["history_api_v1_policies_history_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/policies/rollback": {
         parameters: {
             query?: never;
@@ -414,6 +916,66 @@ export interface paths {
          * @description Back to the version that was active before.
          */
         post: operations["rollback_api_v1_policies_rollback_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Version
+         * @description One version: its data, its differences from the parent, its files and its card.
+         */
+        get: operations["get_version_api_v1_policies__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preflight
+         * @description Whether the version could serve: every file is read and compared with its hash.
+         */
+        get: operations["preflight_api_v1_policies__number__preflight_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}/promote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Promote
+         * @description Make it active (`share` 1), or try it on a share of the answers.
+         */
+        post: operations["promote_api_v1_policies__number__promote_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -564,6 +1126,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/restorations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Votes
+         * @description Let excluded votes count again; `dry_run` only counts.
+         */
+        post: operations["restore_votes_api_v1_restorations_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -608,6 +1190,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run_id}/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Alerts
+         * @description What the trainer warned of, and who has seen it.
+         */
+        get: operations["run_alerts_api_v1_runs__run_id__alerts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Acknowledge
+         * @description Say that somebody has looked at an alert.
+         */
+        post: operations["acknowledge_api_v1_runs__run_id__alerts__alert_id__acknowledge_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/cancel": {
         parameters: {
             query?: never;
@@ -622,6 +1244,26 @@ export interface paths {
          * @description Ask a run to stop; a running one stops within seconds.
          */
         post: operations["cancel_run_api_v1_runs__run_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Log
+         * @description The end of a stage's log.
+         */
+        get: operations["run_log_api_v1_runs__run_id__log_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -648,6 +1290,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Run
+         * @description Queue the newest training again when it failed or was cancelled: finished stages stay finished.
+         */
+        post: operations["retry_run_api_v1_runs__run_id__retry_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Samples
+         * @description An answer of each update: what the numbers cannot show.
+         */
+        get: operations["run_samples_api_v1_runs__run_id__samples_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Schedule
+         * @description When the next training starts by itself.
+         */
+        get: operations["get_schedule_api_v1_schedule_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedule/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Pause Schedule
+         * @description From now on no training starts by itself; Train now still works.
+         */
+        put: operations["pause_schedule_api_v1_schedule_pause_put"];
+        post?: never;
+        /**
+         * Resume Schedule
+         * @description Trainings start by themselves again.
+         */
+        delete: operations["resume_schedule_api_v1_schedule_pause_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/search": {
         parameters: {
             query?: never;
@@ -657,12 +1383,56 @@ export interface paths {
         };
         /**
          * Search
-         * @description The caller's conversations that hold every word: titles of all, texts of the newest 500.
+         * @description The caller's conversations that hold every word, newest first: titles of all, texts of the newest 500.
          */
         get: operations["search_api_v1_search_get"];
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Sessions
+         * @description The caller's signed-in browsers, the newest first.
+         */
+        get: operations["list_sessions_api_v1_sessions_get"];
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Other Sessions
+         * @description Sign every browser of the caller out, but this one.
+         */
+        delete: operations["revoke_other_sessions_api_v1_sessions_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sessions/{session_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Session
+         * @description Sign one browser of the caller out.
+         */
+        delete: operations["revoke_session_api_v1_sessions__session_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -686,6 +1456,26 @@ export interface paths {
          * @description Make the first admin with the token of the one-time link.
          */
         post: operations["setup_api_v1_setup_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Statistics
+         * @description Win rates, ratings, the canary's test, position bias, agreement; each with its n and interval.
+         */
+        get: operations["get_statistics_api_v1_statistics_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -732,6 +1522,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/system": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Look At System
+         * @description Redis, queues, workers, engines, disk, clock, software: how they are, and each problem with its fix.
+         */
+        get: operations["look_at_system_api_v1_system_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/votes": {
         parameters: {
             query?: never;
@@ -739,7 +1549,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Find Votes
+         * @description Votes that the query finds, newest first; facets with counts come with the first page.
+         */
+        get: operations["find_votes_api_v1_votes_get"];
         put?: never;
         /**
          * Cast Vote
@@ -779,7 +1593,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Get Vote
+         * @description One vote: its thread, answers, changes, the other votes on it, the versions that used it.
+         */
+        get: operations["get_vote_api_v1_votes__vote_id__get"];
         put?: never;
         post?: never;
         /**
@@ -796,6 +1614,26 @@ export interface paths {
          * @description Add reasons or a comment to one's own vote; change the choice while it can be undone.
          */
         patch: operations["change_vote_api_v1_votes__vote_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/votes/{vote_id}/reviews": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Review Vote
+         * @description A reviewer's own verdict, kept apart from the vote.
+         */
+        post: operations["review_vote_api_v1_votes__vote_id__reviews_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/healthz": {
@@ -827,7 +1665,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Prometheus text. It names versions, so it is for admins: give the scraper an API key.
+         * @description Prometheus text. It names versions: give the scraper an API key with the scope `read`.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -902,6 +1740,15 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** AcceptIn */
+        AcceptIn: {
+            /** Name */
+            name?: string | null;
+            /** Password */
+            password: string;
+            /** Token */
+            token: string;
+        };
         /** AccountIn */
         AccountIn: {
             /** Name */
@@ -913,19 +1760,21 @@ export interface components {
              * @default annotator
              * @enum {string}
              */
-            role: "admin" | "annotator";
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
         };
         /** AccountOut */
         AccountOut: {
             /** Id */
             id: string;
+            /** May */
+            may: ("own" | "chat" | "vote" | "annotate" | "watch" | "review" | "train" | "release" | "manage")[];
             /** Name */
             name: string;
             /**
              * Role
              * @enum {string}
              */
-            role: "admin" | "annotator";
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
         };
         /**
          * Activation
@@ -953,24 +1802,44 @@ export interface components {
             /** Since */
             since: string | null;
         };
-        /** AnnotatorOut */
-        AnnotatorOut: {
-            /** Annotator Id */
-            annotator_id: string;
-            /** Gold */
-            gold: number;
-            /** Gold Right */
-            gold_right: number;
-            /** Name */
-            name: string | null;
-            /** Repeats */
-            repeats: number;
-            /** Repeats Same */
-            repeats_same: number;
-            /** Seconds */
-            seconds: number | null;
-            /** Verdicts */
-            verdicts: number;
+        /** AlertOut */
+        AlertOut: {
+            /** Acknowledged At */
+            acknowledged_at: string | null;
+            /** Acknowledged By */
+            acknowledged_by: string | null;
+            /** Id */
+            id: string;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+            /** Step */
+            step: number;
+            /** Stopped */
+            stopped: boolean;
+            /** Text */
+            text: string;
+        };
+        /** AlertPage */
+        AlertPage: {
+            /** Items */
+            items: components["schemas"]["AlertOut"][];
+        };
+        /**
+         * Alpha
+         * @description Krippendorff's alpha: 1 is full agreement, 0 what chance gives. `n` units were judged twice or more.
+         */
+        Alpha: {
+            /** Alpha */
+            alpha: number | null;
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
         };
         /**
          * AnswerDelta
@@ -1045,6 +1914,30 @@ export interface components {
             thumb: ("up" | "down") | null;
         };
         /**
+         * AnswerShown
+         * @description One answer, as the annotator saw it.
+         */
+        AnswerShown: {
+            /** Finish Reason */
+            finish_reason: string | null;
+            /** Id */
+            id: string;
+            /** Leak */
+            leak: string | null;
+            /** Position */
+            position: number;
+            /** Preferred */
+            preferred: boolean;
+            /** Rank */
+            rank: number | null;
+            /** Text */
+            text: string;
+            /** Tokens */
+            tokens: number | null;
+            /** Version */
+            version: number;
+        };
+        /**
          * AnswerStart
          * @description An answer begins; in a duel both do, a first.
          */
@@ -1070,6 +1963,175 @@ export interface components {
             /** Parent Id */
             parent_id: string;
         };
+        /** AuditOut */
+        AuditOut: {
+            /** Action */
+            action: string;
+            /** Actor */
+            actor: string;
+            /** Actor Name */
+            actor_name: string | null;
+            /** After */
+            after: unknown;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Before */
+            before: unknown;
+            /** Detail */
+            detail: {
+                [key: string]: unknown;
+            };
+            /** Hash */
+            hash: string;
+            /** Id */
+            id: string;
+            /** Object */
+            object: string;
+            /** Object Name */
+            object_name: string | null;
+            /** Previous Hash */
+            previous_hash: string;
+            /** Reason */
+            reason: string | null;
+            /** Request Id */
+            request_id: string | null;
+        };
+        /** AuditPage */
+        AuditPage: {
+            /** Items */
+            items: components["schemas"]["AuditOut"][];
+            /** Next */
+            next: string | null;
+        };
+        /** AuditVerdict */
+        AuditVerdict: {
+            /** Broken At */
+            broken_at: string | null;
+            /** Entries */
+            entries: number;
+            /** Head */
+            head: string;
+            /** Reason */
+            reason: string | null;
+        };
+        /** BarOut */
+        BarOut: {
+            /**
+             * End
+             * Format: date-time
+             */
+            end: string;
+            /**
+             * Start
+             * Format: date-time
+             */
+            start: string;
+            /** Votes */
+            votes: number;
+        };
+        /**
+         * Bin
+         * @description The duels whose predicted share was between two tenths.
+         */
+        Bin: {
+            observed: components["schemas"]["Share"];
+            /** Predicted */
+            predicted: number;
+        };
+        /**
+         * BoardOut
+         * @description The leaderboard.
+         */
+        BoardOut: {
+            /** Counted */
+            counted: number;
+            left_out: components["schemas"]["LeftOut"];
+            /** Pairs */
+            pairs: components["schemas"]["PairRate"][];
+            /** Style */
+            style: components["schemas"]["StyleEffect"][];
+            /** Versions */
+            versions: components["schemas"]["Rating"][];
+        };
+        /** Calibration */
+        Calibration: {
+            accuracy: components["schemas"]["Share"];
+            /** Bins */
+            bins: components["schemas"]["Bin"][];
+            /** Ece */
+            ece: number | null;
+            /** Length Slope */
+            length_slope: number | null;
+        };
+        /**
+         * Canary
+         * @description The version that is compared with the active one, blind, on a share of the answers.
+         */
+        Canary: {
+            /** Actor */
+            actor: string;
+            /**
+             * Before
+             * @default candidate
+             * @enum {string}
+             */
+            before: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+            /** Number */
+            number: number;
+            /** Reason */
+            reason: string;
+            /** Share */
+            share: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+        };
+        /** CanaryOut */
+        CanaryOut: {
+            /** Against */
+            against: number;
+            /** E Value */
+            e_value: number;
+            /** Losses */
+            losses: number;
+            /** N */
+            n: number;
+            /** Needs */
+            needs: number | null;
+            /** Number */
+            number: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "undecided" | "better" | "worse" | "stopped";
+            /** Wins */
+            wins: number;
+        };
+        /**
+         * CanarySpan
+         * @description A time in which a version was compared with the active one.
+         */
+        CanarySpan: {
+            /** Ended At */
+            ended_at: string | null;
+            /** Number */
+            number: number;
+            /** Outcome */
+            outcome: string | null;
+            /** Share */
+            share: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+        };
         /** CastOut */
         CastOut: {
             /** Min Votes */
@@ -1078,6 +2140,49 @@ export interface components {
             pending: number;
             reveal: components["schemas"]["Reveal"] | null;
             vote: components["schemas"]["VoteOut"];
+        };
+        /**
+         * Change
+         * @description One value that differs between a version and its parent.
+         */
+        Change: {
+            /** After */
+            after: unknown;
+            /** Before */
+            before: unknown;
+            /** Name */
+            name: string;
+        };
+        /** ChangeOut */
+        ChangeOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Outcome */
+            outcome: string;
+            /** Reason */
+            reason: string | null;
+            /** Status */
+            status: string;
+            /** What */
+            what: string;
+        };
+        /**
+         * ChatTurn
+         * @description One line of a prompt as a chat template takes it.
+         */
+        ChatTurn: {
+            /** Content */
+            content: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "system" | "user" | "assistant";
         };
         /**
          * CompletionIn
@@ -1105,6 +2210,11 @@ export interface components {
             temperature?: number | null;
             /** Top P */
             top_p?: number | null;
+        };
+        /** ConfirmIn */
+        ConfirmIn: {
+            /** Password */
+            password: string;
         };
         /** ConversationChange */
         ConversationChange: {
@@ -1162,6 +2272,22 @@ export interface components {
             duels: components["schemas"]["DuelOut"][];
             /** Messages */
             messages: components["schemas"]["MessageOut"][];
+        };
+        /** DiskOut */
+        DiskOut: {
+            /** Folder */
+            folder: string;
+            /** Free Bytes */
+            free_bytes: number;
+            /** Policies Bytes */
+            policies_bytes: number;
+            /** Total Bytes */
+            total_bytes: number;
+        };
+        /** DrainIn */
+        DrainIn: {
+            /** Draining */
+            draining: boolean;
         };
         /** DuelOut */
         DuelOut: {
@@ -1247,6 +2373,61 @@ export interface components {
             /** Text */
             text: string;
         };
+        /** EndIn */
+        EndIn: {
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "promoted" | "rolled_back" | "stopped";
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * EngineIn
+         * @description An engine that joins.
+         */
+        EngineIn: {
+            /**
+             * Address
+             * @example https://10.0.0.7:8090
+             */
+            address: string;
+            /** Device */
+            device?: string | null;
+            /** Name */
+            name: string;
+        };
+        /**
+         * EngineMember
+         * @description An engine on another host that joined at run time.
+         */
+        EngineMember: {
+            /** Actor */
+            actor: string;
+            /** Address */
+            address: string;
+            /** Device */
+            device: string;
+            /**
+             * Joined At
+             * Format: date-time
+             */
+            joined_at: string;
+            /** Name */
+            name: string;
+        };
+        /** EngineOut */
+        EngineOut: {
+            /** Joined */
+            joined: boolean;
+            status: components["schemas"]["EngineStatus"];
+        };
+        /** EnginePage */
+        EnginePage: {
+            /** Items */
+            items: components["schemas"]["EngineOut"][];
+        };
         /**
          * EngineStatus
          * @description What one vLLM engine holds and how it is, as the server that drives it saw it last.
@@ -1254,6 +2435,16 @@ export interface components {
         EngineStatus: {
             /** Address */
             address: string;
+            /**
+             * Device
+             * @default
+             */
+            device: string;
+            /**
+             * Draining
+             * @default false
+             */
+            draining: boolean;
             /** Error */
             error?: string | null;
             /**
@@ -1275,6 +2466,28 @@ export interface components {
             state: "starting" | "ready" | "loading" | "down";
             /** Version */
             version?: number | null;
+        };
+        /** ExcludeIn */
+        ExcludeIn: {
+            /**
+             * Dry Run
+             * @default false
+             */
+            dry_run: boolean;
+            /** Ids */
+            ids?: string[] | null;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /** Q */
+            q?: string | null;
+            /**
+             * Reason
+             * @enum {string}
+             */
+            reason: "spam" | "wrong_language" | "private_data" | "guideline_breach" | "leak" | "test";
         };
         /** ExclusionOut */
         ExclusionOut: {
@@ -1304,6 +2517,22 @@ export interface components {
             format: "heed-conversation-1";
             /** Messages */
             messages: components["schemas"]["MessageOut"][];
+        };
+        /** FacetValue */
+        FacetValue: {
+            /** Value */
+            value: string;
+            /** Votes */
+            votes: number;
+        };
+        /** FileOut */
+        FileOut: {
+            /** Bytes */
+            bytes: number;
+            /** Name */
+            name: string;
+            /** Sha256 */
+            sha256: string;
         };
         /**
          * Fingerprint
@@ -1396,6 +2625,173 @@ export interface components {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
         };
+        /** HistoryOut */
+        HistoryOut: {
+            /** Canaries */
+            canaries: components["schemas"]["CanarySpan"][];
+        };
+        /** ImportChange */
+        ImportChange: {
+            /** In Use */
+            in_use: boolean;
+        };
+        /** ImportPage */
+        ImportPage: {
+            /** Items */
+            items: components["schemas"]["ImportSetOut"][];
+        };
+        /**
+         * ImportReport
+         * @description What a file holds, line by line, before or after it was kept.
+         */
+        ImportReport: {
+            /** Duplicates */
+            duplicates: number;
+            kept: components["schemas"]["ImportSetOut"] | null;
+            /** Pairs */
+            pairs: number;
+            /** Preview */
+            preview: components["schemas"]["PreviewRow"][];
+            /** Problems */
+            problems: components["schemas"]["LineProblemOut"][];
+            /** Refused */
+            refused: number;
+            /** Shapes */
+            shapes: {
+                [key: string]: number;
+            };
+        };
+        /** ImportSetOut */
+        ImportSetOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Id */
+            id: string;
+            /** In Use */
+            in_use: boolean;
+            /** Name */
+            name: string;
+            /** Pairs */
+            pairs: number;
+            /** Sha256 */
+            sha256: string;
+            /** Shapes */
+            shapes: {
+                [key: string]: number;
+            };
+            /** Tag */
+            tag: string;
+        };
+        /** InviteIn */
+        InviteIn: {
+            /**
+             * Hours
+             * @default 72
+             */
+            hours: number;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Role
+             * @default annotator
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+        };
+        /** InviteMade */
+        InviteMade: {
+            /** Account Id */
+            account_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Note */
+            note: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "open" | "used" | "revoked" | "expired";
+            /** Token */
+            token: string;
+            /** Used By */
+            used_by: string | null;
+        };
+        /** InviteOut */
+        InviteOut: {
+            /** Account Id */
+            account_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Note */
+            note: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "open" | "used" | "revoked" | "expired";
+            /** Used By */
+            used_by: string | null;
+        };
+        /** InvitePage */
+        InvitePage: {
+            /** Items */
+            items: components["schemas"]["InviteOut"][];
+        };
+        /** InviteSeen */
+        InviteSeen: {
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+            /** Name */
+            name: string | null;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+        };
         /** ItemOut */
         ItemOut: {
             /**
@@ -1426,7 +2822,7 @@ export interface components {
         /** ItemPage */
         ItemPage: {
             /** Annotators */
-            annotators: components["schemas"]["AnnotatorOut"][];
+            annotators: components["schemas"]["server__queue_shapes__AnnotatorOut"][];
             /** Done */
             done: number;
             /** Items */
@@ -1456,19 +2852,142 @@ export interface components {
              */
             overlap: number;
         };
+        /**
+         * Kappa
+         * @description Cohen's kappa of two annotators on the `n` units that both judged.
+         */
+        Kappa: {
+            /** Annotators */
+            annotators: [
+                string,
+                string
+            ];
+            /** Kappa */
+            kappa: number | null;
+            /** N */
+            n: number;
+        };
         /** KeyIn */
         KeyIn: {
             /** Label */
             label: string;
+            /**
+             * Scopes
+             * @default [
+             *       "chat",
+             *       "feedback"
+             *     ]
+             */
+            scopes: ("chat" | "feedback" | "read" | "admin")[];
         };
-        /** KeyOut */
-        KeyOut: {
+        /** KeyMade */
+        KeyMade: {
+            /** Account Id */
+            account_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ends */
+            ends: string;
             /** Id */
             id: string;
             /** Label */
             label: string;
+            /** Scopes */
+            scopes: ("chat" | "feedback" | "read" | "admin")[];
             /** Secret */
             secret: string;
+            /** Used At */
+            used_at: string | null;
+        };
+        /** KeyOut */
+        KeyOut: {
+            /** Account Id */
+            account_id: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Ends */
+            ends: string;
+            /** Id */
+            id: string;
+            /** Label */
+            label: string;
+            /** Scopes */
+            scopes: ("chat" | "feedback" | "read" | "admin")[];
+            /** Used At */
+            used_at: string | null;
+        };
+        /** KeyPage */
+        KeyPage: {
+            /** Items */
+            items: components["schemas"]["KeyOut"][];
+        };
+        /**
+         * LeftOut
+         * @description Votes on duels that are in no win rate and no rating; each is counted under its first reason.
+         */
+        LeftOut: {
+            /**
+             * Checks
+             * @default 0
+             */
+            checks: number;
+            /**
+             * Deleted
+             * @default 0
+             */
+            deleted: number;
+            /**
+             * Excluded
+             * @default 0
+             */
+            excluded: number;
+            /**
+             * Leaked
+             * @default 0
+             */
+            leaked: number;
+            /**
+             * Open
+             * @default 0
+             */
+            open: number;
+            /**
+             * Skipped
+             * @default 0
+             */
+            skipped: number;
+            /**
+             * Undone
+             * @default 0
+             */
+            undone: number;
+        };
+        /** LineProblemOut */
+        LineProblemOut: {
+            /** Field */
+            field: string | null;
+            /** Line */
+            line: number;
+            /** Message */
+            message: string;
+        };
+        /** LogOut */
+        LogOut: {
+            /** Cut */
+            cut: boolean;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+            /** Text */
+            text: string;
         };
         /** LoginIn */
         LoginIn: {
@@ -1476,6 +2995,17 @@ export interface components {
             name: string;
             /** Password */
             password: string;
+        };
+        /** MachineOut */
+        MachineOut: {
+            /** Cores */
+            cores: number;
+            /** Load */
+            load: number;
+            /** Memory Bytes */
+            memory_bytes: number | null;
+            /** Memory Free Bytes */
+            memory_free_bytes: number | null;
         };
         /** MessageIn */
         MessageIn: {
@@ -1616,6 +3146,40 @@ export interface components {
             this_week: number;
         };
         /**
+         * PairRate
+         * @description How version `a`, the newer one, did against version `b`.
+         */
+        PairRate: {
+            /** A */
+            a: number;
+            /** Annotators */
+            annotators: number;
+            /** B */
+            b: number;
+            /** Both Bad */
+            both_bad: number;
+            /** High */
+            high: number | null;
+            /**
+             * Interval
+             * @default wilson
+             * @enum {string}
+             */
+            interval: "wilson" | "annotators";
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+            /** Rate */
+            rate: number | null;
+            /** Ties */
+            ties: number;
+            /** Wins A */
+            wins_a: number;
+            /** Wins B */
+            wins_b: number;
+        };
+        /**
          * Part
          * @description A piece of a message; only text.
          */
@@ -1628,10 +3192,111 @@ export interface components {
              */
             type: "text";
         };
+        /** PasswordIn */
+        PasswordIn: {
+            /** Current */
+            current: string;
+            /** Password */
+            password: string;
+        };
+        /**
+         * Pause
+         * @description Somebody stopped the schedule: no training starts by itself until it is resumed.
+         */
+        Pause: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Reason */
+            reason: string;
+        };
+        /** PauseIn */
+        PauseIn: {
+            /** Reason */
+            reason: string;
+        };
+        /** PersonChange */
+        PersonChange: {
+            /** Disabled */
+            disabled?: boolean | null;
+            /** Role */
+            role?: ("admin" | "engineer" | "reviewer" | "annotator" | "user") | null;
+        };
+        /** PersonOut */
+        PersonOut: {
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Disabled At */
+            disabled_at: string | null;
+            /** Id */
+            id: string;
+            /** Keys */
+            keys: number;
+            /** Name */
+            name: string;
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "admin" | "engineer" | "reviewer" | "annotator" | "user";
+            /** Sessions */
+            sessions: number;
+            /** Votes */
+            votes: number;
+        };
+        /** PersonPage */
+        PersonPage: {
+            /** Items */
+            items: components["schemas"]["PersonOut"][];
+        };
+        /**
+         * PlanOut
+         * @description What a training would do if it began now; nothing is started.
+         */
+        PlanOut: {
+            /** Blocked */
+            blocked: string | null;
+            /** Estimate */
+            estimate: components["schemas"]["StageEstimate"][];
+            /** Gate Prompts */
+            gate_prompts: number;
+            /** Held Out Share */
+            held_out_share: number;
+            /** Max Pairs */
+            max_pairs: number;
+            /** New Pairs */
+            new_pairs: number;
+            /** New Votes */
+            new_votes: {
+                [key: string]: number;
+            };
+            /** Parent */
+            parent: number | null;
+            /** Rollout Prompts */
+            rollout_prompts: number;
+            /** Settings */
+            settings: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            /** Total Pairs */
+            total_pairs: number;
+            /** Total Votes */
+            total_votes: number;
+        };
         /** PolicyPage */
         PolicyPage: {
             /** Active */
             active: number | null;
+            canary: components["schemas"]["Canary"] | null;
             /** Items */
             items: components["schemas"]["PolicyVersion"][];
             /** Previous */
@@ -1675,6 +3340,89 @@ export interface components {
              */
             state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
         };
+        /**
+         * PositionOut
+         * @description Share of decisive votes for the answer on the left; half is what chance gives.
+         */
+        PositionOut: {
+            /** High */
+            high: number | null;
+            /** Left Share */
+            left_share: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+        };
+        /**
+         * PreflightOut
+         * @description Whether a version could serve now.
+         */
+        PreflightOut: {
+            /** Bytes */
+            bytes: number;
+            canary: components["schemas"]["Canary"] | null;
+            /** Checked S */
+            checked_s: number;
+            /** Error */
+            error: string | null;
+            /** In Flight */
+            in_flight: number;
+            /** Leaves */
+            leaves: number | null;
+            /** Number */
+            number: number;
+            /** Ok */
+            ok: boolean;
+            /** Ready Engines */
+            ready_engines: number;
+            /** State */
+            state: string;
+            /** Warm On */
+            warm_on: string[];
+        };
+        /**
+         * PreviewRow
+         * @description One imported row as Heed understood it; a single answer has one side empty.
+         */
+        PreviewRow: {
+            /** Chosen */
+            chosen: components["schemas"]["ChatTurn"][];
+            /** Prompt */
+            prompt: components["schemas"]["ChatTurn"][];
+            /** Rejected */
+            rejected: components["schemas"]["ChatTurn"][];
+        };
+        /** ProblemOut */
+        ProblemOut: {
+            /** Fix */
+            fix: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused";
+            /**
+             * Severity
+             * @enum {string}
+             */
+            severity: "bad" | "warning";
+            /** What */
+            what: string;
+        };
+        /** PromoteIn */
+        PromoteIn: {
+            /** Reason */
+            reason: string;
+            /** Share */
+            share: number;
+        };
+        /** PromotedOut */
+        PromotedOut: {
+            /** Active */
+            active: number | null;
+            canary: components["schemas"]["Canary"] | null;
+        };
         /** RankingIn */
         RankingIn: {
             /** Comment */
@@ -1694,12 +3442,108 @@ export interface components {
              */
             tags: string[];
         };
+        /**
+         * Rating
+         * @description One version on the board. `rating` is None while no chain of wins and losses ties it to the first.
+         */
+        Rating: {
+            /** Best Rank */
+            best_rank?: number | null;
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+            /** Number */
+            number: number;
+            /** Rating */
+            rating: number | null;
+            /** Worst Rank */
+            worst_rank?: number | null;
+        };
+        /**
+         * RedisHealth
+         * @description Redis in numbers, as the System page shows it.
+         */
+        RedisHealth: {
+            /** Aof Bytes */
+            aof_bytes: number | null;
+            /** Aof Write Ok */
+            aof_write_ok: boolean;
+            /** Appendfsync */
+            appendfsync: string | null;
+            /** Appendonly */
+            appendonly: string | null;
+            /** Blocked Clients */
+            blocked_clients: number;
+            /** Clients */
+            clients: number;
+            /** Clock Skew S */
+            clock_skew_s: number;
+            /** Maxmemory Bytes */
+            maxmemory_bytes: number;
+            /** Maxmemory Policy */
+            maxmemory_policy: string | null;
+            /** Memory Bytes */
+            memory_bytes: number;
+            /** Ping Ms */
+            ping_ms: number;
+            /** Uptime S */
+            uptime_s: number;
+            /** Version */
+            version: string;
+        };
+        /** RestoreIn */
+        RestoreIn: {
+            /**
+             * Dry Run
+             * @default false
+             */
+            dry_run: boolean;
+            /** Ids */
+            ids?: string[] | null;
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /** Q */
+            q?: string | null;
+        };
         /** Reveal */
         Reveal: {
             /** Version A */
             version_a: number;
             /** Version B */
             version_b: number;
+        };
+        /** ReviewIn */
+        ReviewIn: {
+            /**
+             * Choice
+             * @enum {string}
+             */
+            choice: "a" | "b" | "tie" | "both_bad" | "up" | "down";
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+        };
+        /** ReviewOut */
+        ReviewOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+            /** Choice */
+            choice: string;
+            /** Note */
+            note: string;
         };
         /** RollbackIn */
         RollbackIn: {
@@ -1793,6 +3637,29 @@ export interface components {
             items: components["schemas"]["Run"][];
         };
         /**
+         * SampleOut
+         * @description An answer that the policy gave during the training.
+         */
+        SampleOut: {
+            /** Answer */
+            answer: string;
+            /** Ended */
+            ended: boolean;
+            /** Prompt */
+            prompt: string;
+            /** Score */
+            score: number;
+            /** Tokens */
+            tokens: number;
+            /** Update */
+            update: number;
+        };
+        /** SamplePage */
+        SamplePage: {
+            /** Items */
+            items: components["schemas"]["SampleOut"][];
+        };
+        /**
          * Sampling
          * @description How one answer is drawn from the policy.
          */
@@ -1820,6 +3687,20 @@ export interface components {
              */
             top_p: number;
         };
+        /** ScheduleOut */
+        ScheduleOut: {
+            /** Due At */
+            due_at: string | null;
+            /** Every Hours */
+            every_hours: number | null;
+            /** Min Votes */
+            min_votes: number;
+            /** Oldest Waiting At */
+            oldest_waiting_at: string | null;
+            paused: components["schemas"]["Pause"] | null;
+            /** Pending */
+            pending: number;
+        };
         /** SearchHit */
         SearchHit: {
             conversation: components["schemas"]["ConversationOut"];
@@ -1830,6 +3711,55 @@ export interface components {
         SearchPage: {
             /** Items */
             items: components["schemas"]["SearchHit"][];
+        };
+        /**
+         * SelectionOut
+         * @description What changes, or changed.
+         */
+        SelectionOut: {
+            /** Annotators */
+            annotators: string[];
+            /** Done */
+            done: boolean;
+            /** Left */
+            left: number;
+            /** Used In */
+            used_in: number[];
+            /** Votes */
+            votes: number;
+        };
+        /** ServerOut */
+        ServerOut: {
+            /** Name */
+            name: string;
+            /** Serves */
+            serves: number;
+        };
+        /** SessionOut */
+        SessionOut: {
+            /** Address */
+            address: string;
+            /** Agent */
+            agent: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Current */
+            current: boolean;
+            /** Id */
+            id: string;
+            /**
+             * Seen At
+             * Format: date-time
+             */
+            seen_at: string;
+        };
+        /** SessionPage */
+        SessionPage: {
+            /** Items */
+            items: components["schemas"]["SessionOut"][];
         };
         /** SetupIn */
         SetupIn: {
@@ -1844,6 +3774,27 @@ export interface components {
         SetupState: {
             /** Needed */
             needed: boolean;
+        };
+        /**
+         * Share
+         * @description A share of `n` cases with its 95 % interval; None of no case.
+         */
+        Share: {
+            /** High */
+            high: number | null;
+            /** Low */
+            low: number | null;
+            /** N */
+            n: number;
+            /** Share */
+            share: number | null;
+        };
+        /** ShareIn */
+        ShareIn: {
+            /** Reason */
+            reason: string;
+            /** Share */
+            share: number;
         };
         /**
          * Snapshot
@@ -1872,6 +3823,16 @@ export interface components {
             /** Votes */
             votes: number;
         };
+        /** StageEstimate */
+        StageEstimate: {
+            /** Seconds */
+            seconds: number;
+            /**
+             * Stage
+             * @enum {string}
+             */
+            stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+        };
         /** StageStatus */
         StageStatus: {
             /** Ended At */
@@ -1894,11 +3855,34 @@ export interface components {
                 [key: string]: unknown;
             };
         };
+        /**
+         * StatisticsOut
+         * @description Computed from blind, active votes on duels in which no answer named its model.
+         */
+        StatisticsOut: {
+            agreement: components["schemas"]["Alpha"];
+            /** Annotators */
+            annotators: components["schemas"]["server__statistics_shapes__AnnotatorOut"][];
+            canary: components["schemas"]["CanaryOut"] | null;
+            /** Counted */
+            counted: number;
+            /** Kappas */
+            kappas: components["schemas"]["Kappa"][];
+            left_out: components["schemas"]["LeftOut"];
+            /** Pairs */
+            pairs: components["schemas"]["PairRate"][];
+            position: components["schemas"]["PositionOut"];
+            reward_model: components["schemas"]["Calibration"];
+            /** Versions */
+            versions: components["schemas"]["Rating"][];
+        };
         /** StatusOut */
         StatusOut: {
             active: components["schemas"]["ActiveOut"] | null;
+            canary: components["schemas"]["Canary"] | null;
             /** Engines */
             engines: components["schemas"]["EngineStatus"][];
+            paused: components["schemas"]["Pause"] | null;
             /** Previous */
             previous: number | null;
             run: components["schemas"]["Run"] | null;
@@ -1920,6 +3904,51 @@ export interface components {
              * @default false
              */
             include_usage: boolean;
+        };
+        /**
+         * StyleEffect
+         * @description What one standard deviation more of this, in difference to the other answer, is worth in rating.
+         */
+        StyleEffect: {
+            /** Effect */
+            effect: number;
+            /** Element */
+            element: string;
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
+        };
+        /** SystemOut */
+        SystemOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            disk: components["schemas"]["DiskOut"];
+            /** Engines */
+            engines: components["schemas"]["EngineStatus"][];
+            /** Last Tick */
+            last_tick: string | null;
+            machine: components["schemas"]["MachineOut"];
+            /** Problems */
+            problems: components["schemas"]["ProblemOut"][];
+            /** Queues */
+            queues: {
+                [key: string]: number;
+            } | null;
+            redis: components["schemas"]["RedisHealth"];
+            /** Servers */
+            servers: components["schemas"]["ServerOut"][];
+            /** Sse Clients */
+            sse_clients: number;
+            /** Versions */
+            versions: {
+                [key: string]: string;
+            };
+            /** Workers */
+            workers: components["schemas"]["WorkerBeat"][];
         };
         /** TaintOut */
         TaintOut: {
@@ -1964,6 +3993,11 @@ export interface components {
              */
             tags: string[];
         };
+        /** TokenIn */
+        TokenIn: {
+            /** Token */
+            token: string;
+        };
         /**
          * TurnEnd
          * @description Nothing follows: close the stream.
@@ -1997,6 +4031,18 @@ export interface components {
             /** Stream */
             stream: string;
         };
+        /** UsedIn */
+        UsedIn: {
+            /** Number */
+            number: number;
+            /** Run Id */
+            run_id: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+        };
         /** ValidationError */
         ValidationError: {
             /** Context */
@@ -2009,6 +4055,37 @@ export interface components {
             msg: string;
             /** Error Type */
             type: string;
+        };
+        /** VersionOut */
+        VersionOut: {
+            /** Bytes */
+            bytes: number;
+            /** Card */
+            card: string | null;
+            /** Files */
+            files: components["schemas"]["FileOut"][];
+            /** Files Error */
+            files_error: string | null;
+            /** Metrics */
+            metrics: components["schemas"]["Change"][];
+            /** Requested By */
+            requested_by: string | null;
+            /** Run Id */
+            run_id: string | null;
+            /** Settings */
+            settings: components["schemas"]["Change"][];
+            /** Skipped */
+            skipped: {
+                [key: string]: number;
+            };
+            snapshot: components["schemas"]["Snapshot"] | null;
+            /** Tainted */
+            tainted: number;
+            version: components["schemas"]["PolicyVersion"];
+            /** Votes Added */
+            votes_added: number | null;
+            /** Votes Removed */
+            votes_removed: number | null;
         };
         /**
          * VoteChangeIn
@@ -2032,6 +4109,22 @@ export interface components {
             pending: number;
             /** Total */
             total: number;
+        };
+        /** VoteDetail */
+        VoteDetail: {
+            /** Answers */
+            answers: components["schemas"]["AnswerShown"][];
+            /** Changes */
+            changes: components["schemas"]["ChangeOut"][];
+            /** Others */
+            others: components["schemas"]["VoteRowOut"][];
+            /** Reviews */
+            reviews: components["schemas"]["ReviewOut"][];
+            row: components["schemas"]["VoteRowOut"];
+            /** Thread */
+            thread: components["schemas"]["ChatTurn"][];
+            /** Used In */
+            used_in: components["schemas"]["UsedIn"][];
         };
         /** VoteOut */
         VoteOut: {
@@ -2086,6 +4179,60 @@ export interface components {
             /** Tags */
             tags: string[];
         };
+        /**
+         * VoteRowOut
+         * @description One line of the explorer.
+         */
+        VoteRowOut: {
+            /** Annotator */
+            annotator: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Comment */
+            comment: string | null;
+            /** Conversation Id */
+            conversation_id: string;
+            /** Flags */
+            flags: string[];
+            /** Guideline Version */
+            guideline_version: number | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Margin */
+            margin: number | null;
+            /** Outcome */
+            outcome: string;
+            /** Prompt */
+            prompt: string;
+            /** Reason */
+            reason: string | null;
+            /** Review */
+            review: string | null;
+            /**
+             * Reward Model
+             * @enum {string}
+             */
+            reward_model: "agree" | "disagree" | "unknown";
+            /** Script */
+            script: string;
+            /** Shown Ms */
+            shown_ms: number | null;
+            /** Status */
+            status: string;
+            /** Strength */
+            strength: number;
+            /** Tags */
+            tags: string[];
+            /** Used In */
+            used_in: number[];
+            /** Versions */
+            versions: number[];
+        };
         /** VoteSaid */
         VoteSaid: {
             /**
@@ -2127,6 +4274,70 @@ export interface components {
             /** Version */
             version: number;
         };
+        /** VotesFound */
+        VotesFound: {
+            /** Facets */
+            facets: {
+                [key: string]: components["schemas"]["FacetValue"][];
+            } | null;
+            /** Histogram */
+            histogram: components["schemas"]["BarOut"][] | null;
+            /** Items */
+            items: components["schemas"]["VoteRowOut"][];
+            /** Next */
+            next: number | null;
+            /** Of */
+            of: number;
+            /** Total */
+            total: number;
+        };
+        /**
+         * WorkerBeat
+         * @description A Celery worker that listens.
+         */
+        WorkerBeat: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Name */
+            name: string;
+            /** Queues */
+            queues: string[];
+        };
+        /** AnnotatorOut */
+        server__queue_shapes__AnnotatorOut: {
+            /** Annotator Id */
+            annotator_id: string;
+            /** Gold */
+            gold: number;
+            /** Gold Right */
+            gold_right: number;
+            /** Name */
+            name: string | null;
+            /** Repeats */
+            repeats: number;
+            /** Repeats Same */
+            repeats_same: number;
+            /** Seconds */
+            seconds: number | null;
+            /** Verdicts */
+            verdicts: number;
+        };
+        /**
+         * AnnotatorOut
+         * @description How one annotator votes.
+         */
+        server__statistics_shapes__AnnotatorOut: {
+            /** Annotator */
+            annotator: string;
+            gold: components["schemas"]["Share"] | null;
+            left: components["schemas"]["Share"];
+            self_agreement: components["schemas"]["Share"] | null;
+            /** Votes */
+            votes: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2136,6 +4347,26 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    list_accounts_api_v1_accounts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonPage"];
+                };
+            };
+        };
+    };
     create_account_api_v1_accounts_post: {
         parameters: {
             query?: never;
@@ -2169,6 +4400,72 @@ export interface operations {
             };
         };
     };
+    change_account_api_v1_accounts__account_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PersonChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PersonOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    password_link_api_v1_accounts__account_id__password_link_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                account_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InviteMade"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     stop_api_v1_answers__answer_id__stop_post: {
         parameters: {
             query?: never;
@@ -2189,6 +4486,164 @@ export interface operations {
                     "application/json": {
                         [key: string]: string;
                     };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_audit_api_v1_audit_get: {
+        parameters: {
+            query?: {
+                before?: string;
+                limit?: number;
+                actor?: string | null;
+                action?: string | null;
+                object?: string | null;
+                text?: string | null;
+                since?: string | null;
+                until?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    audit_csv_api_v1_audit_csv_get: {
+        parameters: {
+            query?: {
+                actor?: string | null;
+                action?: string | null;
+                object?: string | null;
+                text?: string | null;
+                since?: string | null;
+                until?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    verify_audit_api_v1_audit_verify_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerdict"];
+                };
+            };
+        };
+    };
+    change_share_api_v1_canary_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShareIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Canary"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    end_canary_api_v1_canary_end_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EndIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromotedOut"];
                 };
             };
             /** @description Validation Error */
@@ -2562,6 +5017,123 @@ export interface operations {
             };
         };
     };
+    list_engines_api_v1_engines_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnginePage"];
+                };
+            };
+        };
+    };
+    join_api_v1_engines_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EngineIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineMember"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    leave_api_v1_engines__name__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    drain_api_v1_engines__name__drain_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DrainIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EngineStatus"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     admin_events_api_v1_events_get: {
         parameters: {
             query?: {
@@ -2584,6 +5156,69 @@ export interface operations {
                 content: {
                     "text/event-stream": string;
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    exclude_votes_api_v1_exclusions_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExcludeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelectionOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    export_votes_api_v1_exports_get: {
+        parameters: {
+            query?: {
+                format?: "preference" | "unpaired" | "sft";
+                q?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -2711,6 +5346,274 @@ export interface operations {
             };
         };
     };
+    list_imports_api_v1_imports_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportPage"];
+                };
+            };
+        };
+    };
+    import_pairs_api_v1_imports_post: {
+        parameters: {
+            query: {
+                name: string;
+                tag: string;
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportReport"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    change_import_api_v1_imports__import_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                import_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImportChange"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportSetOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_invites_api_v1_invites_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitePage"];
+                };
+            };
+        };
+    };
+    create_invite_api_v1_invites_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InviteIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InviteMade"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    accept_invite_api_v1_invites_accept_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccountOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    look_at_invite_api_v1_invites_look_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InviteSeen"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    revoke_invite_api_v1_invites__invite_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                invite_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_keys_api_v1_keys_get: {
+        parameters: {
+            query?: {
+                /** @description Of all accounts; for admins */
+                everybody?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     create_key_api_v1_keys_post: {
         parameters: {
             query?: never;
@@ -2730,7 +5633,67 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["KeyOut"];
+                    "application/json": components["schemas"]["KeyMade"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    revoke_key_api_v1_keys__key_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    leaderboard_api_v1_leaderboard_get: {
+        parameters: {
+            query?: {
+                style?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BoardOut"];
                 };
             };
             /** @description Validation Error */
@@ -2765,6 +5728,37 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["AccountOut"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    confirm_api_v1_login_confirm_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -2815,6 +5809,57 @@ export interface operations {
             };
         };
     };
+    change_password_api_v1_password_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PasswordIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    plan_api_v1_plan_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanOut"];
+                };
+            };
+        };
+    };
     list_policies_api_v1_policies_get: {
         parameters: {
             query?: never;
@@ -2831,6 +5876,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PolicyPage"];
+                };
+            };
+        };
+    };
+    history_api_v1_policies_history_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HistoryOut"];
                 };
             };
         };
@@ -2855,6 +5920,103 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Activation"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_version_api_v1_policies__number__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    preflight_api_v1_policies__number__preflight_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreflightOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    promote_api_v1_policies__number__promote_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromoteIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PromotedOut"];
                 };
             };
             /** @description Validation Error */
@@ -3072,6 +6234,39 @@ export interface operations {
             };
         };
     };
+    restore_votes_api_v1_restorations_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SelectionOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_runs_api_v1_runs_get: {
         parameters: {
             query?: never;
@@ -3143,6 +6338,67 @@ export interface operations {
             };
         };
     };
+    run_alerts_api_v1_runs__run_id__alerts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertPage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    acknowledge_api_v1_runs__run_id__alerts__alert_id__acknowledge_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alert_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     cancel_run_api_v1_runs__run_id__cancel_post: {
         parameters: {
             query?: never;
@@ -3161,6 +6417,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    run_log_api_v1_runs__run_id__log_get: {
+        parameters: {
+            query: {
+                stage: "freeze" | "reward" | "ppo" | "gate" | "release";
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogOut"];
                 };
             };
             /** @description Validation Error */
@@ -3207,6 +6496,139 @@ export interface operations {
             };
         };
     };
+    retry_run_api_v1_runs__run_id__retry_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    run_samples_api_v1_runs__run_id__samples_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SamplePage"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_schedule_api_v1_schedule_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleOut"];
+                };
+            };
+        };
+    };
+    pause_schedule_api_v1_schedule_pause_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PauseIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pause"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    resume_schedule_api_v1_schedule_pause_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     search_api_v1_search_get: {
         parameters: {
             query: {
@@ -3226,6 +6648,77 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["SearchPage"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    list_sessions_api_v1_sessions_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SessionPage"];
+                };
+            };
+        };
+    };
+    revoke_other_sessions_api_v1_sessions_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: number;
+                    };
+                };
+            };
+        };
+    };
+    revoke_session_api_v1_sessions__session_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                session_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -3291,6 +6784,26 @@ export interface operations {
             };
         };
     };
+    get_statistics_api_v1_statistics_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StatisticsOut"];
+                };
+            };
+        };
+    };
     status_api_v1_status_get: {
         parameters: {
             query?: never;
@@ -3342,6 +6855,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    look_at_system_api_v1_system_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SystemOut"];
+                };
+            };
+        };
+    };
+    find_votes_api_v1_votes_get: {
+        parameters: {
+            query?: {
+                q?: string;
+                cursor?: number | null;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VotesFound"];
+                };
             };
             /** @description Validation Error */
             422: {
@@ -3423,6 +6989,37 @@ export interface operations {
             };
         };
     };
+    get_vote_api_v1_votes__vote_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VoteDetail"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     undo_vote_api_v1_votes__vote_id__delete: {
         parameters: {
             query?: never;
@@ -3476,6 +7073,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    review_vote_api_v1_votes__vote_id__reviews_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReviewIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReviewOut"];
                 };
             };
             /** @description Validation Error */

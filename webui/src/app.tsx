@@ -16,18 +16,36 @@ import { Frame } from "./views/frame";
 const LoginPage = lazy(async () => ({ default: (await import("./views/login")).LoginPage }));
 const SetupPage = lazy(async () => ({ default: (await import("./views/setup")).SetupPage }));
 const AdminPage = lazy(() => import("./views/admin/page"));
+const VersionsPage = lazy(() => import("./views/versions/page"));
+const PeoplePage = lazy(() => import("./views/people/page"));
+const AuditPage = lazy(() => import("./views/audit/page"));
+const SystemPage = lazy(() => import("./views/system/page"));
+const SettingsPage = lazy(() => import("./views/settings/page"));
+const InvitePage = lazy(() => import("./views/invite"));
 const VotesPage = lazy(() => import("./views/votes/page"));
 const LeaderboardPage = lazy(() => import("./views/leaderboard/page"));
 const QueuePage = lazy(() => import("./views/queue/page"));
 const MinePage = lazy(() => import("./views/mine/page"));
 
+const BEHIND = [
+  ["/admin", AdminPage],
+  ["/versions", VersionsPage],
+  ["/votes", VotesPage],
+  ["/leaderboard", LeaderboardPage],
+  ["/people", PeoplePage],
+  ["/audit", AuditPage],
+  ["/system", SystemPage],
+  ["/settings", SettingsPage],
+] as const;
+
 export function App() {
   return (
     <Broken>
-      <Suspense>
+      <Suspense fallback={<Loading />}>
         <Switch>
           <Route path="/setup" component={SetupPage} />
           <Route path="/login" component={LoginPage} />
+          <Route path="/invite" component={InvitePage} />
           <Route>
             <SignedIn />
           </Route>
@@ -69,27 +87,15 @@ function SignedIn() {
             </Suspense>
           </Frame>
         </Route>
-        <Route path="/admin">
-          <Frame me={me.data} admin>
-            <Suspense fallback={<Loading lines={6} />}>
-              <AdminPage me={me.data} />
-            </Suspense>
-          </Frame>
-        </Route>
-        <Route path="/votes">
-          <Frame me={me.data} admin>
-            <Suspense fallback={<Loading lines={6} />}>
-              <VotesPage me={me.data} />
-            </Suspense>
-          </Frame>
-        </Route>
-        <Route path="/leaderboard">
-          <Frame me={me.data} admin>
-            <Suspense fallback={<Loading lines={6} />}>
-              <LeaderboardPage />
-            </Suspense>
-          </Frame>
-        </Route>
+        {BEHIND.map(([path, View]) => (
+          <Route key={path} path={path}>
+            <Frame me={me.data} admin>
+              <Suspense fallback={<Loading lines={6} />}>
+                <View me={me.data} />
+              </Suspense>
+            </Frame>
+          </Route>
+        ))}
         <Route>
           <Frame me={me.data}>
             <Lost />

@@ -36,3 +36,22 @@ export function formatNumber(value: number, language: Language): string {
       : { maximumSignificantDigits: size >= 1000 ? 4 : 3 };
   return new Intl.NumberFormat(locale(language), { notation, ...digits }).format(value);
 }
+
+/** "270 MB": in powers of a thousand, as disks are sold. */
+export function formatBytes(bytes: number, language: Language): string {
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"] as const;
+  const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
+  return new Intl.NumberFormat(locale(language), {
+    style: "unit",
+    unit: units[power],
+    unitDisplay: "short",
+    maximumSignificantDigits: 3,
+  }).format(bytes / 1000 ** power);
+}
+
+/** "57 %", "57.3 %" below ten in a hundred. */
+export function formatShare(share: number, language: Language): string {
+  return new Intl.NumberFormat(locale(language), { style: "percent", maximumFractionDigits: 1 }).format(
+    share,
+  );
+}

@@ -8,6 +8,12 @@ let serial = 0;
 
 export const later = (ms = 30) => new Promise((done) => setTimeout(done, ms));
 
+const MAY = {
+  admin: ["annotate", "chat", "manage", "own", "release", "review", "train", "vote", "watch"],
+  engineer: ["annotate", "chat", "own", "train", "vote", "watch"],
+  annotator: ["annotate", "chat", "own", "vote"],
+};
+
 /** An EventSource that a test speaks through. */
 export class FakeEventSource extends EventTarget {
   static readonly CONNECTING = 0;
@@ -48,7 +54,7 @@ export class FakeEventSource extends EventTarget {
 
 export class ScriptedServer {
   signedIn = true;
-  role: "admin" | "annotator" = "admin";
+  role: keyof typeof MAY = "admin";
   readonly calls: string[] = [];
   private readonly sent: [string, unknown][] = [];
   private readonly routes = new Map<string, () => Reply>();
@@ -64,7 +70,10 @@ export class ScriptedServer {
     return this;
   }
 
-  me = () => ({ id: "acc_1", name: "Ada", role: this.role });
+  /** What a route answers now. */
+  reply = (route: string): unknown => structuredClone(this.routes.get(route)?.());
+
+  me = () => ({ id: "acc_1", name: "Ada", role: this.role, may: MAY[this.role] });
 
   bodies = (route: string): unknown[] => this.sent.filter(([to]) => to === route).map(([, body]) => body);
 
@@ -133,7 +142,7 @@ export class ScriptedServer {
       })),
     }; // biome-ignore format: a fixture
     const status: Status = {
-      active: { number: 2, since: AT }, previous: 1, serving: {}, run, warnings: [],
+      active: { number: 2, since: AT }, previous: 1, serving: {}, run, warnings: [], canary: null, paused: null,
       engines: [{ name: "engine-1", address: "", state: "ready", version: 2, in_flight: 1, error: null, draining: false, device: "here", seen_at: AT }],
       votes: { total: 144, pending: 13, min_votes: 50 },
     }; // biome-ignore format: a fixture
@@ -153,8 +162,9 @@ export class ScriptedServer {
       reason: "answers are twice as long",
     };
     const policies: Policies = {
-      active: 2, previous: 1, timeline: [{ number: 2, previous: 1, actor: "release", reason: "the gate passed", at: AT }],
+      active: 2, previous: 1, canary: null, timeline: [{ number: 2, previous: 1, actor: "release", reason: "the gate passed", at: AT }],
       items: [
+        { ...version, number: 1, parent: null, reward_model: null, state: "retired", reason: null, report: null },
         { ...version, number: 2, parent: 1, state: "active", reason: null, report: null },
         { ...version, number: 3, parent: 2, state: "rejected", reason: "too long", report: { passed: false, checks: [check], fingerprints: [] } },
       ],
@@ -163,5 +173,20 @@ export class ScriptedServer {
     this.on("GET /api/v1/runs", () => ({ items: [run] }));
     this.on("GET /api/v1/runs/run_1/metrics", () => ({ items: [] }));
     this.on("GET /api/v1/policies", () => policies);
+    this.on("GET /api/v1/policies/history", () => ({ canaries: [] }));
+    for (const item of policies.items) {
+      this.on(`GET /api/v1/policies/${item.number}`, () => ({
+        version: item, run_id: null, requested_by: null, snapshot: null, skipped: {}, settings: [], metrics: [], votes_added: null, votes_removed: null, tainted: 0, files: [], bytes: 0, card: null, files_error: null,
+      })); // biome-ignore format: a fixture
+      this.on(`GET /api/v1/policies/${item.number}/preflight`, () => ({
+        number: item.number, state: item.state, ok: true, error: null, bytes: 10, checked_s: 0.1, warm_on: [], ready_engines: 1, in_flight: 3, leaves: 2, canary: null,
+      })); // biome-ignore format: a fixture
+    }
+    this.on("GET /api/v1/runs/run_1/alerts", () => ({ items: [] }));
+    this.on("GET /api/v1/runs/run_1/samples", () => ({ items: [] }));
+    this.on("GET /api/v1/schedule", () => ({
+      min_votes: 50, pending: 13, every_hours: null, oldest_waiting_at: null, due_at: null, paused: null,
+    })); // biome-ignore format: a fixture
+    this.on("GET /api/v1/audit", () => ({ items: [], next: null }));
   }
 }

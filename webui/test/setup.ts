@@ -1,8 +1,10 @@
 /** What happy-dom lacks and the page uses. */
-import { cleanup } from "@testing-library/react";
+import { cleanup, configure } from "@testing-library/react";
 import { afterEach } from "vitest";
 
 afterEach(cleanup);
+// A page of its own chunk takes a while where the machine is shared.
+configure({ asyncUtilTimeout: 10_000 });
 
 class NoObserver {
   observe() {}

@@ -1,5 +1,9 @@
 /** Every language says everything, and each text takes what the English one takes. */
 import { describe, expect, it } from "vitest";
+import { adminEn } from "../src/texts/console/admin-en";
+import { adminZh } from "../src/texts/console/admin-zh";
+import { en as consoleEn } from "../src/texts/console/en";
+import { zh as consoleZh } from "../src/texts/console/zh";
 import { en } from "../src/texts/en";
 import { zh } from "../src/texts/zh";
 
@@ -11,9 +15,21 @@ function leaves(node: unknown, path = "", found: Leaves = new Map()): Leaves {
   return found;
 }
 
-describe("texts", () => {
-  const english = leaves(en);
-  const chinese = leaves(zh);
+/** The first thing that a text takes, where it is no number or word. */
+const FIRST: Record<string, unknown> = {
+  "duel.ready": { voteA: "1", voteB: "2", voteTie: "=", voteBothBad: "0" },
+  "ranking.order": [[1, 2], [3]],
+  "queue.known": "both_bad",
+  "mine.said": "both_bad",
+};
+
+describe.each([
+  ["of the page", en, zh],
+  ["behind the dashboard", consoleEn, consoleZh],
+  ["of the dashboard", adminEn, adminZh],
+])("texts %s", (_, inEnglish, inChinese) => {
+  const english = leaves(inEnglish);
+  const chinese = leaves(inChinese);
 
   it("has the same keys in each language", () => {
     expect([...chinese.keys()].sort()).toEqual([...english.keys()].sort());
@@ -27,11 +43,13 @@ describe("texts", () => {
   it("makes a sentence of any numbers", () => {
     for (const [key, value] of [...english, ...chinese])
       if (typeof value === "function") {
-        const said = value(2, 50, "x", "y", "z", 3);
+        const said = value(FIRST[key] ?? 2, 50, "x", "y", "z", 3);
         expect(typeof said === "string" && !/undefined|NaN/.test(said), key).toBe(true);
       }
   });
+});
 
+describe("the line after a vote", () => {
   it("says when a training is due", () => {
     expect(en.duel.counted(13, 50)).toBe("Counted, 13 of 50 until the next training");
     expect(en.duel.counted(50, 50)).toContain("due");

@@ -19,6 +19,7 @@ let server: ScriptedServer;
 beforeEach(() => {
   vi.stubGlobal("EventSource", FakeEventSource);
   server = new ScriptedServer();
+  server.admin(); // the strip above every page
   vi.stubGlobal("fetch", server.fetch);
 });
 afterEach(async () => {

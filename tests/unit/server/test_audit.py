@@ -38,11 +38,12 @@ async def test_entries_are_filtered_and_paged(admin: Any) -> None:
 async def test_the_csv_has_every_entry_and_runs_nothing(heed: Any, admin: Any) -> None:
     await train_and_cancel(admin)
     formula = '=HYPERLINK("http://evil.example")'
-    await admin.call("POST", "/api/v1/invites", {"role": "user", "note": formula})
+    await admin.call("PUT", "/api/v1/schedule/pause", {"reason": formula})
     response = await admin.call("GET", "/api/v1/audit.csv")
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(response.text)))
-    assert [row["action"] for row in rows] == ["invited", "cancel", "train_now"]
+    assert [row["action"] for row in rows] == ["schedule_paused", "cancel", "train_now"]
+    assert rows[0]["reason"] == f"'{formula}"
     assert rows[0]["previous_hash"] == rows[1]["hash"]
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row.values())
     only = await admin.call("GET", "/api/v1/audit.csv?action=cancel")

@@ -38,7 +38,7 @@ async def everything(client):
     found = []
     for key in await client.keys("*"):
         kind = await client.type(key)
-        read = {"hash": client.hgetall, "string": client.get}[kind]
+        read = {"hash": client.hgetall, "string": client.get, "set": client.smembers}[kind]
         found.append(f"{key} {await read(key)}")
     return "\n".join(found)
 

@@ -294,7 +294,8 @@ async def test_a_rolled_back_version_is_not_activated_again_by_its_own_run(heed:
     assert active.number == 1
 
 
-async def test_a_cancel_ends_the_run_and_leaves_no_process(heed: Platform) -> None:
+@pytest.mark.usefixtures("serving")
+async def test_a_cancel_ends_the_run_which_can_be_taken_up_again(heed: Platform) -> None:
     heed.plan(ppo={"steps": 100, "step_s": 0.1})
     run = await queued(heed)
     work = asyncio.create_task(recipe.retrain(run.id, heed.settings))
@@ -306,7 +307,13 @@ async def test_a_cancel_ends_the_run_and_leaves_no_process(heed: Platform) -> No
     assert (run.state, stages(run)["ppo"], stages(run)["gate"]) == ("cancelled", "skipped", "waiting")
     assert await heed.policies.get(2) is None
     assert await marks(heed) == (True, False)
+    heed.plan()
+    assert await heed.runs.retry(run.id) is not None
+    run = await attempt(heed, run)
+    assert (run.state, stages(run)["release"], run.version) == ("succeeded", "done", 2)
+    assert [len(heed.calls(stage)) for stage in ("reward", "ppo", "gate")] == [1, 2, 1]
     assert not await _has(heed, run, "ppo/checkpoints")
+    assert await marks(heed) == (True, True)
 
 
 async def test_a_poison_run_stops_after_its_attempts_with_the_end_of_the_log(heed: Platform) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from store.health import Health
 from store.records import now
 from tests.worker_parts import Platform
 from workers import app, schedule
@@ -36,6 +37,20 @@ async def test_enough_votes_start_one_run_and_every_tick_wakes_it(heed: Platform
     await heed.vote("b"), await heed.vote("b")
     assert await schedule.tick(heed.settings) == [run_id]
     assert len(await heed.runs.newest()) == 1
+
+
+@pytest.mark.anyio
+async def test_a_paused_schedule_starts_nothing_by_itself(heed: Platform) -> None:
+    await heed.vote("a"), await heed.vote("b")
+    await heed.runs.pause("acc_1", "the data is being looked at")
+    assert await schedule.tick(heed.settings) == []
+    asked = await heed.runs.request("acc_1")
+    assert await schedule.tick(heed.settings) == [asked.id]
+    await heed.runs.cancel(asked.id)
+    await heed.vote("a"), await heed.vote("b")
+    await heed.runs.resume()
+    assert len(await schedule.tick(heed.settings)) == 1
+    assert await Health(heed.redis).last_tick() is not None
 
 
 @pytest.mark.anyio

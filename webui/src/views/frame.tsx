@@ -12,6 +12,7 @@ import { Preferences } from "../ui/preferences";
 import { Toasts } from "../ui/toasts";
 import { Rail } from "./chat/rail";
 
+const ConsoleTop = lazy(() => import("./console/top"));
 const Palette = lazy(() => import("./palette"));
 const KeySettings = lazy(() => import("./key-settings"));
 
@@ -86,13 +87,18 @@ export function Frame({ me, conversation, admin = false, children }: Props) {
             >
               <Icon name="menu" />
             </button>
-            <span className="flex-1 font-semibold">{admin ? texts.admin.title : texts.app.name}</span>
+            <span className="flex-1 font-semibold">{admin ? texts.frame.admin : texts.app.name}</span>
             <Link href="/" className="icon-btn size-10" aria-label={texts.rail.new}>
               <Icon name="plus" />
             </Link>
           </header>
         )}
         <ConnectionLine />
+        {admin && (
+          <Suspense fallback={null}>
+            <ConsoleTop me={me} />
+          </Suspense>
+        )}
         {children}
       </div>
       <Toasts />
@@ -144,27 +150,21 @@ function Foot({ me, admin, onKeys }: { me: Me; admin: boolean; onKeys: () => voi
           {texts.frame.mine}
         </Link>
       </div>
-      {me.role === "admin" &&
-        (admin ? (
-          <Link href="/" className="btn w-full">
-            <Icon name="chat" className="size-4.5" />
-            {texts.frame.chat}
-          </Link>
-        ) : (
-          <Link href="/admin" className="btn w-full">
-            <Icon name="chart" className="size-4.5" />
-            {texts.frame.admin}
-          </Link>
-        ))}
-      {["admin", "engineer", "reviewer"].includes(me.role) && (
-        <div className="flex gap-2 text-[0.9rem]">
-          <Link href="/votes" className="btn btn-small flex-1">
-            {texts.votes.nav}
-          </Link>
-          <Link href="/leaderboard" className="btn btn-small flex-1">
-            {texts.leaderboard.nav}
-          </Link>
-        </div>
+      {admin ? (
+        <Link href="/" className="btn w-full">
+          <Icon name="chat" className="size-4.5" />
+          {texts.frame.chat}
+        </Link>
+      ) : me.may.includes("watch") ? (
+        <Link href="/admin" className="btn w-full">
+          <Icon name="chart" className="size-4.5" />
+          {texts.frame.admin}
+        </Link>
+      ) : (
+        <Link href="/settings" className="btn w-full">
+          <Icon name="key" className="size-4.5" />
+          {texts.frame.settings}
+        </Link>
       )}
       <div className="flex items-center justify-between gap-2">
         <span className="truncate text-[0.9rem] text-muted" title={texts.frame.signedInAs(me.name)}>

@@ -1,32 +1,34 @@
-/** Train now, cancel, roll back: each says what it will do, and why it cannot when it cannot. */
-import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
-import { api, type Policies, type Status } from "../../api";
-import { keys } from "../../queries";
-import { useTexts } from "../../texts";
+/** Train now, cancel, pause, roll back: each says what it will do; who may not do it does not see it. */
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { type FormEvent, lazy, Suspense, useState } from "react";
+import { api, type Me, type Status } from "../../api";
+import { keys, queries } from "../../queries";
+import { useConsole, useTexts } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icons";
 import { ProblemLine } from "../../ui/notice";
-import { isOpen, takeFeedEvent } from "./feed";
+import { consoleApi, consoleKeys } from "../console/calls";
+import { may } from "../console/guard";
+import { RollbackDialog } from "../versions/rollback";
+import { isOpen } from "./feed";
 
-export function Actions({ status, policies }: { status: Status; policies: Policies | undefined }) {
+const TrainDialog = lazy(() => import("./train"));
+
+export function Actions({ status, me }: { status: Status; me: Me }) {
   const texts = useTexts().admin;
-  const client = useQueryClient();
-  const [asking, setAsking] = useState<"cancel" | "rollback" | null>(null);
-  const train = useMutation({
-    mutationFn: api.train,
-    onSuccess: (run) => takeFeedEvent(client, { type: "run", data: run }),
-    onSettled: () => client.invalidateQueries({ queryKey: keys.status }),
-  });
+  const words = useConsole().training;
+  const [asking, setAsking] = useState<"train" | "cancel" | "pause" | "rollback" | null>(null);
+  const close = () => setAsking(null);
+  const policies = useQuery(queries.policies);
   const { run } = status;
-  const target = policies?.previous ?? status.previous;
+  const target = policies.data?.previous ?? status.previous;
   return (
-    <div className="ml-auto flex flex-col items-stretch gap-1.5 self-center max-lg:ml-0">
-      <div className="flex flex-wrap items-center gap-2">
-        {run && isOpen(run) ? (
+    <div className="ml-auto flex flex-wrap items-center gap-2 self-center max-lg:ml-0">
+      {may(me, "train") &&
+        (run && isOpen(run) ? (
           <button
             type="button"
-            className="btn btn-bad"
+            className="btn btn-small btn-bad"
             onClick={() => setAsking("cancel")}
             disabled={run.cancel_requested}
           >
@@ -34,19 +36,21 @@ export function Actions({ status, policies }: { status: Status; policies: Polici
             {run.cancel_requested ? texts.actions.cancelling : texts.actions.cancel}
           </button>
         ) : (
-          <button
-            type="button"
-            className="btn btn-main"
-            onClick={() => train.mutate()}
-            disabled={train.isPending}
-          >
+          <button type="button" className="btn btn-small btn-main" onClick={() => setAsking("train")}>
             <Icon name="play" className="size-4.5" />
             {texts.actions.train}
           </button>
-        )}
+        ))}
+      {may(me, "train") && (
+        <button type="button" className="btn btn-small" onClick={() => setAsking("pause")}>
+          <Icon name={status.paused ? "play" : "stop"} className="size-4.5" />
+          {status.paused ? words.resume : words.pause}
+        </button>
+      )}
+      {may(me, "release") && (
         <button
           type="button"
-          className="btn"
+          className="btn btn-small"
           onClick={() => setAsking("rollback")}
           disabled={!target}
           title={target ? undefined : texts.actions.rollBackNone}
@@ -54,13 +58,73 @@ export function Actions({ status, policies }: { status: Status; policies: Polici
           <Icon name="back" className="size-4.5" />
           {target ? texts.actions.rollBackTo(target) : texts.actions.rollBack}
         </button>
-      </div>
-      {train.error && <ProblemLine error={train.error} />}
-      {asking === "cancel" && run && <CancelDialog id={run.id} onClose={() => setAsking(null)} />}
+      )}
+      {asking === "train" && (
+        <Suspense fallback={null}>
+          <TrainDialog onClose={close} />
+        </Suspense>
+      )}
+      {asking === "cancel" && run && <CancelDialog id={run.id} onClose={close} />}
+      {asking === "pause" && <PauseDialog paused={status.paused != null} onClose={close} />}
       {asking === "rollback" && target && status.active && (
-        <RollBackDialog from={status.active.number} to={target} onClose={() => setAsking(null)} />
+        <RollbackDialog from={status.active.number} to={target} onClose={close} />
       )}
     </div>
+  );
+}
+
+function PauseDialog({ paused, onClose }: { paused: boolean; onClose: () => void }) {
+  const texts = useTexts();
+  const words = useConsole().training;
+  const client = useQueryClient();
+  const [reason, setReason] = useState("");
+  const act = useMutation({
+    mutationFn: async () => {
+      if (paused) await consoleApi.resume();
+      else await consoleApi.pause(reason.trim());
+    },
+    onSuccess: () => {
+      void client.invalidateQueries({ queryKey: keys.status });
+      void client.invalidateQueries({ queryKey: consoleKeys.schedule });
+      onClose();
+    },
+  });
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    act.mutate();
+  };
+  return (
+    <Dialog title={paused ? words.resumeTitle : words.pauseTitle} onClose={onClose}>
+      <form onSubmit={submit} className="flex flex-col gap-3">
+        <p className="text-muted">{paused ? words.resumeHint : words.pauseHint}</p>
+        {!paused && (
+          <label className="flex flex-col gap-1">
+            <span className="font-medium">{texts.admin.actions.reason}</span>
+            <textarea
+              className="field"
+              rows={2}
+              required
+              maxLength={500}
+              value={reason}
+              onChange={(event) => setReason(event.target.value)}
+            />
+          </label>
+        )}
+        {act.error && <ProblemLine error={act.error} />}
+        <div className="flex justify-end gap-2">
+          <button type="button" className="btn" onClick={onClose}>
+            {texts.common.cancel}
+          </button>
+          <button
+            type="submit"
+            className="btn btn-main"
+            disabled={act.isPending || (!paused && !reason.trim())}
+          >
+            {paused ? words.resume : words.pause}
+          </button>
+        </div>
+      </form>
+    </Dialog>
   );
 }
 
@@ -92,60 +156,6 @@ function CancelDialog({ id, onClose }: { id: string; onClose: () => void }) {
           {texts.cancel}
         </button>
       </div>
-    </Dialog>
-  );
-}
-
-function RollBackDialog({ from, to, onClose }: { from: number; to: number; onClose: () => void }) {
-  const texts = useTexts();
-  const words = texts.admin.actions;
-  const client = useQueryClient();
-  const [reason, setReason] = useState("");
-  const rollBack = useMutation({
-    mutationFn: () => api.rollBack(reason.trim()),
-    onSuccess: () => {
-      void client.invalidateQueries({ queryKey: keys.policies });
-      void client.invalidateQueries({ queryKey: keys.status });
-      onClose();
-    },
-  });
-  const submit = (event: FormEvent) => {
-    event.preventDefault();
-    if (reason.trim()) rollBack.mutate();
-  };
-  return (
-    <Dialog title={words.rollBackTitle(to)} onClose={onClose}>
-      <form onSubmit={submit}>
-        <p className="mb-4 text-muted">{words.rollBackEffect(from, to)}</p>
-        <label className="flex flex-col gap-1">
-          <span className="font-medium">{words.reason}</span>
-          <textarea
-            className="field"
-            rows={3}
-            required
-            maxLength={500}
-            value={reason}
-            onChange={(event) => setReason(event.target.value)}
-            aria-describedby="reason-hint"
-          />
-          <span id="reason-hint" className="text-[0.87rem] text-muted">
-            {words.reasonHint}
-          </span>
-        </label>
-        {rollBack.error && (
-          <div className="mt-3">
-            <ProblemLine error={rollBack.error} />
-          </div>
-        )}
-        <div className="mt-4 flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button type="submit" className="btn btn-bad" disabled={!reason.trim() || rollBack.isPending}>
-            {words.rollBackTo(to)}
-          </button>
-        </div>
-      </form>
     </Dialog>
   );
 }

@@ -1,7 +1,8 @@
 /** The head of the run that is shown, and the list of all. */
 import type { Run } from "../../api";
 import { formatDuration, formatTime } from "../../format";
-import { type Texts, useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { type Texts, useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 

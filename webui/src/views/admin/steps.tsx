@@ -3,7 +3,8 @@ import { useEffect, useState } from "react";
 import type { Run, StageStatus, Status } from "../../api";
 import { useProgress } from "../../charts/series";
 import { formatDuration, formatNumber } from "../../format";
-import { type Language, type Texts, useLanguage, useTexts } from "../../texts";
+import { type Language, useLanguage } from "../../texts";
+import { type Texts, useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 
 type Dot = "always" | StageStatus["state"];

@@ -1,11 +1,15 @@
 /** The strip on top: live version, next training, the run, the engines; and the three actions. */
-import type { ReactNode } from "react";
-import type { Engine, Policies, Status } from "../../api";
-import { formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
+import { type ReactNode, useState } from "react";
+import type { Engine, Me, Status } from "../../api";
+import { formatShare, formatTime } from "../../format";
+import { useLanguage } from "../../texts";
+import { useConsole, useTexts } from "../../texts/console";
+import { Icon } from "../../ui/icons";
+import { PHONE, useMedia } from "../../ui/media";
 import { Actions } from "./actions";
 
-export function Strip({ status, policies }: { status: Status; policies: Policies | undefined }) {
+export function Strip({ status, me }: { status: Status; me: Me }) {
+  const words = useConsole().training;
   const texts = useTexts().admin.strip;
   const common = useTexts().common;
   const run = useTexts().admin.run;
@@ -14,12 +18,32 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
   const { pending, min_votes, total } = status.votes;
   const due = pending >= min_votes;
   const stage = status.run?.stages.find((one) => one.state === "running")?.stage;
+  const phone = useMedia(PHONE);
+  const [open, setOpen] = useState(false);
+  const shown = [
+    status.active ? common.version(status.active.number) : texts.none,
+    due ? texts.due : texts.votes(pending, min_votes),
+    status.run ? (stage ? steps[stage] : run.states[status.run.state]) : texts.idle,
+  ];
   return (
     <section
       aria-label={texts.label}
-      className="sticky top-0 z-10 border-b border-line bg-surface px-4 py-3 max-lg:static sm:px-6"
+      className="shrink-0 border-b border-line bg-surface px-4 py-2.5 max-lg:max-h-[60dvh] max-lg:overflow-y-auto sm:px-6"
     >
-      <div className="mx-auto flex max-w-348 flex-wrap items-stretch gap-x-6 gap-y-4">
+      {phone && (
+        <button
+          type="button"
+          className="flex w-full items-center gap-2 text-left text-[0.92rem]"
+          aria-expanded={open}
+          onClick={() => setOpen(!open)}
+        >
+          <span className="min-w-0 flex-1 truncate">{shown.join(" · ")}</span>
+          <Icon name={open ? "fold" : "unfold"} className="size-4.5 text-muted" />
+        </button>
+      )}
+      <div
+        className={`mx-auto max-w-348 flex-wrap items-stretch gap-x-6 gap-y-3 ${phone ? "pt-2" : ""} ${phone && !open ? "hidden" : "flex"}`}
+      >
         <Cell name={texts.live}>
           {status.active ? (
             <>
@@ -32,6 +56,12 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
             <Small>{texts.none}</Small>
           )}
         </Cell>
+        {status.canary && (
+          <Cell name={words.canary}>
+            <Big>{common.version(status.canary.number)}</Big>
+            <Small>{formatShare(status.canary.share, language)}</Small>
+          </Cell>
+        )}
         <Cell name={texts.next}>
           <Big>{due ? texts.due : texts.votes(pending, min_votes)}</Big>
           <progress
@@ -40,7 +70,7 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
             value={Math.min(pending, min_votes)}
             aria-label={texts.votes(pending, min_votes)}
           />
-          <Small>{texts.total(total)}</Small>
+          <Small>{status.paused ? words.paused : texts.total(total)}</Small>
         </Cell>
         <Cell name={texts.run}>
           <Big>{status.run ? (stage ? steps[stage] : run.states[status.run.state]) : common.none}</Big>
@@ -60,7 +90,7 @@ export function Strip({ status, policies }: { status: Status; policies: Policies
             ))}
           </ul>
         </Cell>
-        <Actions status={status} policies={policies} />
+        <Actions status={status} me={me} />
       </div>
     </section>
   );

@@ -2,7 +2,8 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, type RefObject, useId, useMemo } from "react";
 import { formatDuration, formatNumber, formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { Loading, ProblemLine } from "../../ui/notice";
 import { explorer, type ReviewChoice, type VoteDetail, type VoteRow } from "./calls";

@@ -1,0 +1,135 @@
+"""A training in detail: log, answers, alerts; again from where it failed; the plan, the schedule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.records import PolicyVersion, Run, now
+
+pytestmark = pytest.mark.anyio
+
+
+async def failed_run(heed: Any, admin: Any) -> tuple[str, Path]:
+    """A run whose PPO stage failed, and its folder."""
+    run_id = (await admin.call("POST", "/api/v1/runs")).json()["id"]
+    claim = await heed.parts.runs.acquire(run_id, "worker", 30, 3)
+    await heed.parts.runs.set_stage(claim, "freeze", "done", {"votes": 3, "skipped": {"tie": 2}})
+    await heed.parts.runs.set_stage(claim, "reward", "done")
+    await heed.parts.runs.set_stage(claim, "ppo", "failed")
+    await heed.parts.runs.finish(claim, "failed", error="out of memory")
+    folder: Path = heed.parts.settings.data / "runs" / run_id
+    return run_id, folder
+
+
+def write_log(folder: Path, attempt: int, stage: str, *lines: str) -> None:
+    path = folder / f"attempt-{attempt}" / f"{stage}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def sample(update: int, answer: str) -> str:
+    """As the trainer writes it (`trainer/ppo.py`)."""
+    said = {"update": update, "prompt": "Why?", "answer": answer, "tokens": 3, "ended": True, "score": 0.5}
+    return "sample " + json.dumps(said)
+
+
+async def test_the_log_ends_with_what_the_newest_attempt_said(heed: Any, admin: Any) -> None:
+    run_id, folder = await failed_run(heed, admin)
+    assert (await admin.call("GET", f"/api/v1/runs/{run_id}/log?stage=ppo")).status_code == 404
+    write_log(folder, 9, "ppo", "first attempt")
+    write_log(folder, 10, "ppo", "loading", sample(1, "secret"), "ValueError: NaN")
+    log = await admin.get(f"/api/v1/runs/{run_id}/log?stage=ppo")
+    assert (log["text"], log["cut"]) == ("loading\nValueError: NaN", False)
+    write_log(folder, 10, "ppo", *(f"line {number:05}" for number in range(10_000)))
+    long = await admin.get(f"/api/v1/runs/{run_id}/log?stage=ppo")
+    assert long["cut"]
+    assert long["text"].endswith("line 09999")
+    assert len(long["text"]) < 65_536
+    assert (await admin.call("GET", f"/api/v1/runs/{run_id}/log?stage=../../x")).status_code == 422
+
+
+async def test_an_update_that_ran_twice_shows_its_later_answer(heed: Any, admin: Any) -> None:
+    run_id, folder = await failed_run(heed, admin)
+    write_log(folder, 1, "ppo", sample(1, "old one"), sample(2, "old two"), 'sample {"update": 3, "pro')
+    write_log(folder, 2, "ppo", sample(2, "new two"))
+    items = (await admin.get(f"/api/v1/runs/{run_id}/samples"))["items"]
+    assert [(one["update"], one["answer"]) for one in items] == [(1, "old one"), (2, "new two")]
+
+
+async def test_alerts_are_what_the_trainer_warned_of_until_somebody_has_looked(heed: Any, admin: Any) -> None:
+    run_id, folder = await failed_run(heed, admin)
+    warning = "KL 31.4 nats per answer is above 30"
+    lines = ("loading", f"warning before update 7: {warning}", f"warning before update 7: {warning}")
+    write_log(folder, 1, "ppo", *lines, "stopped before update 9, back to the weights after 8: " + warning)
+    items = (await admin.get(f"/api/v1/runs/{run_id}/alerts"))["items"]
+    assert [(one["step"], one["stopped"]) for one in items] == [(7, False), (9, True)]
+    assert items[0]["text"] == warning
+    path = f"/api/v1/runs/{run_id}/alerts"
+    assert (await admin.call("POST", f"{path}/{items[0]['id']}/acknowledge")).status_code == 204
+    assert (await admin.call("POST", f"{path}/nothing/acknowledge")).status_code == 404
+    seen = (await admin.get(path))["items"]
+    assert [one["acknowledged_by"] for one in seen] == [admin.account_id, None]
+
+
+def test_the_trainer_writes_what_is_read_here() -> None:
+    """The two ends of the log: the words in the trainer's source are the ones that are looked for."""
+    trainer = Path(__file__).resolve().parents[3] / "trainer"
+    source = (trainer / "ppo.py").read_text()
+    assert 'f"warning before update {update + 1}: {warning}"' in source
+    assert 'f"stopped before update {update + 1}, back to' in source
+    assert 'SAMPLE = "sample "' in (trainer / "reporting.py").read_text()
+
+
+async def test_a_failed_run_is_taken_up_again_where_it_failed(heed: Any, admin: Any) -> None:
+    run_id, _ = await failed_run(heed, admin)
+    again = await admin.call("POST", f"/api/v1/runs/{run_id}/retry")
+    assert again.status_code == 202
+    run = Run.model_validate(again.json())
+    assert (run.state, run.error, run.ended_at) == ("queued", None, None)
+    states = [status.state for status in run.stages]
+    assert states == ["done", "done", "waiting", "waiting", "waiting"]
+    assert (await admin.get("/api/v1/status"))["run"]["id"] == run_id
+    claim = await heed.parts.runs.acquire(run_id, "worker", 30, 1)
+    assert claim is not None
+    assert (await admin.call("POST", f"/api/v1/runs/{run_id}/retry")).status_code == 409
+
+
+async def test_only_the_newest_run_can_be_taken_up_again(heed: Any, admin: Any) -> None:
+    old, _ = await failed_run(heed, admin)
+    await failed_run(heed, admin)
+    refused = await admin.call("POST", f"/api/v1/runs/{old}/retry")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:heed:cannot_retry")
+    assert (await admin.call("POST", "/api/v1/runs/run_nothing/retry")).status_code == 404
+
+
+async def test_the_plan_says_what_a_training_would_learn_from(heed: Any, admin: Any, ann: Any) -> None:
+    empty = await admin.get("/api/v1/plan")
+    assert (empty["blocked"], empty["new_pairs"], empty["estimate"]) == ("no_version", 0, [])
+    (heed.parts.settings.data / "policies" / "v0001").mkdir(parents=True)
+    version = PolicyVersion(number=1, folder="v0001", sha256="0" * 64, created_at=now())
+    await heed.parts.policies.register(version)
+    await heed.parts.policies.activate(1, "test", "base", expected=None)
+    for number, choice in enumerate(("a", "b", "tie")):
+        turn = await ann.duel(f"Question {number}")
+        await ann.vote(turn["duel"]["id"], choice, f"key-{number}")
+    plan = await admin.get("/api/v1/plan")
+    assert plan["new_votes"] == {"a": 1, "b": 1, "tie": 1}
+    assert (plan["parent"], plan["new_pairs"], plan["total_pairs"], plan["blocked"]) == (1, 2, 2, None)
+    assert plan["settings"]["schedule"] == {"min_votes": 3}
+    assert await heed.parts.runs.current() is None
+
+
+async def test_a_paused_schedule_says_so_until_it_is_resumed(heed: Any, admin: Any) -> None:
+    assert (await admin.get("/api/v1/schedule"))["paused"] is None
+    assert (await admin.call("PUT", "/api/v1/schedule/pause", {"reason": " "})).status_code == 422
+    await admin.call("PUT", "/api/v1/schedule/pause", {"reason": "the data is being looked at"})
+    assert (await admin.get("/api/v1/status"))["paused"]["reason"] == "the data is being looked at"
+    assert (await admin.call("POST", "/api/v1/runs")).status_code == 201  # by hand it still works
+    assert (await admin.call("DELETE", "/api/v1/schedule/pause")).status_code == 204
+    assert (await admin.get("/api/v1/schedule"))["paused"] is None
+    actions = [event.action for event in await heed.parts.audit.newest()]
+    assert actions == ["schedule_resumed", "train_now", "schedule_paused"]

@@ -1,0 +1,72 @@
+/** What people did lately, and when the next training starts by itself. */
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "wouter";
+import type { Me } from "../../api";
+import { formatTime } from "../../format";
+import { useLanguage } from "../../texts";
+import { useConsole } from "../../texts/console";
+import { actionName } from "../audit/format";
+import { consoleApi, consoleQueries } from "../console/calls";
+import { Card, may } from "../console/guard";
+
+const SHOWN = 12;
+
+export function Activity({ me }: { me: Me }) {
+  const words = useConsole();
+  const language = useLanguage();
+  const log = useQuery({
+    queryKey: ["audit", "newest"],
+    queryFn: () => consoleApi.audit({}),
+    enabled: may(me, "manage"),
+    refetchInterval: 30_000,
+  });
+  if (!may(me, "manage")) return null;
+  return (
+    <Card
+      id="activity-title"
+      title={words.training.activity}
+      actions={
+        <Link href="/audit" className="text-[0.9rem] text-accent underline">
+          {words.nav.audit}
+        </Link>
+      }
+    >
+      {log.data?.items.length === 0 && <p className="text-muted">{words.audit.none}</p>}
+      <ol className="flex flex-col gap-1.5">
+        {log.data?.items.slice(0, SHOWN).map((entry) => (
+          <li key={entry.id} className="text-[0.92rem] wrap-anywhere">
+            <span className="font-medium">{entry.actor_name ?? entry.actor}</span>{" "}
+            {actionName(entry.action, words.audit.actions)} {entry.object_name ?? entry.object}
+            <span className="block text-[0.85rem] text-muted">
+              {[formatTime(entry.at, language), entry.reason].filter(Boolean).join(" · ")}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </Card>
+  );
+}
+
+export function ScheduleCard() {
+  const words = useConsole().training;
+  const language = useLanguage();
+  const schedule = useQuery(consoleQueries.schedule);
+  const { data } = schedule;
+  if (!data) return null;
+  return (
+    <Card id="schedule-title" title={words.schedule}>
+      {data.paused && (
+        <p className="mb-2 rounded-lg bg-turn-soft px-3 py-2 text-turn wrap-anywhere">
+          {words.pausedSince(formatTime(data.paused.at, language), data.paused.reason)}
+        </p>
+      )}
+      <p>{words.byVotes(data.pending, data.min_votes)}</p>
+      <p>{data.every_hours ? words.byTime(data.every_hours) : words.noTime}</p>
+      {data.due_at && <p className="text-muted">{words.dueAt(formatTime(data.due_at, language))}</p>}
+      {data.oldest_waiting_at && !data.due_at && (
+        <p className="text-muted">{words.oldest(formatTime(data.oldest_waiting_at, language))}</p>
+      )}
+      <p className="mt-1 text-[0.87rem] text-muted">{words.oneAtATime}</p>
+    </Card>
+  );
+}
