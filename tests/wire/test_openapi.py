@@ -65,16 +65,6 @@ POST /api/v1/queue/release
 POST /api/v1/queue/flags
 GET POST /api/v1/queue/items
 DELETE /api/v1/queue/items/{item_id}
-GET /api/v1/exports
-GET POST /api/v1/imports
-GET /api/v1/leaderboard
-GET /api/v1/statistics
-GET /api/v1/votes
-GET /api/v1/votes/{vote_id}
-PATCH /api/v1/imports/{import_id}
-POST /api/v1/exclusions
-POST /api/v1/restorations
-POST /api/v1/votes/{vote_id}/reviews
 GET /api/v1/status
 GET POST /api/v1/engines
 POST /api/v1/engines/{name}/drain
@@ -92,9 +82,6 @@ GET /api/v1/plan
 GET /api/v1/schedule
 PUT DELETE /api/v1/schedule/pause
 GET /api/v1/system
-GET POST /api/v1/engines
-POST /api/v1/engines/{name}/drain
-DELETE /api/v1/engines/{name}
 GET /api/v1/policies
 GET /api/v1/policies/history
 GET /api/v1/policies/{number}

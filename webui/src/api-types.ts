@@ -68,6 +68,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/answers/{answer_id}/continue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go On
+         * @description Continue an answer that was interrupted or stopped, in place; follow `stream`.
+         *
+         *     It goes on with the version that began it while an engine holds that, else with the active one; a duel of
+         *     more than two versions cannot be voted on.
+         */
+        post: operations["go_on_api_v1_answers__answer_id__continue_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/answers/{answer_id}/stop": {
         parameters: {
             query?: never;
@@ -1383,7 +1406,7 @@ export interface paths {
         };
         /**
          * Search
-         * @description The caller's conversations that hold every word, newest first: titles of all, texts of the newest 500.
+         * @description The caller's conversations that hold every word: titles of all, texts of the newest 500.
          */
         get: operations["search_api_v1_search_get"];
         put?: never;
@@ -1707,9 +1730,29 @@ export interface paths {
         put?: never;
         /**
          * Complete
-         * @description One or two answers, whole or as a stream. A client that leaves stops its generation.
+         * @description One or more answers, whole or as a stream. A client that leaves stops its generation.
          */
         post: operations["complete_v1_chat_completions_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give Feedback
+         * @description Say what an answer was worth, once: it becomes a vote. Only for the account that asked.
+         */
+        post: operations["give_feedback_v1_feedback_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1725,9 +1768,29 @@ export interface paths {
         };
         /**
          * Models
-         * @description `active` and each version that an engine holds.
+         * @description `active`, `canary` while one runs, and each version that an engine holds.
          */
         get: operations["models_v1_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/models/{model}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Model
+         * @description One of them.
+         */
+        get: operations["model_v1_models__model__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2186,9 +2249,25 @@ export interface components {
         };
         /**
          * CompletionIn
-         * @description Unknown fields are ignored, as clients expect; wrong types and what Heed cannot do are refused.
+         * @description A field that is not here is refused by name, so that nothing is dropped silently.
          */
         CompletionIn: {
+            /** Frequency Penalty */
+            frequency_penalty?: number | null;
+            /**
+             * Ignore Eos
+             * @default false
+             */
+            ignore_eos: boolean;
+            /** Logit Bias */
+            logit_bias?: {
+                [key: string]: number;
+            } | null;
+            /**
+             * Logprobs
+             * @default false
+             */
+            logprobs: boolean;
             /** Max Completion Tokens */
             max_completion_tokens?: number | null;
             /** Max Tokens */
@@ -2197,17 +2276,42 @@ export interface components {
             messages: components["schemas"]["TurnIn"][];
             /** Model */
             model: string;
-            /** N */
-            n?: number | null;
+            /**
+             * N
+             * @default 1
+             */
+            n: number;
+            /** Presence Penalty */
+            presence_penalty?: number | null;
+            response_format?: components["schemas"]["ResponseFormat"] | null;
             /** Seed */
             seed?: number | null;
             /** Stop */
             stop?: string | string[] | null;
-            /** Stream */
-            stream?: boolean | null;
-            stream_options?: components["schemas"]["StreamOptions"] | null;
+            /**
+             * Store
+             * @default true
+             */
+            store: boolean;
+            /**
+             * Stream
+             * @default false
+             */
+            stream: boolean;
+            /**
+             * @default {
+             *       "include_obfuscation": false,
+             *       "include_usage": false
+             *     }
+             */
+            stream_options: components["schemas"]["StreamOptions"];
             /** Temperature */
             temperature?: number | null;
+            /**
+             * Top Logprobs
+             * @default 0
+             */
+            top_logprobs: number;
             /** Top P */
             top_p?: number | null;
         };
@@ -2524,6 +2628,55 @@ export interface components {
             value: string;
             /** Votes */
             votes: number;
+        };
+        /**
+         * FeedbackIn
+         * @description What somebody thought of a response: exactly one of `rating`, `choice` and `correction`.
+         */
+        FeedbackIn: {
+            /** Choice */
+            choice?: ("a" | "b" | "tie" | "both_bad" | "skip") | null;
+            /** Comment */
+            comment?: string | null;
+            /** Correction */
+            correction?: string | null;
+            /**
+             * Index
+             * @default 0
+             */
+            index: number;
+            /** Rating */
+            rating?: ("up" | "down") | null;
+            /** Response Id */
+            response_id: string;
+        };
+        /**
+         * FeedbackOut
+         * @description The vote that the feedback became.
+         */
+        FeedbackOut: {
+            /** Choice */
+            choice: string;
+            /** Comment */
+            comment: string | null;
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Index */
+            index: number | null;
+            /** Kind */
+            kind: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default feedback
+             * @constant
+             */
+            object: "feedback";
+            /** Response Id */
+            response_id: string;
         };
         /** FileOut */
         FileOut: {
@@ -3494,6 +3647,19 @@ export interface components {
             /** Version */
             version: string;
         };
+        /**
+         * ResponseFormat
+         * @description Free text or a JSON object.
+         *
+         *     No schema of the caller's: it would be compiled inside the engine, where a hostile one stops everybody.
+         */
+        ResponseFormat: {
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "text" | "json_object";
+        };
         /** RestoreIn */
         RestoreIn: {
             /**
@@ -3665,10 +3831,24 @@ export interface components {
          */
         Sampling: {
             /**
+             * Frequency Penalty
+             * @default 0
+             */
+            frequency_penalty: number;
+            /** Logit Bias */
+            logit_bias?: {
+                [key: string]: number;
+            };
+            /**
              * Max Tokens
              * @default 256
              */
             max_tokens: number;
+            /**
+             * Presence Penalty
+             * @default 0
+             */
+            presence_penalty: number;
             /** Seed */
             seed?: number | null;
             /**
@@ -3896,9 +4076,14 @@ export interface components {
         };
         /**
          * StreamOptions
-         * @description What a stream ends with.
+         * @description What a stream holds beside the words.
          */
         StreamOptions: {
+            /**
+             * Include Obfuscation
+             * @default false
+             */
+            include_obfuscation: boolean;
             /**
              * Include Usage
              * @default false
@@ -4011,11 +4196,13 @@ export interface components {
         };
         /**
          * TurnIn
-         * @description One message.
+         * @description One message. A client may send back an answer as it got it: its empty fields are nothing.
          */
         TurnIn: {
             /** Content */
             content: string | components["schemas"]["Part"][];
+            /** Name */
+            name?: string | null;
             /**
              * Role
              * @enum {string}
@@ -4030,6 +4217,19 @@ export interface components {
             message: components["schemas"]["MessageOut"];
             /** Stream */
             stream: string;
+        };
+        /**
+         * TurnWaiting
+         * @description The engines are busy: so many other requests go first. Comes again whenever that changes.
+         */
+        TurnWaiting: {
+            /** Ahead */
+            ahead: number;
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "turn.waiting";
         };
         /** UsedIn */
         UsedIn: {
@@ -4453,6 +4653,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["InviteMade"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    go_on_api_v1_answers__answer_id__continue_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                answer_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TurnOut"];
                 };
             };
             /** @description Validation Error */
@@ -6846,7 +7077,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string & (components["schemas"]["AnswerStart"] | components["schemas"]["AnswerDelta"] | components["schemas"]["AnswerEnd"] | components["schemas"]["DuelReady"] | components["schemas"]["TurnEnd"]);
+                    "text/event-stream": string & (components["schemas"]["AnswerStart"] | components["schemas"]["TurnWaiting"] | components["schemas"]["AnswerDelta"] | components["schemas"]["AnswerEnd"] | components["schemas"]["DuelReady"] | components["schemas"]["TurnEnd"]);
                 };
             };
             /** @description Nothing is left to tell */
@@ -7218,6 +7449,41 @@ export interface operations {
             };
         };
     };
+    give_feedback_v1_feedback_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FeedbackIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedbackOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     models_v1_models_get: {
         parameters: {
             query?: never;
@@ -7236,6 +7502,39 @@ export interface operations {
                     "application/json": {
                         [key: string]: unknown;
                     };
+                };
+            };
+        };
+    };
+    model_v1_models__model__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
