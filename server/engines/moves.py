@@ -54,7 +54,7 @@ async def decide(pool: EnginePool, policies: Policies) -> list[Step]:
         return []
     steps = next_steps(pool.engines, wish, pool.serving, time.monotonic())
     for number in sorted({step.version for step in steps}):
-        if not await _sound(pool, policies, number):
+        if not await _sound(pool, policies, number, [one.engine for one in steps if one.version == number]):
             return []
     ready = []
     for step in steps:
@@ -71,7 +71,7 @@ async def decide(pool: EnginePool, policies: Policies) -> list[Step]:
     return ready
 
 
-async def _sound(pool: EnginePool, policies: Policies, number: int) -> bool:
+async def _sound(pool: EnginePool, policies: Policies, number: int, engines: list[Engine]) -> bool:
     """Whether engines may see the version. One that may not is taken back before any engine is disturbed."""
     version = await policies.get(number)
     assert version is not None, "versions are never removed"
@@ -79,7 +79,9 @@ async def _sound(pool: EnginePool, policies: Policies, number: int) -> bool:
         await check_folder(pool, version, policies.folder(version))
     except BadVersion as error:
         log.error("v%d must not serve: %s", number, error)
-        await _take_back(policies, version, str(error))
+        if not await _take_back(policies, version, str(error)):
+            for engine in engines:
+                _try_later(engine, str(error))
         return False
     return True
 

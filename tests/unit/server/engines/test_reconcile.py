@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from server.engines import moves, reconcile, routing
+from server.engines import moves, reconcile, routing, swap
 from server.engines.client import Delta
 from server.engines.pool import EnginePool, Lease
+from store.artifacts import verify
 from store.records import ChatTurn, Sampling
 from tests.unit.server.engines.conftest import Site
 
@@ -202,6 +203,20 @@ async def test_a_folder_that_was_changed_after_sealing_is_refused(site: Site) ->
     await site.step()
     assert site.engines[0].calls == []
     assert await site.state(2) == "rejected"
+
+
+async def test_a_damaged_first_version_is_not_read_again_all_the_time(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.start(1)
+    site.engines[0].label = "heed-loading"
+    (site.home / "policies" / "v0001" / "model.safetensors").write_bytes(b"else")
+    read = []
+    monkeypatch.setattr(swap, "verify", lambda folder: read.append(folder) or verify(folder))
+    await site.step(3)
+    assert len(read) == 1
+    assert "differs from the manifest" in (site.pool.statuses()[0].error or "")
+    assert await site.state(1) == "active", "there is no other"
 
 
 @pytest.mark.parametrize("count", [1, 2])
