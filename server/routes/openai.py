@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.responses import Response as HttpResponse
 
 from server.completions import Completion
-from server.dependencies import Heed, Me, Parts
+from server.dependencies import Heed, Me, Parts, Voter
 from server.drawing import room
 from server.engines.pool import EnginePool
 from server.errors import VersionNotServed
@@ -137,7 +137,7 @@ async def _ended(heed: Parts, me: Account, said: Completion, keep: bool) -> None
 
 @router.post("/feedback", status_code=201)
 async def give_feedback(
-    body: FeedbackIn, response: HttpResponse, heed: Heed, me: Me, idempotency_key: OptionalKey = None
+    body: FeedbackIn, response: HttpResponse, heed: Heed, me: Voter, idempotency_key: OptionalKey = None
 ) -> FeedbackOut:
     """Say what an answer was worth, once: it becomes a vote. Only for the account that asked."""
     began = time.monotonic()
