@@ -1,8 +1,10 @@
 /** What happy-dom lacks and the page uses. */
-import { cleanup } from "@testing-library/react";
+import { cleanup, configure } from "@testing-library/react";
 import { afterEach } from "vitest";
 
 afterEach(cleanup);
+// A page in a chunk of its own is read from disk first, which takes its time where the machine is shared.
+configure({ asyncUtilTimeout: 5000 });
 
 class NoObserver {
   observe() {}
