@@ -343,7 +343,7 @@ export const en = {
       prompt: "Prompt",
       versions: "Versions",
       outcome: "Better",
-      rm: "RM margin",
+      rm: "Margin",
       status: "Status",
     },
     facets: {

@@ -109,7 +109,7 @@ function Ratings({ ratings }: { ratings: Rating[] }) {
   const [low, high] = [Math.min(...ends, 990) - 10, Math.max(...ends, 1010) + 10];
   return (
     <div className="overflow-x-auto" tabIndex={0} role="group" aria-label={words.ratings}>
-      <table className="row-table">
+      <table className="row-table ratings">
         <thead>
           <tr>
             <th scope="col">{words.columns.rank}</th>
