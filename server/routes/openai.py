@@ -89,7 +89,7 @@ async def complete(body: CompletionIn, request: Request, heed: Heed, me: Me) -> 
         said = Completion(
             new_id("chatcmpl"), body.model, heed.pool, leases, prompt, asked, version=version, user=me.id
         )
-        headers = {"x-request-id": said.id}
+        headers: dict[str, str] = {}
         if not body.stream:
             whole = await _unless_gone(request, said.whole())
             await waiting.leave()

@@ -78,7 +78,12 @@ async function problemOf(response: Response): Promise<Problem> {
 }
 
 /** Everything goes through here. A body is JSON, or a file as it is. */
-export async function call<T>(method: Method, path: string, body?: unknown, headers?: HeadersInit): Promise<T> {
+export async function call<T>(
+  method: Method,
+  path: string,
+  body?: unknown,
+  headers?: HeadersInit,
+): Promise<T> {
   let response: Response;
   try {
     response = await fetch(path, {

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def heed(settings: ServerSettings) -> AsyncIterator[Heed]:
+async def heed(settings: ServerSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Heed]:
     """Versions 2 and 1 answer each duel together, as under a canary."""
     pool = ScriptedPool(2, 1)
-    pool.alternate = True
+    monkeypatch.setattr("server.turns.versions_of_turn", lambda *_, is_duel: (2, 1) if is_duel else (2,))
     pool.clients[0].scripts.extend(Script(pieces=("The long", " answer")) for _ in range(20))
     pool.clients[1].scripts.extend(Script(pieces=("Short",)) for _ in range(20))
     async with serving(settings, pool) as running:

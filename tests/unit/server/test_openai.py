@@ -113,7 +113,7 @@ async def test_the_version_that_answered_is_told(client: Any) -> None:
             model="active", messages=HI, stream=stream
         )
         assert raw.headers["x-heed-version"] == "v1"
-        assert raw.headers["x-request-id"].startswith("chatcmpl_")
+        assert raw.headers["x-request-id"].startswith("req_")
 
 
 async def test_an_unknown_model_is_404_in_openais_shape(client: Any) -> None:

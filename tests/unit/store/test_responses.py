@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from store import keys
@@ -9,6 +11,7 @@ from store.connection import Redis
 from store.conversations import Conversations
 from store.records import Answer, ChatTurn, Conversation, Duel, Message, Response, Sampling, now
 from store.responses import Responses
+from store.trash import Trash
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +83,8 @@ async def test_it_joins_once_with_what_was_said_before(client: Redis) -> None:
     assert said == ["Colours?", "Yes?", "Name one."]
     assert await conversations.answer("ans_a") == kept.answers[0]
     assert [one.id for one in await conversations.of_owner("acc")] == ["conv_a"]
-    await conversations.delete(conversation)
+    await Trash(client).put(conversation, now())
+    await Trash(client).empty(now() + timedelta(days=1))
     await responses.join(kept)
     assert await conversations.get("conv_a") is None
 
