@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import random
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pytest
 import torch
@@ -26,12 +29,15 @@ FP32 = ScaleConfig(precision="fp32")
 LORA = ScaleConfig(precision="fp32", lora_rank=4)
 STEPS = 12
 CLOCKED = ("seconds", "pairs_per_second")
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Forks of a process that imported everything and computed nothing: threads of OpenMP do not survive a fork."""
+PROCESSES.set_forkserver_preload([__name__])
 
 
 class Told(Reporter):
     """Keeps what does not depend on the clock; may stop like SIGTERM, or tell another process."""
 
-    def __init__(self, stop_after: int | None = None, out: TextIO | None = None) -> None:
+    def __init__(self, stop_after: int | None = None, out: Connection | None = None) -> None:
         super().__init__()
         self.rows: list[dict[str, float]] = []
         self.said: list[str] = []
@@ -40,8 +46,7 @@ class Told(Reporter):
     def metric(self, step: int, of: int | None, values: Any) -> None:
         self.rows.append({name: value for name, value in values.items() if name not in CLOCKED})
         if self._out:
-            self._out.write(json.dumps(self.rows[-1]) + "\n")
-            self._out.flush()
+            self._out.send(self.rows[-1])
         if step == self._stop_after:
             raise Cancelled
 
@@ -77,8 +82,8 @@ def sft(policy: Path, folder: Path, reporter: Reporter, lr: float = 1e-3) -> Non
 def training(request: pytest.FixtureRequest, tiny_policy: Path) -> Training:
     scale = LORA if "LoRA" in request.param else FP32
     if request.param == "sft":
-        return lambda folder, reporter: sft(tiny_policy, folder, reporter)
-    return lambda folder, reporter: reward(tiny_policy, folder, reporter, scale)
+        return partial(sft, tiny_policy)
+    return partial(reward, tiny_policy, scale=scale)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -110,42 +115,50 @@ def test_stopped_and_called_again_it_goes_on_to_the_same_numbers_weights_and_rep
     assert reports[0]["steps"] >= STEPS
 
 
-def started(training: Training, folder: Path) -> tuple[int, TextIO]:
-    """The training in a process of its own: its id, and its rows, a line each."""
-    reader, writer = os.pipe()
-    if pid := os.fork():
-        os.close(writer)
-        return pid, os.fdopen(reader, encoding="utf-8")
-    try:
-        with os.fdopen(writer, "w", encoding="utf-8") as out:
-            training(folder, Told(out=out))
-        os._exit(0)
-    finally:
-        os._exit(3)
+def started(training: Training, folder: Path) -> tuple[BaseProcess, Connection]:
+    """The training in a process of its own, and where its rows come from."""
+    reader, writer = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=tell, args=(training, folder, writer))
+    process.start()
+    writer.close()
+    return process, reader
+
+
+def tell(training: Training, folder: Path, out: Connection) -> None:
+    training(folder, Told(out=out))
+
+
+def ended(process: BaseProcess, rows: Connection) -> list[dict[str, float]]:
+    """The rows that are left, of a training that ends well."""
+    found = []
+    with rows:
+        while True:
+            try:
+                found.append(rows.recv())
+            except EOFError:
+                break
+    process.join()
+    assert process.exitcode == 0
+    return found
 
 
 def test_killed_at_a_random_step_and_started_again_it_goes_on_bit_for_bit(
     training: Training, tmp_path: Path
 ) -> None:
-    pid, lines = started(training, tmp_path / "whole")
-    with lines:
-        whole = [json.loads(line) for line in lines]
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    whole = ended(*started(training, tmp_path / "whole"))
 
     chance = random.SystemRandom()
     at = chance.randint(3, 9)
-    pid, lines = started(training, tmp_path / "killed")
-    with lines:
-        seen = [json.loads(lines.readline()) for _ in range(at)]
+    process, rows = started(training, tmp_path / "killed")
+    with rows:
+        seen = [rows.recv() for _ in range(at)]
         time.sleep(chance.uniform(0, 0.05))  # anywhere between two steps, or in a checkpoint
-        os.kill(pid, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+        process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert seen == whole[:at]
 
-    pid, lines = started(training, tmp_path / "killed")
-    with lines:
-        rest = [json.loads(line) for line in lines]
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    rest = ended(*started(training, tmp_path / "killed"))
     assert rest == whole[-len(rest) :]
     assert len(whole) - len(rest) >= at - 3  # a checkpoint every 2 steps; SFT has a row before its first
     wanted, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
