@@ -30,7 +30,7 @@ LORA = ScaleConfig(precision="fp32", lora_rank=4)
 STEPS = 12
 CLOCKED = ("seconds", "pairs_per_second")
 PROCESSES = multiprocessing.get_context("forkserver")
-"""Forks of a process that imported everything and computed nothing: threads of OpenMP do not survive a fork."""
+"""Forks of a process that imported all and computed nothing: threads of OpenMP do not survive a fork."""
 PROCESSES.set_forkserver_preload([__name__])
 
 
