@@ -24,6 +24,7 @@ from store.records import (
     Run,
     Sampling,
     Vote,
+    VotedAnswer,
     new_id,
     now,
 )
@@ -79,6 +80,7 @@ class Platform:
         parent: Answer | None = None,
         a: dict[str, Any] | None = None,
         b: dict[str, Any] | None = None,
+        said: dict[str, Any] | None = None,
     ) -> Vote:
         """A turn with its duel and an annotator's vote on it."""
         conversation = conversation or await self.conversations.create("ann", system_prompt="Be kind.")
@@ -126,8 +128,13 @@ class Platform:
             duel_id=duel.id,
             annotator_id="ann",
             choice=choice,
+            answers=tuple(
+                VotedAnswer(answer_id=one.id, version=one.policy_version, position=place, leak=one.leak)
+                for place, one in enumerate(sides, 1)
+            ),
             idempotency_key=new_id("key"),
             created_at=now(),
+            **(said or {}),
         )
         await self.votes.cast(vote, duel)
         return vote
