@@ -42,10 +42,11 @@ class _Kept(NamedTuple):
 class Statistics:
     """Everything that is said about versions and annotators. Raises StoreUnavailable."""
 
-    def __init__(self, index: VoteIndex, policies: Policies, queue: Queue) -> None:
+    def __init__(self, index: VoteIndex, policies: Policies, queue: Queue, canary_max_votes: int) -> None:
         self._index = index
         self._policies = policies
         self._queue = queue
+        self._canary_max_votes = canary_max_votes
         self._kept: dict[str, _Kept] = {}
         self._busy = asyncio.Lock()
 
@@ -85,7 +86,7 @@ class Statistics:
         wins, losses = await self._computed(
             f"canary {canary.number}", lambda rows: canary_counts(rows, canary, active.number), besides
         )
-        verdict = canary_verdict(wins, losses)
+        verdict = canary_verdict(wins, losses, max_votes=self._canary_max_votes)
         return CanaryOut(number=canary.number, against=active.number, **verdict.model_dump())
 
 

@@ -24,7 +24,6 @@ from store.records import (
     Run,
     Sampling,
     Vote,
-    VotedAnswer,
     new_id,
     now,
 )
@@ -128,10 +127,6 @@ class Platform:
             duel_id=duel.id,
             annotator_id="ann",
             choice=choice,
-            answers=tuple(
-                VotedAnswer(answer_id=one.id, version=one.policy_version, position=place, leak=one.leak)
-                for place, one in enumerate(sides, 1)
-            ),
             idempotency_key=new_id("key"),
             created_at=now(),
             **(said or {}),
