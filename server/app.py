@@ -188,7 +188,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         responses=Responses(redis),
         explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, names),
         imports=Imports(redis, settings.data),
-        statistics=Statistics(index, policies, items),
+        statistics=Statistics(index, policies, items, config.release.canary_max_votes),
         search=Search(redis),
         trash=Trash(redis),
         metrics=metrics,

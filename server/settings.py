@@ -73,6 +73,15 @@ class ScheduleShown(BaseModel):
     gate_prompts: int = 64
 
 
+class ReleaseShown(BaseModel):
+    """What the server shows of the workers' section (`workers/settings.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    canary_max_votes: int = Field(default=1000, ge=1)
+    """Decisive votes after which a canary is stopped."""
+
+
 class ServerConfig(Section):
     """The server's sections of the TOML file."""
 
@@ -87,6 +96,8 @@ class ServerConfig(Section):
     limits: LimitsConfig = LimitsConfig()
     """How often one person may do something."""
     schedule: ScheduleShown = ScheduleShown()
+    """Read only to show it; the workers act on it."""
+    release: ReleaseShown = ReleaseShown()
     """Read only to show it; the workers act on it."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 from server.statistics_shapes import AnnotatorOut, BoardOut, CanaryOut, PositionOut, StatisticsOut
-from store.explorer.counted import Counted, counted
+from store.explorer.counted import Counted, canary_counts, counted
 from store.explorer.index import VoteIndex, text_label
 from store.explorer.table import VoteRow
 from store.policies import Policies
@@ -42,10 +42,11 @@ class _Kept(NamedTuple):
 class Statistics:
     """Everything that is said about versions and annotators. Raises StoreUnavailable."""
 
-    def __init__(self, index: VoteIndex, policies: Policies, queue: Queue) -> None:
+    def __init__(self, index: VoteIndex, policies: Policies, queue: Queue, canary_max_votes: int) -> None:
         self._index = index
         self._policies = policies
         self._queue = queue
+        self._canary_max_votes = canary_max_votes
         self._kept: dict[str, _Kept] = {}
         self._busy = asyncio.Lock()
 
@@ -55,7 +56,7 @@ class Statistics:
             item.id: _gold_label(item) for item, _ in await self._queue.items() if item.gold
         }
         found: StatisticsOut = await self._computed("all", lambda rows: _statistics(rows, gold), gold)
-        return found.model_copy(update={"canary": await self._canary(found)})
+        return found.model_copy(update={"canary": await self._canary()})
 
     async def board(self, *, style: bool) -> BoardOut:
         """The leaderboard, with or without style control."""
@@ -76,19 +77,16 @@ class Statistics:
                 kept = self._kept[name] = _Kept(given, value, began, time.monotonic() - began)
             return kept.value
 
-    async def _canary(self, found: StatisticsOut) -> CanaryOut | None:
+    async def _canary(self) -> CanaryOut | None:
         """The sequential test between the canary, if there is one, and the active version."""
-        active = await self._policies.active()
-        canary = next((one for one in await self._policies.versions() if one.state == "canary"), None)
+        active, canary = await self._policies.active(), await self._policies.canary()
         if active is None or canary is None:
             return None
-        wins = losses = 0
-        for pair in found.pairs:
-            if (pair.a, pair.b) == (canary.number, active.number):
-                wins, losses = pair.wins_a, pair.wins_b
-            elif (pair.b, pair.a) == (canary.number, active.number):
-                wins, losses = pair.wins_b, pair.wins_a
-        verdict = canary_verdict(wins, losses)
+        besides = (canary.number, canary.started_at, active.number)
+        wins, losses = await self._computed(
+            f"canary {canary.number}", lambda rows: canary_counts(rows, canary, active.number), besides
+        )
+        verdict = canary_verdict(wins, losses, max_votes=self._canary_max_votes)
         return CanaryOut(number=canary.number, against=active.number, **verdict.model_dump())
 
 

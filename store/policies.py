@@ -229,13 +229,18 @@ class Policies:
             if await self._change_canary(before.model_dump_json(), after.model_dump_json(), event, args):
                 return after
 
-    async def end_canary(self, outcome: CanaryOutcome, actor: str, reason: str) -> None:
+    async def end_canary(
+        self, outcome: CanaryOutcome, actor: str, reason: str, *, judged: Canary | None = None
+    ) -> None:
         """Promoted: it becomes active. Stopped: it is what it was before. Else the outcome is its state.
 
-        Raises CanaryRefused when none runs, PointerMoved when the active version changed meanwhile.
+        Raises CanaryRefused when none runs, or another than the one that was `judged`; PointerMoved when the
+        active version changed meanwhile.
         """
         while True:
             canary = await self._running_canary()
+            if judged and (judged.number, judged.started_at) != (canary.number, canary.started_at):
+                raise CanaryRefused(f"the canary is v{canary.number} by now", "look at the versions again")
             if outcome == "promoted":
                 active = await self.active()
                 expected = active.number if active else None

@@ -227,6 +227,12 @@ class Vote(Record):
         return any(answer.leak for answer in self.answers)
 
     @property
+    def versions(self) -> tuple[int, ...]:
+        """Of the answers, in the order shown."""
+        of_duel = tuple(number for number in (self.version_a, self.version_b) if number is not None)
+        return tuple(answer.version for answer in self.answers) or of_duel
+
+    @property
     def makes_pair(self) -> bool:
         """Whether it teaches that one answer is better than another: what a training waits for."""
         if self.status != "active" or self.check is not None:

@@ -216,6 +216,12 @@ class VoteLog:
             rows = await self._redis.xrange(keys.VOTES, min=f"({after}", count=1)
         return str(rows[0][0]) if rows else None
 
+    async def newest(self) -> str:
+        """Stream id of the newest cast or change."""
+        with available():
+            rows = await self._redis.xrevrange(keys.VOTES, count=1)
+        return str(rows[0][0]) if rows else "0"
+
     async def count_by_annotator(self, annotator_id: str) -> int:
         with available():
             return int(await self._redis.llen(keys.votes_of(annotator_id)))
@@ -247,7 +253,8 @@ class VoteLog:
 
     async def mark(self, name: str) -> str:
         """Stream id up to which votes were looked at: `frozen_through` when a run began with them,
-        `attempted_through` when it ended, `trained_through` when a version came out."""
+        `attempted_through` when it ended, `trained_through` when a version came out; `canary_through` when
+        a canary was judged, where changes of votes count too."""
         with available():
             return str(await self._redis.hget(keys.VOTE_MARKS, name) or "0")
 

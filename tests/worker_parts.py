@@ -79,6 +79,7 @@ class Platform:
         parent: Answer | None = None,
         a: dict[str, Any] | None = None,
         b: dict[str, Any] | None = None,
+        said: dict[str, Any] | None = None,
     ) -> Vote:
         """A turn with its duel and an annotator's vote on it."""
         conversation = conversation or await self.conversations.create("ann", system_prompt="Be kind.")
@@ -128,6 +129,7 @@ class Platform:
             choice=choice,
             idempotency_key=new_id("key"),
             created_at=now(),
+            **(said or {}),
         )
         await self.votes.cast(vote, duel)
         return vote

@@ -1,4 +1,4 @@
-"""Step 9 of the loop: seal the candidate, register it, make it active, see it served, or take it back."""
+"""Step 9 of the loop: seal and register the candidate; make it a canary, or active and see it served."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import logging
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from store.artifacts import ArtifactError, check_weights, seal, verify
 from store.connection import StoreUnavailable
 from store.policies import PointerMoved, write_pointer
-from store.records import GateReport, PolicyVersion, now
+from store.records import Canary, GateReport, PolicyVersion, now
+from workers import canary
 from workers.attempt import RunFailed, Trained, Work, end_stage
 from workers.lease import Cancelled, patiently
 from workers.snapshot import Frozen
@@ -28,6 +29,9 @@ async def release(
 ) -> int:
     """9. The version that came out: active and served everywhere, or held back (gate failed) as `rejected`.
 
+    With a `canary_share` it is a canary first, which the votes decide later; or stays a candidate while
+    another one runs; with one engine it is active at once. The stage's summary says which, and why.
+
     Safe to repeat from any point. Raises RunFailed when the weights are unfit, the active version is not the
     parent any more, or the servers do not serve it in time (then the parent is active again).
     """
@@ -35,9 +39,7 @@ async def release(
     await patiently(lambda: work.runs.set_stage(work.claim, "release", "running"))
     try:
         version = await _register(work, frozen, reward_model, candidate, report)
-        if report.passed:
-            await _activate(work, version, frozen.parent)
-            await _see_it_served(work, version, frozen.parent)
+        said = await _into_service(work, version, frozen.parent) if report.passed else {}
     except Cancelled:
         await end_stage(work, "release", "skipped", {"cancelled": True})
         raise
@@ -45,7 +47,7 @@ async def release(
         await end_stage(work, "release", "failed")
         raise
     if report.passed:
-        await end_stage(work, "release", "done", {"version": version.number})
+        await end_stage(work, "release", "done", {"version": version.number} | said)
     else:
         held_back = {"version": version.number, "held_back": _failed_checks(report)}
         await end_stage(work, "release", "skipped", held_back)
@@ -112,7 +114,48 @@ def _unfit(folder: Path, parent: Path) -> str | None:
     return None
 
 
-async def _activate(work: Work, version: PolicyVersion, parent: int) -> None:
+async def _into_service(work: Work, version: PolicyVersion, parent: int) -> dict[str, Any]:
+    """On trial or active, as the settings and the engines allow; what the run says of it."""
+    share = work.settings.release.canary_share
+    if version.state == "canary":  # an earlier attempt died after it had begun
+        return {"canary_share": share}
+    passed, said = f"run {work.claim.run_id} passed the gate", {}
+    if share > 0 and version.state == "candidate":
+        tried = await _try(work, version, parent, share, passed)
+        if isinstance(tried, Canary) and tried.number == version.number:
+            return {"canary_share": tried.share}
+        if isinstance(tried, Canary):
+            stays = f"a person decides: it passed the gate while v{tried.number} was a canary"
+            await patiently(lambda: work.policies.set_state(version.number, "candidate", stays))
+            return {"stays_candidate": stays}
+        said = {"released_at_once": tried}
+        version = await patiently(lambda: _as_it_is(work, version))
+    await _activate(work, version, parent, "; ".join([passed, *said.values()]))
+    await _see_it_served(work, version, parent)
+    return said
+
+
+async def _as_it_is(work: Work, version: PolicyVersion) -> PolicyVersion:
+    return await work.policies.get(version.number) or version
+
+
+async def _try(work: Work, version: PolicyVersion, parent: int, share: float, reason: str) -> Canary | str:
+    """The canary that runs now, this or another one, or why none can."""
+    await work.lease.confirm()
+    active = await patiently(work.policies.active)
+    if active is None or active.number != parent:
+        await _overtaken(work, version, parent)
+    return await patiently(lambda: canary.begin(work.policies, version, share, reason))
+
+
+async def _overtaken(work: Work, version: PolicyVersion, parent: int) -> NoReturn:
+    """The gate compared with a version that is not active any more: the candidate stays out."""
+    said = f"the active version is not v{parent} any more, which the gate compared with; start a new run"
+    await patiently(lambda: work.policies.set_state(version.number, "rejected", said))
+    raise RunFailed(f"version {version.number} is not released: {said}")
+
+
+async def _activate(work: Work, version: PolicyVersion, parent: int, reason: str) -> None:
     """Move the pointer from the parent to the version, once in the version's life."""
     if version.state not in ("candidate", "active"):
         raise RunFailed(f"version {version.number} is {version.state}: {version.reason}")
@@ -122,16 +165,13 @@ async def _activate(work: Work, version: PolicyVersion, parent: int) -> None:
         # An earlier try may have died between Redis and the file that a starting engine reads.
         await asyncio.to_thread(write_pointer, work.settings.data, version.folder)
         return
-    reason = f"run {work.claim.run_id} passed the gate"
     try:
         await patiently(lambda: work.policies.activate(version.number, ACTOR, reason, expected=parent))
     except PointerMoved:
         active = await patiently(work.policies.active)
         if active is not None and active.number == version.number:
             return  # done by a first try whose answer was lost
-        said = f"the active version is not v{parent} any more, which the gate compared with; start a new run"
-        await patiently(lambda: work.policies.set_state(version.number, "rejected", said))
-        raise RunFailed(f"version {version.number} is not released: {said}") from None
+        await _overtaken(work, version, parent)
 
 
 async def _see_it_served(work: Work, version: PolicyVersion, parent: int) -> None:

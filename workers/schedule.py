@@ -1,4 +1,7 @@
-"""Step 4 of the loop: is a run due, which runs must be woken, which votes have had their run."""
+"""Step 4 of the loop: is a run due, which runs must be woken, which votes have had their run.
+
+The same tick decides a canary.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from store.records import now
 from store.runs import RunAlreadyOpen, Runs
 from store.stream_ids import when
 from store.votes import VoteLog
+from workers.canary import decide
 from workers.settings import Schedule, WorkerSettings
 
 
@@ -22,6 +26,7 @@ async def tick(settings: WorkerSettings) -> list[str]:
     try:
         runs, votes = Runs(redis), VoteLog(redis)
         await Health(redis).tick()
+        await decide(redis, settings)
         await settle(runs, votes)
         current = await runs.current()
         if current is None:

@@ -48,6 +48,10 @@ class Release(_Section):
 
     serve_timeout_s: float = Field(default=120, gt=0)
     """Time in which every server must serve the new version; else the pointer goes back."""
+    canary_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of the conversations that a version gets as a canary before it is active; 0: active at once."""
+    canary_max_votes: int = Field(default=1000, ge=1)
+    """Decisive votes between canary and active version after which the active one stays."""
 
 
 LAUNCHED = ("reward", "ppo")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from store.explorer.table import VoteRow
-from store.records import Record
+from store.records import Canary, Record
 from store.statistics.agreement import Judgement
 from store.statistics.judged import JudgedDuel
 
@@ -54,6 +54,15 @@ def counted(rows: Iterable[VoteRow]) -> Counted:
             style_a, style_b = row.styles if len(row.styles) == 2 else (None, None)
             duels.append(JudgedDuel(a, b, vote.choice, row.annotator, style_a, style_b))
     return Counted(duels, LeftOut(**left_out), judgements)
+
+
+def canary_counts(rows: Iterable[VoteRow], canary: Canary, active: int) -> tuple[int, int]:
+    """(wins, losses) of the canary against the active version, of votes that were cast since it began."""
+    met = {canary.number, active}
+    since = [row for row in rows if set(row.versions) == met and row.vote.created_at >= canary.started_at]
+    decisive = [duel for duel in counted(since).duels if duel.choice in ("a", "b")]
+    wins = sum(canary.number == (duel.version_a, duel.version_b)[duel.choice == "b"] for duel in decisive)
+    return wins, len(decisive) - wins
 
 
 def _why_not(row: VoteRow) -> str | None:

@@ -59,7 +59,7 @@ class VoteIndex:
     async def _follow_votes(self) -> None:
         while changed := await self._log.changes(self._votes_through, AT_ONCE):
             latest = {vote.id: vote for _, vote in changed}
-            for row in await self._rows(list(latest.values())):
+            for row in await self.rows(list(latest.values())):
                 self._put(row)
             self._votes_through = changed[-1][0]
             await asyncio.sleep(0)  # a first build reads for seconds: chats go on meanwhile
@@ -105,7 +105,7 @@ class VoteIndex:
         self.table.put(row)
         self.changes += 1
 
-    async def _rows(self, votes: Sequence[Vote]) -> list[VoteRow]:
+    async def rows(self, votes: Sequence[Vote]) -> list[VoteRow]:
         """Each vote with its prompt, its answers' looks and its annotator's name."""
         for account_id in {vote.annotator_id for vote in votes} - self._names.keys():
             account = await self._accounts.get(account_id)
@@ -130,14 +130,11 @@ class VoteIndex:
         known = self.table.get(vote.id)
         said = [answer for answer in answers if answer is not None]
         prompt = str(message["text"]) if message else ""
-        versions = tuple(one.version for one in vote.answers) or tuple(
-            number for number in (vote.version_a, vote.version_b) if number is not None
-        )
         return VoteRow(
             vote=vote,
             annotator=self._names[vote.annotator_id],
             prompt=prompt[:EXCERPT],
-            versions=versions,
+            versions=vote.versions,
             script=script_of(prompt),
             unit=vote.item_id or vote.duel_id or vote.answer_id or vote.id,
             label=_label(vote, said),

@@ -30,4 +30,5 @@ def test_default_toml_says_what_the_code_does(monkeypatch: pytest.MonkeyPatch) -
     workers = load_settings()
     assert (workers.schedule, workers.release) == (Schedule(), Release())
     assert server.schedule.min_votes == workers.schedule.min_votes
+    assert server.release.canary_max_votes == workers.release.canary_max_votes
     assert load_config(BUNDLED_CONFIG) == TrainerConfig()

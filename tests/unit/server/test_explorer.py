@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from server.settings import ServerSettings
-from store.records import PolicyVersion, now
+from store.records import EngineStatus, PolicyVersion, now
 from tests.fakes import Script, ScriptedPool
 from tests.running import Heed, Person, serving
 
@@ -203,7 +203,11 @@ async def test_the_canary_has_its_own_test(heed: Any, ann: Any, admin: Any) -> N
     assert (await admin.get("/api/v1/statistics"))["canary"] is None
     await version(heed, 1)
     await heed.parts.policies.activate(1, "test", "first", expected=None)
-    await version(heed, 2, state="canary")
+    await version(heed, 2)
+    await voted(ann, "Before it began", "v1", "before")
+    ready = [EngineStatus(name=name, address="unix:///e", state="ready", seen_at=now()) for name in "ab"]
+    await heed.parts.policies.report_engines("another", ready)
+    await heed.parts.policies.start_canary(2, 0.5, "test", "better?")
     for n in range(2):
         await voted(ann, f"Question {n}", "v2", str(n))
     canary = (await admin.get("/api/v1/statistics"))["canary"]
