@@ -203,6 +203,7 @@ async function tour(base, look, options, isPhone) {
   await page.goto(`${base}/admin`);
   if (look === "light") {
     await page.getByLabel("Language").selectOption("zh");
+    await page.locator("[data-testid=chart-ref_kl]").waitFor();
     await shoot(page, name("admin-zh"));
     await page.getByLabel("语言").selectOption("en");
   }

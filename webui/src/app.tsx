@@ -55,6 +55,17 @@ export function App() {
   );
 }
 
+/** A page whose code is on its way: the frame's main part and heading are there already, for screen readers. */
+function PageLoading() {
+  const texts = useTexts();
+  return (
+    <main id="content" className="min-w-0 flex-1">
+      <h1 className="sr-only">{texts.common.loading}</h1>
+      <Loading lines={6} />
+    </main>
+  );
+}
+
 function SignedIn() {
   const me = useQuery(queries.me);
   useNews(!!me.data);
@@ -75,14 +86,14 @@ function SignedIn() {
         </Route>
         <Route path="/queue">
           <Frame me={me.data}>
-            <Suspense fallback={<Loading lines={6} />}>
+            <Suspense fallback={<PageLoading />}>
               <QueuePage me={me.data} />
             </Suspense>
           </Frame>
         </Route>
         <Route path="/mine">
           <Frame me={me.data}>
-            <Suspense fallback={<Loading lines={6} />}>
+            <Suspense fallback={<PageLoading />}>
               <MinePage />
             </Suspense>
           </Frame>
@@ -90,7 +101,7 @@ function SignedIn() {
         {BEHIND.map(([path, View]) => (
           <Route key={path} path={path}>
             <Frame me={me.data} admin>
-              <Suspense fallback={<Loading lines={6} />}>
+              <Suspense fallback={<PageLoading />}>
                 <View me={me.data} />
               </Suspense>
             </Frame>
