@@ -1,10 +1,12 @@
 /** Train now, cancel, pause, roll back: each says what it will do; who may not do it does not see it. */
+
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, lazy, Suspense, useState } from "react";
 import { api, type Me, type Status } from "../../api";
 import { keys, queries } from "../../queries";
 import { useConsole, useTexts } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons, ReasonField } from "../../ui/dialog-parts";
 import { Icon } from "../../ui/icons";
 import { ProblemLine } from "../../ui/notice";
 import { consoleApi, consoleKeys } from "../console/calls";
@@ -97,32 +99,11 @@ function PauseDialog({ paused, onClose }: { paused: boolean; onClose: () => void
     <Dialog title={paused ? words.resumeTitle : words.pauseTitle} onClose={onClose}>
       <form onSubmit={submit} className="flex flex-col gap-3">
         <p className="text-muted">{paused ? words.resumeHint : words.pauseHint}</p>
-        {!paused && (
-          <label className="flex flex-col gap-1">
-            <span className="font-medium">{texts.admin.actions.reason}</span>
-            <textarea
-              className="field"
-              rows={2}
-              required
-              maxLength={500}
-              value={reason}
-              onChange={(event) => setReason(event.target.value)}
-            />
-          </label>
-        )}
+        {!paused && <ReasonField label={texts.admin.actions.reason} value={reason} onChange={setReason} />}
         {act.error && <ProblemLine error={act.error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button
-            type="submit"
-            className="btn btn-main"
-            disabled={act.isPending || (!paused && !reason.trim())}
-          >
-            {paused ? words.resume : words.pause}
-          </button>
-        </div>
+        <DialogButtons onClose={onClose} disabled={act.isPending || (!paused && !reason.trim())}>
+          {paused ? words.resume : words.pause}
+        </DialogButtons>
       </form>
     </Dialog>
   );

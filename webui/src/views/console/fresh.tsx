@@ -1,10 +1,12 @@
 /** Acts that ask for a password typed within ten minutes: the page asks, then goes on where it was. */
+
 import { type UseMutationResult, useMutation } from "@tanstack/react-query";
 import { type FormEvent, type ReactNode, useState } from "react";
 import { Problem } from "../../api";
 import { useTexts } from "../../texts";
 import { useConsole } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons } from "../../ui/dialog-parts";
 import { ProblemLine } from "../../ui/notice";
 import { consoleApi } from "./calls";
 
@@ -57,14 +59,9 @@ function PasswordDialog({ onClose, onDone }: { onClose: () => void; onDone: () =
           />
         </label>
         {confirm.error && <ProblemLine error={confirm.error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button type="submit" className="btn btn-main" disabled={confirm.isPending}>
-            {words.go}
-          </button>
-        </div>
+        <DialogButtons onClose={onClose} disabled={confirm.isPending}>
+          {words.go}
+        </DialogButtons>
       </form>
     </Dialog>
   );

@@ -1,4 +1,5 @@
 /** People: who is here, what they may do, and the links that bring others in. */
+
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import type { Me } from "../../api";
@@ -6,6 +7,7 @@ import { formatTime } from "../../format";
 import { useLanguage, useTexts } from "../../texts";
 import { useConsole } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons } from "../../ui/dialog-parts";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import {
@@ -208,7 +210,6 @@ const linkOf = (made: InviteMade) => `${location.origin}/invite#token=${made.tok
 
 function InviteDialog({ onClose }: { onClose: () => void }) {
   const words = useConsole();
-  const texts = useTexts();
   const changed = usePeopleChanged();
   const [role, setRole] = useState<Role>("annotator");
   const [days, setDays] = useState(3);
@@ -255,14 +256,9 @@ function InviteDialog({ onClose }: { onClose: () => void }) {
           />
         </label>
         {error && <ProblemLine error={error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button type="submit" className="btn btn-main" disabled={act.isPending}>
-            {words.people.makeLink}
-          </button>
-        </div>
+        <DialogButtons onClose={onClose} disabled={act.isPending}>
+          {words.people.makeLink}
+        </DialogButtons>
       </form>
       {asking}
     </Dialog>

@@ -1,4 +1,5 @@
 /** One's own settings: API keys, signed-in browsers, the password; for admins everybody's keys. */
+
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import type { Me } from "../../api";
@@ -6,6 +7,7 @@ import { formatTime } from "../../format";
 import { useLanguage, useTexts } from "../../texts";
 import { useConsole } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons } from "../../ui/dialog-parts";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import {
@@ -217,14 +219,9 @@ function KeyDialog({ onClose }: { onClose: () => void }) {
           ))}
         </fieldset>
         {error && <ProblemLine error={error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button type="submit" className="btn btn-main" disabled={act.isPending || scopes.length === 0}>
-            {words.settings.make}
-          </button>
-        </div>
+        <DialogButtons onClose={onClose} disabled={act.isPending || scopes.length === 0}>
+          {words.settings.make}
+        </DialogButtons>
       </form>
       {asking}
     </Dialog>

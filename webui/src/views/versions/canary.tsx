@@ -1,4 +1,5 @@
 /** The canary that runs: how it does against the active version, and the three ways to end it. */
+
 import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import type { Me } from "../../api";
@@ -7,6 +8,7 @@ import { keys } from "../../queries";
 import { useLanguage } from "../../texts";
 import { useConsole, useTexts } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons, ReasonField } from "../../ui/dialog-parts";
 import { ProblemLine } from "../../ui/notice";
 import { type Canary, consoleApi, consoleKeys } from "../console/calls";
 import { useFresh } from "../console/fresh";
@@ -99,26 +101,11 @@ function ReasonDialog({ act: wanted, canary, onClose }: { act: Act; canary: Cana
     <Dialog title={`${label}: ${texts.common.version(canary.number)}`} onClose={onClose}>
       <form onSubmit={submit} className="flex flex-col gap-3">
         <p className="text-muted">{words.ends[wanted.kind]}</p>
-        <label className="flex flex-col gap-1">
-          <span className="font-medium">{texts.admin.actions.reason}</span>
-          <textarea
-            className="field"
-            rows={2}
-            required
-            maxLength={500}
-            value={reason}
-            onChange={(event) => setReason(event.target.value)}
-          />
-        </label>
+        <ReasonField label={texts.admin.actions.reason} value={reason} onChange={setReason} />
         {error && <ProblemLine error={error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button type="submit" className="btn btn-main" disabled={!reason.trim() || act.isPending}>
-            {label}
-          </button>
-        </div>
+        <DialogButtons onClose={onClose} disabled={!reason.trim() || act.isPending}>
+          {label}
+        </DialogButtons>
       </form>
       {asking}
     </Dialog>

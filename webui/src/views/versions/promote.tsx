@@ -1,4 +1,5 @@
 /** Promote: gates and preflight first, then how much of the answers, and why. */
+
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useId, useState } from "react";
 import type { Policies, PolicyVersion } from "../../api";
@@ -7,6 +8,7 @@ import { keys } from "../../queries";
 import { useLanguage } from "../../texts";
 import { useConsole, useTexts } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons, ReasonField } from "../../ui/dialog-parts";
 import { ProblemLine } from "../../ui/notice";
 import { consoleApi } from "../console/calls";
 import { useFresh } from "../console/fresh";
@@ -94,30 +96,14 @@ export function PromoteDialog({ version, policies, onClose }: Props) {
               : words.promoteCanary(formatShare(share, language))}
           </p>
         </fieldset>
-        <label className="flex flex-col gap-1">
-          <span className="font-medium">{texts.admin.actions.reason}</span>
-          <textarea
-            className="field"
-            rows={2}
-            required
-            maxLength={500}
-            value={reason}
-            onChange={(event) => setReason(event.target.value)}
-          />
-        </label>
+        <ReasonField label={texts.admin.actions.reason} value={reason} onChange={setReason} />
         {error && <ProblemLine error={error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button
-            type="submit"
-            className="btn btn-main"
-            disabled={!reason.trim() || act.isPending || preflight.data?.ok === false}
-          >
-            {share === 1 ? words.promote : words.startCanary}
-          </button>
-        </div>
+        <DialogButtons
+          onClose={onClose}
+          disabled={!reason.trim() || act.isPending || preflight.data?.ok === false}
+        >
+          {share === 1 ? words.promote : words.startCanary}
+        </DialogButtons>
       </form>
       {asking}
     </Dialog>

@@ -1,4 +1,5 @@
 /** Roll back: what would happen, the reason, then what does happen, step by step, with the time it took. */
+
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useEffect, useState } from "react";
 import { api, type Status } from "../../api";
@@ -7,6 +8,7 @@ import { keys, queries } from "../../queries";
 import { useLanguage } from "../../texts";
 import { useConsole, useTexts } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons, ReasonField } from "../../ui/dialog-parts";
 import { Icon } from "../../ui/icons";
 import { ProblemLine } from "../../ui/notice";
 import { consoleApi } from "../console/calls";
@@ -53,34 +55,15 @@ export function RollbackDialog({ from, to, onClose }: Props) {
       <form onSubmit={submit} className="flex flex-col gap-3">
         <p className="text-muted">{words.rollBackEffect(from, to)}</p>
         <PreflightFacts query={preflight} />
-        <label className="flex flex-col gap-1">
-          <span className="font-medium">{words.reason}</span>
-          <textarea
-            className="field"
-            rows={3}
-            required
-            maxLength={500}
-            value={reason}
-            onChange={(event) => setReason(event.target.value)}
-            aria-describedby="reason-hint"
-          />
-          <span id="reason-hint" className="text-[0.87rem] text-muted">
-            {words.reasonHint}
-          </span>
-        </label>
+        <ReasonField label={words.reason} value={reason} onChange={setReason} hint={words.reasonHint} />
         {error && <ProblemLine error={error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button
-            type="submit"
-            className="btn btn-bad"
-            disabled={!reason.trim() || act.isPending || preflight.data?.ok === false}
-          >
-            {words.rollBackTo(to)}
-          </button>
-        </div>
+        <DialogButtons
+          onClose={onClose}
+          disabled={!reason.trim() || act.isPending || preflight.data?.ok === false}
+          bad
+        >
+          {words.rollBackTo(to)}
+        </DialogButtons>
       </form>
       {asking}
     </Dialog>

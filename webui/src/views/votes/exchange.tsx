@@ -1,10 +1,12 @@
 /** The filtered votes out as a data set, and preference data of others in. */
+
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { formatTime } from "../../format";
 import { useLanguage, useTexts } from "../../texts";
 import { CopyButton } from "../../ui/copy";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons } from "../../ui/dialog-parts";
 import { ProblemLine } from "../../ui/notice";
 import { explorer, type Format, type ImportReport } from "./calls";
 
@@ -129,14 +131,9 @@ export function ImportDialog({ onClose }: { onClose: () => void }) {
         {read.error && <ProblemLine error={read.error} />}
         {report && <Report report={report} />}
         {!report?.kept && (
-          <div className="flex justify-end gap-2">
-            <button type="button" className="btn" onClick={onClose}>
-              {texts.common.cancel}
-            </button>
-            <button type="submit" className="btn btn-main" disabled={!report?.pairs || read.isPending}>
-              {words.importN(report?.pairs ?? 0)}
-            </button>
-          </div>
+          <DialogButtons onClose={onClose} disabled={!report?.pairs || read.isPending}>
+            {words.importN(report?.pairs ?? 0)}
+          </DialogButtons>
         )}
       </form>
       <ImportSets />

@@ -1,8 +1,10 @@
 /** Taking votes out of training, with a reason and after a look at what it means; and putting them back. */
+
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useTexts } from "../../texts";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons } from "../../ui/dialog-parts";
 import { Loading, ProblemLine } from "../../ui/notice";
 import { type Chosen, explorer, type Reason, type Selection } from "./calls";
 
@@ -58,14 +60,9 @@ export function ExcludeDialog({ chosen, onClose, onDone }: Props) {
           />
         </label>
         {exclude.error && <ProblemLine error={exclude.error} />}
-        <div className="flex justify-end gap-2">
-          <button type="button" className="btn" onClick={onClose}>
-            {texts.common.cancel}
-          </button>
-          <button type="submit" className="btn btn-bad" disabled={!preview.data?.votes || exclude.isPending}>
-            {words.excludeN(preview.data?.votes ?? 0)}
-          </button>
-        </div>
+        <DialogButtons onClose={onClose} disabled={!preview.data?.votes || exclude.isPending} bad>
+          {words.excludeN(preview.data?.votes ?? 0)}
+        </DialogButtons>
       </form>
     </Dialog>
   );

@@ -1,7 +1,9 @@
 /** Saved views: searches with a name. Some come with Heed, the others stay in this browser. */
+
 import { type FormEvent, useState } from "react";
 import { useTexts } from "../../texts";
 import { Dialog } from "../../ui/dialog";
+import { DialogButtons } from "../../ui/dialog-parts";
 import { Icon } from "../../ui/icons";
 import { BUILT_IN, removeView, saveView, useViews } from "./views";
 
@@ -87,14 +89,7 @@ export function Views({ query, onQuery }: Props) {
               />
             </label>
             <p className="font-mono text-[0.87rem] wrap-anywhere text-muted">{query}</p>
-            <div className="flex justify-end gap-2">
-              <button type="button" className="btn" onClick={() => setNaming(false)}>
-                {texts.common.cancel}
-              </button>
-              <button type="submit" className="btn btn-main">
-                {texts.common.save}
-              </button>
-            </div>
+            <DialogButtons onClose={() => setNaming(false)}>{texts.common.save}</DialogButtons>
           </form>
         </Dialog>
       )}
