@@ -69,9 +69,11 @@ def measure(name: str, setting: Setting, folder: Path, home: Path) -> None:
     try:
         print(f"{name:>16}{asyncio.run(ask(socket, process))}", flush=True)
     finally:
-        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with suppress(psutil.NoSuchProcess, ProcessLookupError):
-                one.kill()
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+        process.kill()
         process.wait()
 
 

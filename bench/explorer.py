@@ -56,7 +56,7 @@ async def fill(redis: Redis, count: int) -> None:
                         stream_id="s",
                         duel_id=f"duel_{number}",
                         side=side,
-                        state="finished",  # type: ignore[arg-type]
+                        state="finished",
                         text=" ".join(chance.choices(WORDS, k=chance.randint(20, 150))),
                         policy_version=version,
                         versions=(version,),
@@ -72,7 +72,7 @@ async def fill(redis: Redis, count: int) -> None:
                     conversation_id=conversation,
                     duel_id=f"duel_{number}",
                     annotator_id=f"person-{chance.randint(1, 60)}",
-                    choice=chance.choice(["a", "a", "b", "b", "tie", "both_bad"]),  # type: ignore[arg-type]
+                    choice=chance.choice(["a", "a", "b", "b", "tie", "both_bad"]),
                     answers=tuple(
                         VotedAnswer(answer_id=one.id, version=one.policy_version, position=place)
                         for place, one in enumerate(answers, 1)

@@ -29,6 +29,7 @@ from safetensors.numpy import save_file
 from bench.load import Way, chat, cpu_of, idle_share, one_round, p50_p95
 from scripts.started import ROOT, free_port
 from store.accounts import Accounts
+from store.api_keys import ApiKeys
 from store.artifacts import seal
 from store.connection import connect
 from store.embedded import find_server_binary, server_arguments
@@ -85,7 +86,7 @@ async def measure(home: Path, count: int) -> None:
             people = []
             for number in range(count):
                 account = await accounts.create(f"person {number}", "a long enough password", "admin")
-                people.append((await accounts.create_key(account.id, "bench"))[1])
+                people.append((await ApiKeys(redis).create(account.id, "bench"))[1])
             with ExitStack() as stack:
                 for number in range(1, count + 1):
                     fake = (sys.executable, "-m", "tests.fake_vllm", str(home / f"engine-{number}.sock"))

@@ -38,12 +38,12 @@ def backbone_flops(config: PretrainedConfig) -> float:
     hidden, heads = config.hidden_size, config.num_attention_heads
     size = getattr(config, "head_dim", None) or hidden // heads
     attention = hidden * size * (2 * heads + 2 * config.num_key_value_heads)
-    return 2.0 * config.num_hidden_layers * (attention + 3 * hidden * config.intermediate_size)
+    return float(2 * config.num_hidden_layers * (attention + 3 * hidden * config.intermediate_size))
 
 
 def head_flops(config: PretrainedConfig) -> float:
     """Of one token through the language model's head."""
-    return 2.0 * config.hidden_size * config.vocab_size
+    return float(2 * config.hidden_size * config.vocab_size)
 
 
 def ppo_flops(config: PretrainedConfig, prompt_tokens: float, answer_tokens: float) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -18,21 +19,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import aiohttp
 
 from bench.marked import LETTERS, publish_marked
-from bench.serving import data_lines
 from scripts.started import ROOT, free_port
 from server.engines.client import EngineClient
 from server.errors import EngineFailed
 from store.accounts import Accounts
-from store.connection import StoreUnavailable, connect
+from store.api_keys import ApiKeys
+from store.connection import Redis, StoreUnavailable, connect
 from store.embedded import find_server_binary, server_arguments
 from store.policies import Policies, write_pointer
 from store.records import PolicyVersion, now
@@ -174,7 +176,7 @@ async def run(home: Path, swaps: int, streams: int) -> bool:
         redis = connect(redis_url)
         policies = Policies(redis, home)
         await prepare(policies, home)
-        secrets = [await api_key(Accounts(redis, home), number) for number in range(streams)]
+        secrets = [await api_key(redis, home, number) for number in range(streams)]
         with (
             process(home / "engine-1.log", *engine_command(sockets[0]), **where),
             process(home / "engine-2.log", *engine_command(sockets[1]), **where) as second,
@@ -244,10 +246,20 @@ async def prepare(policies: Policies, home: Path) -> None:
     write_pointer(home, "v0001")
 
 
-async def api_key(accounts: Accounts, number: int) -> str:
+async def data_lines(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    """The chunks of a streamed answer. Raises RuntimeError when one says that it failed."""
+    async for line in response.content:
+        if line.startswith(b"data:") and b"[DONE]" not in line:
+            chunk = json.loads(line[5:])
+            if "error" in chunk:
+                raise RuntimeError(chunk["error"])
+            yield chunk
+
+
+async def api_key(redis: Redis, home: Path, number: int) -> str:
     """The key of one of the people."""
-    account = await accounts.create(f"person {number}", "correct horse battery", "annotator")
-    _, secret = await accounts.create_key(account.id, "bench")
+    account = await Accounts(redis, home).create(f"person {number}", "correct horse battery", "annotator")
+    _, secret = await ApiKeys(redis).create(account.id, "bench")
     return secret
 
 
