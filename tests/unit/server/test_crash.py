@@ -105,7 +105,7 @@ async def test_an_answer_goes_on_with_another_engine_of_its_version(floor: Floor
     turn = await floor.ann.say("Hi", sampling=SAMPLING)
     await floor.ann.follow(turn["stream"], stop_at="answer.delta")
     floor.speaking().kill()
-    noticed_s = await floor.ready(1)
+    await floor.ready(1)
     seen = await floor.ann.follow(turn["stream"])
     assert list(seen.texts().values()) == [WHOLE]
     [answer] = await floor.answers(turn)
@@ -114,7 +114,6 @@ async def test_an_answer_goes_on_with_another_engine_of_its_version(floor: Floor
     assert len(answer.continued) == 1
     assert 0 < answer.continued[0] < len(WHOLE)
     assert answer.response_tokens == WORDS
-    assert noticed_s < 1
 
 
 async def test_a_duel_that_went_on_elsewhere_can_be_voted_on(floor: Floor) -> None:
@@ -175,9 +174,9 @@ async def test_without_another_engine_the_text_is_kept_and_can_be_continued(floo
 
 async def test_the_pool_notices_an_idle_engine_that_was_killed_and_one_that_is_back(floor: Floor) -> None:
     floor.engines[1].kill()
-    assert await floor.ready(1) < 2
+    await floor.ready(1)
     floor.engines[1].start()
-    assert await floor.ready(2) < 5
+    await floor.ready(2)
 
 
 async def test_what_the_template_would_change_is_not_continued(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import aclosing
 
 import pytest
@@ -39,16 +38,17 @@ async def test_a_hundred_followers_hold_one_connection(client: Redis) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_new_follower_does_not_wait_for_the_blocked_read(client: Redis) -> None:
+async def test_a_new_follower_does_not_wait_for_the_blocked_read(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "BLOCK_MS", 600_000)  # whoever waits for its end hears of a time-out
     stream = AnswerStream(client)
     first = asyncio.create_task(words(stream, "turn_1", 1))
     await asyncio.sleep(0.2)
     second = asyncio.create_task(words(stream, "turn_2", 1))
     await asyncio.sleep(0.1)
-    began = time.monotonic()
     await stream.append("turn_2", "answer.delta", {"word": "now"})
     assert await second == ["now"]
-    assert time.monotonic() - began < 0.5
     await stream.append("turn_1", "answer.delta", {"word": "too"})
     assert await first == ["too"]
 
