@@ -1,47 +1,19 @@
 /** The pages behind the dashboard against a scripted server: right words, right calls, nothing for axe to find. */
-import { QueryClientProvider } from "@tanstack/react-query";
-import { act, render, screen, waitFor, within } from "@testing-library/react";
-import userEvent from "@testing-library/user-event";
-import axe from "axe-core";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { App } from "../src/app";
-import { newClient } from "../src/queries";
-import { setTheme } from "../src/theme";
-import { FakeEventSource, ScriptedServer } from "./server";
 
-let server: ScriptedServer;
+import { screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { beforeEach, describe, expect, it } from "vitest";
+import { isAccessible, open, serverOfEachTest } from "./page";
+import { FakeEventSource, type ScriptedServer } from "./server";
+
 const AT = "2026-01-01T00:00:00Z";
 
+const held = serverOfEachTest();
+let server: ScriptedServer;
 beforeEach(() => {
-  FakeEventSource.all = [];
-  vi.stubGlobal("EventSource", FakeEventSource);
-  server = new ScriptedServer();
-  server.admin();
-  vi.stubGlobal("fetch", server.fetch);
+  server = held.current;
+  server.admin(); // the strip above every page
 });
-afterEach(() => {
-  vi.unstubAllGlobals();
-  localStorage.clear();
-  setTheme("light");
-});
-
-const open = (path: string) => {
-  history.replaceState(null, "", path);
-  return render(
-    <QueryClientProvider client={newClient()}>
-      <App />
-    </QueryClientProvider>,
-  );
-};
-
-async function isAccessible() {
-  for (const theme of ["light", "dark"] as const) {
-    act(() => setTheme(theme));
-    const { violations } = await axe.run(document.body, { rules: { "color-contrast": { enabled: false } } });
-    expect(violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html)}`)).toEqual([]);
-  }
-}
-
 describe("dashboard", () => {
   it("shows what is live and the nine steps", async () => {
     open("/admin");

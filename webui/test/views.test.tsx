@@ -1,49 +1,16 @@
 /** Every view against a scripted server: the right words, the right calls, and nothing for axe to find. */
-import { QueryClientProvider } from "@tanstack/react-query";
-import { act, render, screen, waitFor, within } from "@testing-library/react";
+
+import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
-import axe from "axe-core";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { App } from "../src/app";
-import { newClient } from "../src/queries";
-import { setLanguage } from "../src/texts";
-import { setTheme } from "../src/theme";
-import { FakeEventSource, later, ScriptedServer } from "./server";
+import { beforeEach, describe, expect, it } from "vitest";
+import { isAccessible, open, serverOfEachTest } from "./page";
+import { FakeEventSource, later, type ScriptedServer } from "./server";
 
+const held = serverOfEachTest();
 let server: ScriptedServer;
-
 beforeEach(() => {
-  FakeEventSource.all = [];
-  vi.stubGlobal("EventSource", FakeEventSource);
-  server = new ScriptedServer();
-  vi.stubGlobal("fetch", server.fetch);
+  server = held.current;
 });
-afterEach(async () => {
-  vi.unstubAllGlobals();
-  localStorage.clear();
-  sessionStorage.clear();
-  setTheme("light");
-  await setLanguage("en");
-});
-
-const open = (path: string) => {
-  history.replaceState(null, "", path);
-  return render(
-    <QueryClientProvider client={newClient()}>
-      <App />
-    </QueryClientProvider>,
-  );
-};
-
-/** happy-dom lays nothing out, so colours are checked in the browser (dev/shots.mjs), all else here. */
-async function isAccessible() {
-  for (const theme of ["light", "dark"] as const) {
-    act(() => setTheme(theme));
-    const { violations } = await axe.run(document.body, { rules: { "color-contrast": { enabled: false } } });
-    expect(violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html)}`)).toEqual([]);
-  }
-}
-
 describe("doors", () => {
   it("makes the first admin from the link", async () => {
     server.on("GET /api/v1/setup", () => ({ needed: true })).on("POST /api/v1/setup", () => server.me());

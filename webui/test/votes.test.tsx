@@ -1,51 +1,22 @@
 /** The vote explorer and the leaderboard against a scripted server. */
-import { QueryClientProvider } from "@tanstack/react-query";
-import { act, render, screen, waitFor, within } from "@testing-library/react";
+
+import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
-import axe from "axe-core";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { App } from "../src/app";
-import { newClient } from "../src/queries";
-import { setLanguage } from "../src/texts";
-import { setTheme } from "../src/theme";
+import { beforeEach, describe, expect, it } from "vitest";
 import type { VoteRow } from "../src/views/votes/calls";
 import { diff } from "../src/views/votes/diff";
 import { has, term, tidy, toggled, valueIn, withValue } from "../src/views/votes/query";
-import { FakeEventSource, ScriptedServer } from "./server";
+import { isAccessible, open, serverOfEachTest } from "./page";
+import type { ScriptedServer } from "./server";
 
 const AT = "2026-01-01T00:00:00Z";
+
+const held = serverOfEachTest();
 let server: ScriptedServer;
-
 beforeEach(() => {
-  vi.stubGlobal("EventSource", FakeEventSource);
-  server = new ScriptedServer();
+  server = held.current;
   server.admin(); // the strip above every page
-  vi.stubGlobal("fetch", server.fetch);
 });
-afterEach(async () => {
-  vi.unstubAllGlobals();
-  localStorage.clear();
-  setTheme("light");
-  await setLanguage("en");
-});
-
-const open = (path: string) => {
-  history.replaceState(null, "", path);
-  return render(
-    <QueryClientProvider client={newClient()}>
-      <App />
-    </QueryClientProvider>,
-  );
-};
-
-async function isAccessible() {
-  for (const theme of ["light", "dark"] as const) {
-    act(() => setTheme(theme));
-    const { violations } = await axe.run(document.body, { rules: { "color-contrast": { enabled: false } } });
-    expect(violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html)}`)).toEqual([]);
-  }
-}
-
 const vote = (n: number, more: Partial<VoteRow> = {}): VoteRow => ({
   id: `vote_${n}`, at: AT, annotator: "ann", conversation_id: "conv_1", kind: "duel", outcome: "a", strength: 1, prompt: `Question ${n}`,
   versions: [2, 1], margin: 0.5, reward_model: "agree", shown_ms: 4000, tags: [], comment: null, status: "active", reason: null, flags: ["blind"],
