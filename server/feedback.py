@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from server.errors import Problem
 from server.openai_shapes import FeedbackIn
 from server.votes import Cast, VoteService
@@ -42,14 +44,13 @@ class Feedback:
         if feedback.choice is not None and len(response.answers) != 2:
             detail = f"choice compares two answers; this response has {len(response.answers)}"
             raise Problem(422, "invalid", detail, field="choice", remedy="ask with n=2, or send a rating")
-        if feedback.correction is not None:
-            detail = "corrections are not taken yet"
-            raise Problem(422, "unsupported_parameter", detail, field="correction", remedy="send a rating")
         await self._responses.join(response)
         if await self._conversations.get(response.conversation.id) is None:
             raise _no_response()
         if feedback.choice is not None:
             return await self._choose(account, response, feedback, key), response
+        if feedback.correction is not None:
+            return await self._correct(account, response, feedback, key), response
         return await self._rate(account, response, feedback, key), response
 
     async def _choose(
@@ -72,6 +73,23 @@ class Feedback:
         key = key or f"{duel.id}:{feedback.choice}"
         return await self._voting.duel(account, duel.id, feedback.choice, key, comment=feedback.comment)
 
+    async def _correct(
+        self, account: Account, response: Response, feedback: FeedbackIn, key: str | None
+    ) -> Cast:
+        """What it should have said: the ideal answer, beside the one that was given."""
+        assert feedback.correction is not None
+        answer = response.answers[feedback.index]
+        digest = hashlib.sha256(feedback.correction.encode()).hexdigest()
+        key = key or f"{answer.id}:{digest}"
+        try:
+            return await self._voting.edit(
+                account, answer.id, feedback.correction, key, comment=feedback.comment
+            )
+        except Problem as problem:
+            if problem.field == "text":
+                problem.field = "correction"
+            raise
+
     async def _rate(
         self, account: Account, response: Response, feedback: FeedbackIn, key: str | None
     ) -> Cast:
@@ -82,8 +100,9 @@ class Feedback:
             mine = [
                 vote for vote in await self._votes.by_annotator(account.id) if vote.answer_id == answer.id
             ]
-            if mine and (mine[0].choice, mine[0].comment) == (feedback.rating, feedback.comment):
-                return Cast(mine[0], False, await self._voting.pending())
+            last = next((vote for vote in mine if vote.kind == "thumb" and vote.status != "undone"), None)
+            if last and (last.choice, last.comment) == (feedback.rating, feedback.comment):
+                return Cast(last, False, await self._voting.pending())
             key = f"{answer.id}:{len(mine)}"
         return await self._voting.thumb(account, answer.id, feedback.rating, key, comment=feedback.comment)
 

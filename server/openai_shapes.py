@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from server.engines.completion import Asked
 from server.errors import Problem
+from server.shapes import Text
 from store.records import ChatTurn, DuelChoice, Sampling, ThumbChoice
 
 UNSUPPORTED: dict[str, tuple[str, tuple[Any, ...]]] = {
@@ -194,7 +195,8 @@ class FeedbackIn(BaseModel):
     rating: ThumbChoice | None = None
     choice: DuelChoice | None = None
     """Of a response with two choices: `a` is the first of them."""
-    correction: str | None = None
+    correction: Text | None = None
+    """What it should have said."""
     comment: str | None = Field(default=None, max_length=2000)
 
 

@@ -43,6 +43,32 @@ async def test_a_rating_becomes_a_thumb_with_the_whole_prompt(heed: Any, ann: An
     assert (vote.annotator_id, vote.comment, vote.version_a) == (ann.account_id, "short", 1)
 
 
+async def test_a_correction_becomes_the_ideal_answer_once(heed: Any, ann: Any) -> None:
+    heed.pool.say(Script(("Blue",)))
+    response_id = await ask(ann)
+    first = await say(ann, response_id, correction="Red", comment="warmer")
+    again = await say(ann, response_id, correction="Red", comment="warmer")
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+    assert (first.json()["kind"], first.json()["choice"]) == ("edit", "edited")
+    [pair] = (await find_pairs(heed.parts.votes, heed.parts.conversations, 10)).pairs
+    assert (pair.chosen[0].content, pair.rejected[0].content) == ("Red", "Blue")
+    assert [turn.model_dump() for turn in pair.prompt] == TALK
+
+
+async def test_a_correction_that_changes_nothing_is_named(heed: Any, ann: Any) -> None:
+    heed.pool.say(Script(("Blue",)))
+    refused = await say(ann, await ask(ann), correction="Blue")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "correction")
+
+
+async def test_a_thumb_that_was_taken_back_can_be_given_again(ann: Any) -> None:
+    response_id = await ask(ann)
+    first = (await say(ann, response_id, rating="up")).json()["id"]
+    assert (await ann.call("DELETE", f"/api/v1/votes/{first}")).status_code == 200
+    assert (await say(ann, response_id, rating="up")).json()["id"] != first
+
+
 async def test_a_streamed_response_takes_feedback_as_soon_as_it_has_ended(ann: Any) -> None:
     body = {"model": "active", "messages": TALK, "stream": True}
     async with ann.http.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -116,7 +142,7 @@ async def test_a_deleted_conversation_does_not_come_back(ann: Any) -> None:
         ({"rating": "great"}, "rating"),
         ({"rating": "up", "index": 1}, "index"),
         ({"choice": "a"}, "choice"),
-        ({"correction": "Better."}, "correction"),
+        ({"correction": ""}, "correction"),
         ({"rating": "up", "mood": "good"}, "mood"),
     ],
 )
