@@ -118,13 +118,22 @@ class Completion:
         after = ',"usage":null}\n\n' if with_usage else "}\n\n"
         opened: set[int] = set()
 
-        def chunk(said: Said, delta: dict[str, str], reason: str | None = None) -> bytes:
+        def chunk(
+            said: Said,
+            delta: dict[str, str],
+            logprobs: list[dict[str, Any]] | None = None,
+            reason: str | None = None,
+        ) -> bytes:
             version = said.lease.version
             if version not in heads:  # what stays the same is encoded once
                 head = encode(self._head("chat.completion.chunk", version))
                 heads[version] = f'data: {head[:-1]},"choices":'
-            logprobs = self._logprobs(said.delta.logprobs or []) if delta.get("content") else None
-            choice = {"index": said.choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+            choice = {
+                "index": said.choice,
+                "delta": delta,
+                "logprobs": None if logprobs is None else self._logprobs(logprobs),
+                "finish_reason": reason,
+            }
             return (heads[version] + encode([choice]) + after).encode()
 
         try:
@@ -132,10 +141,11 @@ class Completion:
                 if said.choice not in opened:
                     opened.add(said.choice)
                     yield chunk(said, {"role": "assistant", "content": ""})
+                # A token that is half a letter has a log-probability, but no text yet.
                 if said.delta.text or said.delta.logprobs:
-                    yield chunk(said, {"content": said.delta.text})
+                    yield chunk(said, {"content": said.delta.text}, said.delta.logprobs or [])
                 if said.delta.finish_reason:
-                    yield chunk(said, {}, said.delta.finish_reason)
+                    yield chunk(said, {}, reason=said.delta.finish_reason)
         except (EngineFailed, Problem) as error:
             yield event({"error": openai_error(problem_of(error))})
             return

@@ -19,7 +19,11 @@ SOFTWARE = ("heed", "fastapi", "uvicorn", "redis", "celery", "vllm", "torch", "t
 SKEW_S = 2.0
 SLOW_MS = 50.0
 MEMORY_SHARE = 0.9
-DISK_SHARE = 0.1
+DISK_FLOOR = 1 << 30
+"""Below it Redis itself is in danger: with `appendfsync always` it ends when its disk is full."""
+VERSIONS_A_RUN = 28
+"""Room for one training, in versions: policy and critic with both moments are 12 of them, once kept and once
+being written; the reward model, the candidate and their sealed copies are the rest."""
 LONG_QUEUE = 20
 """Ticks that wait: nobody takes them."""
 TICKS_MISSED_S = 60
@@ -142,18 +146,24 @@ def engine_problems(
 
 
 def disk_problems(disk: DiskOut) -> list[ProblemOut]:
-    if disk.free_bytes >= DISK_SHARE * disk.total_bytes:
+    if disk.free_bytes >= disk.needed_bytes:
         return []
-    what = f"{_mib(disk.free_bytes)} of {_mib(disk.total_bytes)} are free in {disk.folder}"
+    what = f"{_mib(disk.free_bytes)} are free in {disk.folder}, a training may take {_mib(disk.needed_bytes)}"
     return [_bad("disk_low", what, "make room: a training that cannot write its version fails")]
 
 
 def disk_of(folder: Path) -> DiskOut:
     usage = shutil.disk_usage(folder)
-    files = (path for path in (folder / "policies").rglob("*") if path.is_file())
-    policies = sum(path.stat().st_size for path in files)
+    sizes = [
+        sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
+        for version in (folder / "policies").glob("v*")
+    ]
     return DiskOut(
-        folder=str(folder), total_bytes=usage.total, free_bytes=usage.free, policies_bytes=policies
+        folder=str(folder),
+        total_bytes=usage.total,
+        free_bytes=usage.free,
+        policies_bytes=sum(sizes),
+        needed_bytes=max(DISK_FLOOR, VERSIONS_A_RUN * max(sizes, default=0)),
     )
 
 

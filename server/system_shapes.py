@@ -45,6 +45,8 @@ class DiskOut(Out):
     free_bytes: int
     policies_bytes: int
     """What the published versions take."""
+    needed_bytes: int
+    """Less than this free is a problem."""
 
 
 class MachineOut(Out):

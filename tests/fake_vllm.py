@@ -31,6 +31,8 @@ class FakeVllm:
         """Weights that end a reload half-way."""
         self.keeps_old: set[str] = set()
         """Weights whose reload leaves a tensor of the ones before."""
+        self.half_letters: set[int] = set()
+        """Words of a stream, by number, that are no text by themselves yet."""
         self.word_s = 0.0
         """Time that a word of a stream takes."""
         self.load_s = 0.0
@@ -170,7 +172,8 @@ class FakeVllm:
         try:
             for word in range(length):
                 await self._running.wait()
-                choice = {"delta": {"content": self.weights + " "}, "finish_reason": None}
+                text = "" if word in self.half_letters else self.weights + " "
+                choice = {"delta": {"content": text}, "finish_reason": None}
                 if body.get("logprobs"):
                     choice["logprobs"] = {"content": [self._logprob(body["top_logprobs"])]}
                 await self._send(response, {"choices": [choice]})

@@ -172,7 +172,7 @@ const SYSTEM = (db) => ({
   ],
   servers: [{ name: "host:8080", serves: db.versions.find((one) => one.state === "active")?.number ?? 1 }],
   sse_clients: 3,
-  disk: { folder: "/data", total_bytes: 512e9, free_bytes: 201e9, policies_bytes: 1.09e9 },
+  disk: { folder: "/data", total_bytes: 512e9, free_bytes: 201e9, policies_bytes: 1.09e9, needed_bytes: 7.6e9 },
   machine: { cores: 8, load: 2.31, memory_bytes: 34e9, memory_free_bytes: 11e9 },
   versions: {
     python: "3.11.7",

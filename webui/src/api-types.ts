@@ -2383,6 +2383,8 @@ export interface components {
             folder: string;
             /** Free Bytes */
             free_bytes: number;
+            /** Needed Bytes */
+            needed_bytes: number;
             /** Policies Bytes */
             policies_bytes: number;
             /** Total Bytes */

@@ -124,6 +124,19 @@ async def test_logprobs_come_whole_and_streamed(client: Any, n: int) -> None:
     assert whole.usage.prompt_tokens == 3
 
 
+async def test_half_a_letter_has_a_log_probability_too(engine: FakeVllm, client: Any) -> None:
+    engine.half_letters = {1}
+    engine.gate.clear()
+    ask = {"model": "active", "messages": HI, "max_tokens": 2, "logprobs": True, "top_logprobs": 1}
+    said: list[tuple[str, int]] = []
+    async for chunk in await client.chat.completions.create(**ask, stream=True):
+        for choice in chunk.choices:
+            if choice.logprobs:
+                said.append((choice.delta.content, len(choice.logprobs.content)))
+                engine.gate.set()
+    assert said == [("v0001 ", 1), ("", 1)]
+
+
 async def test_a_token_that_the_model_does_not_have_is_the_callers_fault(client: Any) -> None:
     for stream in (False, True):
         with pytest.raises(openai.BadRequestError) as caught:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server.system import disk_problems, engine_problems, redis_problems, worker_problems
+from server import system
+from server.system import disk_of, disk_problems, engine_problems, redis_problems, worker_problems
 from server.system_shapes import DiskOut
 from store.health import Health
 from store.records import EngineStatus, Pause, RedisHealth, WorkerBeat, now
@@ -29,6 +32,13 @@ GOOD = RedisHealth(
     clients=1,
     blocked_clients=0,
 )
+
+
+@pytest.fixture
+def roomy_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of whoever runs the tests may be full."""
+    usage = namedtuple("usage", "total used free")(1 << 40, 0, 1 << 40)
+    monkeypatch.setattr(system.shutil, "disk_usage", lambda _: usage)
 
 
 @pytest.mark.parametrize(("change", "kinds"), [
@@ -75,10 +85,22 @@ async def test_engine_and_disk_problems() -> None:
     assert [problem.kind for problem in found] == ["engine_down", "version_behind"]
     assert "out of memory" in found[0].what
     assert engine_problems([up], {"host": 1}, 2, now()) == []  # the swap is under way
-    disk = DiskOut(folder="/data", total_bytes=100, free_bytes=9, policies_bytes=1)
+    disk = DiskOut(folder="/data", total_bytes=100, free_bytes=9, policies_bytes=1, needed_bytes=10)
     assert [problem.kind for problem in disk_problems(disk)] == ["disk_low"]
+    assert disk_problems(disk.model_copy(update={"free_bytes": 10})) == []
 
 
+def test_a_training_needs_room_for_many_versions(tmp_path: Path) -> None:
+    assert disk_of(tmp_path).needed_bytes == 1 << 30
+    version = tmp_path / "policies" / "v0001"
+    version.mkdir(parents=True)
+    with open(version / "model.safetensors", "wb") as file:
+        file.truncate(100 << 20)
+    assert disk_of(tmp_path).policies_bytes == 100 << 20
+    assert disk_of(tmp_path).needed_bytes == 2800 << 20
+
+
+@pytest.mark.usefixtures("roomy_disk")
 async def test_a_fresh_server_tells_what_is_missing(heed: Any, admin: Any) -> None:
     seen = await admin.get("/api/v1/system")
     kinds = {problem["kind"] for problem in seen["problems"]}
@@ -88,6 +110,7 @@ async def test_a_fresh_server_tells_what_is_missing(heed: Any, admin: Any) -> No
     assert seen["disk"]["free_bytes"] > 0
 
 
+@pytest.mark.usefixtures("roomy_disk")
 async def test_beats_queues_and_ticks_are_read_where_the_workers_write(
     heed: Any, admin: Any, redis_server: Any
 ) -> None:
