@@ -58,6 +58,7 @@ SETTINGS = {
 def measure(name: str, setting: Setting, folder: Path, home: Path) -> None:
     """Start an engine so, ask it, end it."""
     socket, engine, gpu = home / f"{name}.sock", EngineConfig(), on_gpu()
+    socket.unlink(missing_ok=True)  # of the same setting before
     with open(home / f"{name}.log", "wb") as log:
         process = subprocess.Popen(
             [*command(folder, socket, engine.max_model_len, gpu=gpu), *setting.arguments],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeVar, cast
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from server.settings import ServerConfig, ServerSettings
 from server.statistics import Statistics
 from server.turns import TurnService
 from server.votes import VoteService
+from store import disk
 from store.accounts import Accounts
 from store.api_keys import ApiKeys
 from store.audit import Audit
@@ -188,6 +190,16 @@ async def authorize(request: Request, heed: Heed) -> None:
     request.state.caller, request.state.account = caller, caller.account
     for need in needs_of(route.dependant) or [Needs("chat")]:
         refuse_unless_allowed(caller, need, request.method)
+    if request.method in UNSAFE - {"DELETE"}:
+        refuse_on_a_full_disk(heed.settings.data)
+
+
+def refuse_on_a_full_disk(data: Path) -> None:
+    """Nothing new is written once only the reserve is left. Raises Problem 507."""
+    if disk.free_bytes(data) < disk.reserve_bytes(data):
+        detail = "the server's disk is full; nothing was counted or changed"
+        remedy = "try again later with the same Idempotency-Key; whoever runs this server must make room"
+        raise Problem(507, "disk_full", detail, remedy=remedy, retry_after_s=30)
 
 
 def refuse_unless_allowed(caller: Caller, need: Needs, method: str) -> None:

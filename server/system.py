@@ -13,17 +13,13 @@ from pathlib import Path
 
 from server.dependencies import Parts
 from server.system_shapes import DiskOut, MachineOut, ProblemKind, ProblemOut, ServerOut, SystemOut
+from store import disk
 from store.records import EngineStatus, Pause, RedisHealth, WorkerBeat, now
 
 SOFTWARE = ("heed", "fastapi", "uvicorn", "redis", "celery", "vllm", "torch", "transformers")
 SKEW_S = 2.0
 SLOW_MS = 50.0
 MEMORY_SHARE = 0.9
-DISK_FLOOR = 1 << 30
-"""Below it Redis itself is in danger: with `appendfsync always` it ends when its disk is full."""
-VERSIONS_A_RUN = 28
-"""Room for one training, in versions: policy and critic with both moments are 12 of them, once kept and once
-being written; the reward model, the candidate and their sealed copies are the rest."""
 LONG_QUEUE = 20
 """Ticks that wait: nobody takes them."""
 TICKS_MISSED_S = 60
@@ -38,13 +34,13 @@ async def look(heed: Parts) -> SystemOut:
     tick, paused = await heed.health.last_tick(), await heed.runs.paused()
     engines, serving = await heed.policies.engines(), await heed.policies.serving()
     active, timeline = await heed.policies.active(), await heed.policies.timeline(limit=1)
-    disk = await asyncio.to_thread(disk_of, heed.settings.data)
+    room = await asyncio.to_thread(disk_of, heed.settings.data)
     since = timeline[0].at if timeline else None
     problems = [
         *redis_problems(redis),
         *worker_problems(workers, queues, tick, paused),
         *engine_problems(engines, serving, active.number if active else None, since),
-        *disk_problems(disk),
+        *disk_problems(room),
     ]
     return SystemOut(
         at=now(),
@@ -56,7 +52,7 @@ async def look(heed: Parts) -> SystemOut:
         engines=engines,
         servers=[ServerOut(name=name, serves=number) for name, number in sorted(serving.items())],
         sse_clients=heed.metrics.open_streams,
-        disk=disk,
+        disk=room,
         machine=machine(),
         versions=software() | {"redis server": redis.version},
     )
@@ -145,25 +141,20 @@ def engine_problems(
     return found
 
 
-def disk_problems(disk: DiskOut) -> list[ProblemOut]:
-    if disk.free_bytes >= disk.needed_bytes:
+def disk_problems(seen: DiskOut) -> list[ProblemOut]:
+    if seen.free_bytes >= seen.needed_bytes:
         return []
-    what = f"{_mib(disk.free_bytes)} are free in {disk.folder}, a training may take {_mib(disk.needed_bytes)}"
+    what = f"{_mib(seen.free_bytes)} are free in {seen.folder}, a training may take {_mib(seen.needed_bytes)}"
     return [_bad("disk_low", what, "make room: a training that cannot write its version fails")]
 
 
 def disk_of(folder: Path) -> DiskOut:
-    usage = shutil.disk_usage(folder)
-    sizes = [
-        sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
-        for version in (folder / "policies").glob("v*")
-    ]
     return DiskOut(
         folder=str(folder),
-        total_bytes=usage.total,
-        free_bytes=usage.free,
-        policies_bytes=sum(sizes),
-        needed_bytes=max(DISK_FLOOR, VERSIONS_A_RUN * max(sizes, default=0)),
+        total_bytes=shutil.disk_usage(folder).total,
+        free_bytes=disk.free_bytes(folder),
+        policies_bytes=sum(disk.version_bytes(folder)),
+        needed_bytes=disk.training_bytes(folder),
     )
 
 

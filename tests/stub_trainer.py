@@ -1,6 +1,7 @@
 """The trainer's command line without training: the same arguments, lines and folders, in milliseconds.
 
-`HEED_STUB` names a JSON file, read at each start: {"<stage>": {"steps", "step_s", "exit", "nan", "passed"}}.
+`HEED_STUB` names a JSON file, read at each start: {"<stage>": {"steps", "step_s", "exit", "nan", "passed",
+"copies"}}. With `copies` the candidate is the policy with one bit changed, which engines can load.
 Every start is noted in `calls.jsonl` beside it.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import struct
 import sys
@@ -77,7 +79,15 @@ def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
 
 def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     begin = resumable("ppo", given["work"], plan)
-    write_weights(given["out"], [float("nan") if plan.get("nan") else 0.75, *LM_HEAD[1:]])
+    if plan.get("copies"):
+        shutil.copytree(given["policy"], given["out"], ignore=shutil.ignore_patterns("manifest.json"))
+        with open(given["out"] / "model.safetensors", "r+b") as file:
+            file.seek(-2, os.SEEK_END)  # the least bit of the last number
+            least = file.read(1)[0] ^ 1
+            file.seek(-2, os.SEEK_END)
+            file.write(bytes([least]))
+    else:
+        write_weights(given["out"], [float("nan") if plan.get("nan") else 0.75, *LM_HEAD[1:]])
     return {"resumed_from": begin, "reward_mean": 1.5}
 
 
@@ -92,7 +102,8 @@ def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
         "passed": passed,
         "reason": "9.0 against 8.0: too far from the reference",
     }
-    report = {"passed": passed, "checks": [check], "fingerprints": [{"prompt": "Hi", "token_ids": [1, 2]}]}
+    fingerprints = [] if plan.get("copies") else [{"prompt": "Hi", "token_ids": [1, 2]}]
+    report = {"passed": passed, "checks": [check], "fingerprints": fingerprints}
     given["out"].write_text(json.dumps(report))
     return report
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from store import disk
 from store.records import GateReport, Stage
 from store.settings import read_sections
 from workers import snapshot
@@ -26,6 +27,7 @@ async def freeze(work: Work) -> Frozen:
     active = await patiently(work.policies.active)
     if active is None:
         raise RunFailed("no policy version is active: `make up` publishes the base model as version 1")
+    await asyncio.to_thread(_room, work.settings.data)
 
     async def step() -> dict[str, Any]:
         await asyncio.to_thread(_keep_config, work)
@@ -54,6 +56,15 @@ async def freeze(work: Work) -> Frozen:
 
     await once(work, "freeze", step)
     return await asyncio.to_thread(snapshot.read, work.folder / "snapshot")
+
+
+def _room(data: Path) -> None:
+    """Raises RunFailed: a training that fills the disk would end Redis with it."""
+    free, needed = disk.free_bytes(data), disk.training_bytes(data)
+    if free < needed:
+        raise RunFailed(
+            f"{free >> 20} MiB are free in {data}, a training may take {needed >> 20}: make room, then retry"
+        )
 
 
 async def reward(work: Work, frozen: Frozen) -> Trained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from server.dependencies import Heed, Watcher, open_to_all
+from server.dependencies import Heed, Watcher, open_to_all, refuse_on_a_full_disk
 from server.errors import NoEngine
 
 router = APIRouter(tags=["ops"])
@@ -21,8 +21,9 @@ async def alive() -> dict[str, str]:
 @router.get("/readyz")
 @open_to_all
 async def ready(heed: Heed) -> dict[str, str]:
-    """Votes can be counted and an engine can answer; 503 otherwise."""
+    """Votes can be counted and an engine can answer; 503 otherwise, 507 on a full disk."""
     await heed.votes.total()
+    refuse_on_a_full_disk(heed.settings.data)
     if not heed.pool.served():
         raise NoEngine("no engine is ready yet")
     return {"status": "ok"}

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from server import system
 from server.system import disk_of, disk_problems, engine_problems, redis_problems, worker_problems
 from server.system_shapes import DiskOut
 from store.health import Health
@@ -38,7 +37,7 @@ GOOD = RedisHealth(
 def roomy_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk of whoever runs the tests may be full."""
     usage = namedtuple("usage", "total used free")(1 << 40, 0, 1 << 40)
-    monkeypatch.setattr(system.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
 
 
 @pytest.mark.parametrize(("change", "kinds"), [
@@ -91,13 +90,13 @@ async def test_engine_and_disk_problems() -> None:
 
 
 def test_a_training_needs_room_for_many_versions(tmp_path: Path) -> None:
-    assert disk_of(tmp_path).needed_bytes == 1 << 30
+    assert disk_of(tmp_path).needed_bytes == 256 << 20  # Redis' own reserve
     version = tmp_path / "policies" / "v0001"
     version.mkdir(parents=True)
     with open(version / "model.safetensors", "wb") as file:
         file.truncate(100 << 20)
     assert disk_of(tmp_path).policies_bytes == 100 << 20
-    assert disk_of(tmp_path).needed_bytes == 2800 << 20
+    assert disk_of(tmp_path).needed_bytes == (256 + 2800) << 20
 
 
 @pytest.mark.usefixtures("roomy_disk")
@@ -128,3 +127,19 @@ async def test_beats_queues_and_ticks_are_read_where_the_workers_write(
         ("train@host", ["train"]),
     ]
     assert seen["queues"]["train"] == 1
+
+
+async def test_a_full_disk_refuses_what_is_new_and_nothing_else(
+    heed: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = (await admin.http.post("/api/v1/conversations", json={})).json()
+    usage = namedtuple("usage", "total used free")(1 << 40, 1 << 40, 255 << 20)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    refused = await admin.http.post("/api/v1/conversations", json={})
+    assert (refused.status_code, refused.headers["retry-after"]) == (507, "30")
+    assert "nothing was counted or changed" in refused.json()["detail"]
+    assert (await admin.http.get("/readyz")).status_code == 507
+    assert (await admin.http.get(f"/api/v1/conversations/{conversation['id']}")).status_code == 200
+    assert (await admin.http.delete(f"/api/v1/conversations/{conversation['id']}")).status_code < 300
+    monkeypatch.undo()
+    assert (await admin.http.post("/api/v1/conversations", json={})).status_code == 201

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections import namedtuple
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -394,3 +395,16 @@ async def test_redis_away_at_a_stage_change_is_waited_for(heed: Platform, redis_
 
 async def _called(heed: Platform, stage: str) -> bool:
     return bool(heed.calls(stage))
+
+
+async def test_a_training_that_would_fill_the_disk_does_not_begin(
+    heed: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await queued(heed)
+    free = namedtuple("usage", "total used free")(1 << 40, 0, 200 << 20)
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda _: free)
+        ended = await attempt(heed, run)
+    assert (ended.state, heed.calls()) == ("failed", [])
+    assert "200 MiB are free" in (ended.error or "")
+    assert "make room, then retry" in (ended.error or "")

@@ -38,6 +38,7 @@ export const en = {
     engine_unavailable:
       "The model is not available right now. Your message is kept; try again in a few seconds.",
     too_busy: "Too many answers are under way. Wait for one to end, then try again.",
+    disk_full: "The server's disk is full and nothing was changed. Votes are kept here and sent later.",
     store_unavailable: "The store is away for a moment and nothing was changed. Try again in a few seconds.",
     already_voted: "This duel was decided already.",
     too_late: "A training has begun with this vote; it cannot be changed any more.",

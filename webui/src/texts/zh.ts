@@ -35,6 +35,7 @@ export const zh: Texts = {
   problems: {
     engine_unavailable: "模型暂时不可用。你的消息已保留，请几秒后重试。",
     too_busy: "正在生成的回答太多。请等一个结束后再试。",
+    disk_full: "服务器磁盘已满，没有任何改动。投票会保留在这里，稍后再发送。",
     store_unavailable: "存储暂时不可用，没有任何改动。请几秒后重试。",
     already_voted: "这次对决已经有结果了。",
     too_late: "这一票已进入训练，不能再更改。",

@@ -1,0 +1,112 @@
+"""Heed as it is started on one machine, and how each of its processes is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from scripts.started import Heed, start_heed, stop_heed
+from store.connection import connect
+from store.policies import Policies
+from store.runs import Runs
+from store.votes import VoteLog
+from trainer.tiny import make_tiny
+
+PROGRAMS = {
+    "worker": ("-Q", "train"),
+    "control": ("-Q", "control"),
+    "beat": ("beat", "-S"),
+    "server": ("-m", "server"),
+    "redis": ("--unixsocket",),
+    "engine": ("--name", "engine-1"),
+}
+"""Victim -> words side by side in its command line."""
+VICTIMS = ("trainer", "child", *PROGRAMS, "all")
+READY_S = 240.0
+
+
+class Site:
+    """`async with Site(home, config)`: everything runs, and can be killed."""
+
+    def __init__(self, home: Path, config: Path, **environment: str) -> None:
+        self._home, self._config = home, config
+        model = make_tiny(home / "model")
+        self._environment = {"HEED_MODEL": str(model), "HEED_ENGINE_COUNT": "2", **environment}
+        self.heed: Heed
+        redis = connect(f"unix://{home / 'data' / 'run' / 'redis.sock'}?db=0")
+        self.redis = redis
+        self.runs, self.votes = Runs(redis), VoteLog(redis)
+        self.policies = Policies(redis, home / "data")
+
+    async def __aenter__(self) -> Site:
+        self.heed = await asyncio.to_thread(self._start)
+        await self._both_engines()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.redis.aclose()
+        await asyncio.to_thread(stop_heed, self.heed)
+
+    def kill(self, victim: str) -> bool:
+        """SIGKILL; whether there was such a process."""
+        if victim == "all":
+            found = [self._supervisor(), *self._supervisor().children(recursive=True)]
+            found.append(psutil.Process(self.heed.process.pid))
+        else:
+            found = self._find(victim)
+        for process in found:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        return bool(found)
+
+    async def recover(self, victim: str) -> None:
+        """What nobody restarts by itself: the launcher, and with it everything, when all is gone."""
+        if victim == "all":
+            self.heed.process.wait()
+            port = self.heed.url.rpartition(":")[2]
+            self.heed = await asyncio.to_thread(self._start, port)
+
+    def _start(self, port: str = "") -> Heed:
+        same = {"HEED_PORT": port} if port else {}
+        return start_heed(self._home / "data", self._config, **self._environment, **same)
+
+    async def _both_engines(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while [one.state for one in await self.policies.engines()] != ["ready", "ready"]:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the second engine does not come")
+            await asyncio.sleep(0.2)
+
+    def _supervisor(self) -> psutil.Process:
+        pidfile = self._home / "data" / "run" / "supervisord.pid"
+        return psutil.Process(int(pidfile.read_text()))
+
+    def _find(self, victim: str) -> list[psutil.Process]:
+        """The processes that a victim stands for; none when it does not run now."""
+        if victim in ("trainer", "child"):
+            worker = self._program(*PROGRAMS["worker"])
+            children = worker.children() if worker else []
+            if victim == "child":
+                return children
+            return [grandchild for child in children for grandchild in child.children()]
+        found = self._program(*PROGRAMS[victim])
+        if found is None:
+            return []
+        return [found, *found.children(recursive=True)] if victim == "engine" else [found]
+
+    def _program(self, *words: str) -> psutil.Process | None:
+        """supervisord's child with these words side by side in its command line."""
+        for process in self._supervisor().children():
+            with suppress(psutil.NoSuchProcess):
+                line = process.cmdline()
+                if any(tuple(line[at : at + len(words)]) == words for at in range(len(line))):
+                    return process
+        return None
