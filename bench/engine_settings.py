@@ -41,9 +41,8 @@ class Setting(NamedTuple):
 IOMP = str(Path(sys.prefix) / "lib" / "libiomp5.so")
 SETTINGS = {
     "shipped": Setting(),
-    "block-32": Setting(("--block-size", "32")),
     "block-64": Setting(("--block-size", "64")),
-    "block-256": Setting(("--block-size", "256")),
+    "block-128": Setting(("--block-size", "128")),
     "stream-2": Setting(("--stream-interval", "2")),
     "no-split-kv": Setting(environment={"VLLM_CPU_ATTN_SPLIT_KV": "0"}),
     "iomp": Setting(environment={"LD_PRELOAD": IOMP, "KMP_BLOCKTIME": "0"}),

@@ -140,7 +140,8 @@ async def drill(home: Path, steps: Sequence[str], victims: Sequence[str]) -> boo
     (home / "survival.toml").write_text(CONFIG)
     stub = json.dumps([sys.executable, str(STUB)])
     broken = []
-    async with Site(home, home / "survival.toml", HEED_TRAINER_COMMAND=stub, HEED_STUB=str(plan)) as site:
+    told = {"HEED_TRAINER_COMMAND": stub, "HEED_STUB": str(plan)}
+    async with Site(home, home / "survival.toml", **told) as site:
         async with People(site.heed.url, site.heed.token) as people:
             print(" " * 10 + "".join(f"{victim:>15}" for victim in victims), flush=True)
             for step in steps:

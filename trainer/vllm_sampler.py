@@ -65,6 +65,8 @@ class VllmSampler:
                 dtype="bfloat16",
                 # Compiled kernels answer other tokens than eager ones on CPU, and take minutes to build.
                 enforce_eager=not torch.cuda.is_available(),
+                # As the engines that serve: another size rounds attention in another order.
+                block_size=None if torch.cuda.is_available() else 32,
                 max_model_len=config.max_prompt_tokens + config.max_new_tokens,
                 gpu_memory_utilization=GPU_SHARE,
                 # After temperature: what the answer was really drawn with.

@@ -19,6 +19,8 @@ from store.policies import read_pointer
 
 WAIT_S = 2.0
 BATCHED_TOKENS = 4096
+CPU_BLOCK = 32
+"""Tokens of a block of the KV cache."""
 
 
 def on_gpu() -> bool:
@@ -34,11 +36,12 @@ def command(folder: Path, socket: Path, max_model_len: int, *, gpu: bool) -> lis
     """vLLM's OpenAI server on this folder."""
     # On CPU compiled output differs from eager output token by token, and takes minutes to compile. And
     # vLLM 0.32 ends there ("CPU Generator does not use offset") when a request with a seed is prefilled in
-    # chunks: a prompt is prefilled whole.
+    # chunks: a prompt is prefilled whole. Blocks of 32 tokens in place of 128: a fifth more tokens a second
+    # with 32 chats, and a third of the longest gap in a stream; the trainer's engine has the same.
     budget = str(max(BATCHED_TOKENS, max_model_len))
     cpu = (
         *("--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens", budget),
-        *("--distributed-executor-backend", "uni"),
+        *("--distributed-executor-backend", "uni", "--block-size", str(CPU_BLOCK)),
     )
     return [
         *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--uds", str(socket)),
