@@ -141,7 +141,7 @@ async def drill(home: Path, steps: Sequence[str], victims: Sequence[str]) -> boo
     stub = json.dumps([sys.executable, str(STUB)])
     broken = []
     told = {"HEED_TRAINER_COMMAND": stub, "HEED_STUB": str(plan)}
-    async with Site(home, home / "survival.toml", **told) as site:
+    async with Site(home, home / "survival.toml", **told) as site:  # noqa: SIM117 - the next needs it
         async with People(site.heed.url, site.heed.token) as people:
             print(" " * 10 + "".join(f"{victim:>15}" for victim in victims), flush=True)
             for step in steps:

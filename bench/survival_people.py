@@ -136,7 +136,8 @@ class People:
 
     async def _read(self, path: str) -> bool:
         """To the end of the turn, from the last event on when the connection breaks; whether both came."""
-        last, whole = "", True
+        last = ""
+        whole: bool = True
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
