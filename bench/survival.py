@@ -1,12 +1,14 @@
 """Kill everything, at every step of the loop: what a person notices, and what becomes of votes and run.
 
-    python -m bench.survival [--steps due ppo ...] [--victims redis all ...]
+    python -m bench.survival [--steps due ppo ...] [--victims redis all frozen ...] [--home FOLDER]
 
 Heed as `make up` starts it, on a tiny model: real Redis, Celery, beat, server and two vLLM engines; the
 trainer's stages are a stub that takes seconds and whose candidate is the policy with one bit changed. People
 chat, vote and repeat what was not acknowledged, as the page does. In each cell one process is killed
-(SIGKILL) at one of the nine steps. Then the run has to end with one version published (or with a reason), and
-every acknowledged vote has to be in the log once.
+(SIGKILL) at one of the nine steps. Then the run has to end with one version published, and every acknowledged
+vote has to be in the log once. Beside kills: a worker that stands still for longer than its lease (`frozen`),
+a full disk (`disk`: needs a small file system mounted at --home), a clock that jumps two hours (`forward`,
+then `back`: needs libfaketime).
 
     seconds from the kill to the end of the next run / longest time in which no answer came / attempts
 """
@@ -26,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bench.survival_people import People
-from bench.survival_processes import VICTIMS, Site
+from bench.survival_processes import INCIDENTS, VICTIMS, Site
 from store.connection import StoreUnavailable
 from store.records import Run
 
@@ -87,16 +89,22 @@ async def reach(site: Site, people: People, step: str) -> None:
     raise Failed(f"the loop did not come to {step} in {PATIENCE_S:.0f} s")
 
 
-async def ended(site: Site, since: float) -> Run:
-    """The first run that ends after `since` (seconds since the epoch)."""
+async def ended(site: Site, before: set[str]) -> Run:
+    """The first run that ends and had not ended `before`."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        with suppress(StoreUnavailable):
-            for run in reversed(await site.runs.newest(5)):
-                if run.ended_at is not None and run.ended_at.timestamp() > since:
-                    return run
+        for run_id, run in reversed((await runs_that_ended(site)).items()):
+            if run_id not in before:
+                return run
         await asyncio.sleep(0.1)
     raise Failed(f"no run ended within {PATIENCE_S:.0f} s")
+
+
+async def runs_that_ended(site: Site) -> dict[str, Run]:
+    """Newest first; none while Redis is away."""
+    with suppress(StoreUnavailable):
+        return {run.id: run for run in await site.runs.newest(1000) if run.ended_at is not None}
+    return {}
 
 
 async def look(site: Site, people: People, run: Run) -> None:
@@ -118,13 +126,13 @@ async def look(site: Site, people: People, run: Run) -> None:
 async def cell(site: Site, people: People, step: str, victim: str) -> str:
     """One kill; what came of it."""
     await reach(site, people, step)
-    since, began = time.time(), time.monotonic()
+    before, began = set(await runs_that_ended(site)), time.monotonic()
     people.begin()
-    killed = site.kill(victim)
-    if not killed:
+    done = await site.befall(victim) if victim in INCIDENTS else site.kill(victim)
+    if not done:
         return "-"
     await site.recover(victim)
-    run = await ended(site, since)
+    run = await ended(site, before)
     took = time.monotonic() - began
     await people.answered()
     async with people.standing_still():
@@ -166,13 +174,18 @@ async def drill(home: Path, steps: Sequence[str], victims: Sequence[str]) -> boo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
-    parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS)
+    parser.add_argument("--victims", nargs="+", choices=(*VICTIMS, *INCIDENTS), default=VICTIMS)
+    parser.add_argument(
+        "--home", type=Path, help="an empty folder with a short path; default: a new one in /tmp"
+    )
     arguments = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="heed-surv-", dir="/tmp"))  # a socket's path must be short
+    # A socket's path must be short.
+    home = arguments.home or Path(tempfile.mkdtemp(prefix="heed-surv-", dir="/tmp"))
     ok = asyncio.run(drill(home, arguments.steps, arguments.victims))
     if not ok:
         raise SystemExit(f"promises were broken: the logs are in {home / 'logs'}")
-    shutil.rmtree(home)
+    if arguments.home is None:
+        shutil.rmtree(home)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from contextlib import suppress
@@ -28,6 +29,12 @@ PROGRAMS = {
 }
 """Victim -> words side by side in its command line."""
 VICTIMS = ("trainer", "child", *PROGRAMS, "all")
+INCIDENTS = ("frozen", "disk", "forward", "back")
+"""The train worker stands still for longer than its lease; the disk is full for a while; the clock jumps."""
+FROZEN_S = 12.0
+FULL_S = 20.0
+JUMP_S = 7200
+FAKETIME = "libfaketimeMT.so.1"
 READY_S = 240.0
 
 
@@ -37,11 +44,18 @@ class Site:
     def __init__(self, home: Path, config: Path, **environment: str) -> None:
         self._home, self._config = home, config
         model = make_tiny(home / "model")
-        self._environment = {"HEED_MODEL": str(model), "HEED_ENGINE_COUNT": "2", **environment}
+        self._clock = home / "clock"
+        self._clock.write_text("+0")
+        self._environment = {
+            **{"HEED_MODEL": str(model), "HEED_ENGINE_COUNT": "2"},
+            **_changeable_clock(self._clock),
+            **environment,
+        }
         self.heed: Heed
         redis = connect(f"unix://{home / 'data' / 'run' / 'redis.sock'}?db=0")
         self.redis = redis
         self.runs, self.votes = Runs(redis), VoteLog(redis)
+        self.clock_ahead_s = 0
         self.policies = Policies(redis, home / "data")
 
     async def __aenter__(self) -> Site:
@@ -66,6 +80,32 @@ class Site:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
         return bool(found)
+
+    async def befall(self, incident: str) -> bool:
+        """Something other than a kill, until it is over; whether it could be done here."""
+        if incident == "frozen":
+            worker = self._program(*PROGRAMS["worker"])
+            stopped = [worker, *worker.children()] if worker else []  # its trainer goes on
+            for process in stopped:
+                process.suspend()
+            await asyncio.sleep(FROZEN_S)
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+            return True
+        if incident == "disk":
+            ballast = self._home / "data" / "ballast"
+            if not self._home.is_mount():
+                return False
+            await asyncio.to_thread(_fill, ballast)
+            await asyncio.sleep(FULL_S)
+            ballast.unlink()
+            return True
+        if "LD_PRELOAD" not in self._environment:
+            return False
+        self.clock_ahead_s += JUMP_S if incident == "forward" else -JUMP_S
+        self._clock.write_text(f"{self.clock_ahead_s:+d}")
+        return True
 
     async def recover(self, victim: str) -> None:
         """What nobody restarts by itself: the launcher, and with it everything, when all is gone."""
@@ -110,3 +150,28 @@ class Site:
                 if any(tuple(line[at : at + len(words)]) == words for at in range(len(line))):
                     return process
         return None
+
+
+def _fill(ballast: Path) -> None:
+    """Take the whole file system, what is reserved for root included."""
+    with open(ballast, "wb") as file, suppress(OSError):
+        chunk = 256 << 20
+        while chunk >= 4096:
+            try:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), chunk)
+            except OSError:
+                chunk //= 2
+
+
+def _changeable_clock(file: Path) -> dict[str, str]:
+    """Environment of processes whose wall clock is that of the machine plus the seconds in `file`."""
+    found = next(Path("/usr/lib").glob(f"*/faketime/{FAKETIME}"), None)
+    if found is None:
+        return {}
+    return {
+        "LD_PRELOAD": str(found),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
