@@ -12,7 +12,9 @@ from types import TracebackType
 
 import psutil
 
+from scripts.preflight import Where
 from scripts.started import Heed, start_heed, stop_heed
+from scripts.supervise import Supervisor
 from store.connection import connect
 from store.policies import Policies
 from store.runs import Runs
@@ -20,14 +22,14 @@ from store.votes import VoteLog
 from trainer.tiny import make_tiny
 
 PROGRAMS = {
-    "worker": ("-Q", "train"),
-    "control": ("-Q", "control"),
-    "beat": ("beat", "-S"),
-    "server": ("-m", "server"),
-    "redis": ("--unixsocket",),
-    "engine": ("--name", "engine-1"),
+    "worker": "worker-train",
+    "control": "worker-control",
+    "beat": "beat",
+    "server": "server",
+    "redis": "redis",
+    "engine": "engine-1",
 }
-"""Victim -> words side by side in its command line."""
+"""Victim -> the name that supervisord knows it by."""
 VICTIMS = ("trainer", "child", *PROGRAMS, "all")
 INCIDENTS = ("frozen", "disk", "forward", "back")
 """The train worker stands still for longer than its lease; the disk is full for a while; the clock jumps."""
@@ -56,6 +58,8 @@ class Site:
         self.redis = redis
         self.runs, self.votes = Runs(redis), VoteLog(redis)
         self.clock_ahead_s = 0
+        data = home / "data"
+        self._where = Where(data, data / "run", "127.0.0.1", 0, config, "", (), 2, "")
         self.policies = Policies(redis, home / "data")
 
     async def __aenter__(self) -> Site:
@@ -84,8 +88,7 @@ class Site:
     async def befall(self, incident: str) -> bool:
         """Something other than a kill, until it is over; whether it could be done here."""
         if incident == "frozen":
-            worker = self._program(*PROGRAMS["worker"])
-            stopped = [worker, *worker.children()] if worker else []  # its trainer goes on
+            stopped = [*self._find("worker"), *self._find("child")]  # the trainer goes on
             for process in stopped:
                 process.suspend()
             await asyncio.sleep(FROZEN_S)
@@ -131,25 +134,14 @@ class Site:
 
     def _find(self, victim: str) -> list[psutil.Process]:
         """The processes that a victim stands for; none when it does not run now."""
-        if victim in ("trainer", "child"):
-            worker = self._program(*PROGRAMS["worker"])
-            children = worker.children() if worker else []
-            if victim == "child":
-                return children
-            return [grandchild for child in children for grandchild in child.children()]
-        found = self._program(*PROGRAMS[victim])
-        if found is None:
-            return []
-        return [found, *found.children(recursive=True)] if victim == "engine" else [found]
-
-    def _program(self, *words: str) -> psutil.Process | None:
-        """supervisord's child with these words side by side in its command line."""
-        for process in self._supervisor().children():
-            with suppress(psutil.NoSuchProcess):
-                line = process.cmdline()
-                if any(tuple(line[at : at + len(words)]) == words for at in range(len(line))):
-                    return process
-        return None
+        program = psutil.Process(
+            Supervisor(self._where).states()[PROGRAMS.get(victim, "worker-train")]["pid"]
+        )
+        if victim == "child":
+            return program.children()
+        if victim == "trainer":
+            return [grandchild for child in program.children() for grandchild in child.children()]
+        return [program, *program.children(recursive=True)] if victim == "engine" else [program]
 
 
 def _fill(ballast: Path) -> None:
