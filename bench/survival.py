@@ -8,7 +8,7 @@ chat, vote and repeat what was not acknowledged, as the page does. In each cell 
 (SIGKILL) at one of the nine steps. Then the run has to end with one version published, and every acknowledged
 vote has to be in the log once. Beside kills: a worker that stands still for longer than its lease (`frozen`),
 a full disk (`disk`: needs a small file system mounted at --home), a clock that jumps two hours (`forward`,
-then `back`: needs libfaketime).
+then `back`: needs a C compiler).
 
     seconds from the kill to the end of the next run / longest time in which no answer came / attempts
 """
