@@ -1,12 +1,18 @@
-"""Demonstrations: answers with a thumb up, which PPO-ptx imitates. The better of two may still be bad."""
+"""Demonstrations, which PPO-ptx imitates: ideal answers that people wrote, and answers with a thumb up.
+
+The better of two may still be bad.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 from pathlib import Path
+from typing import TypeVar
 
-from store.records import PreferencePair
+from store.records import Demonstration, PreferencePair, Record
+
+Line = TypeVar("Line", bound=Record)
 
 ENOUGH = 32
 """Texts. Fewer are learned by heart: a run of 16 updates draws 256, so each is read eight times."""
@@ -14,29 +20,36 @@ ENOUGH = 32
 logger = logging.getLogger(__name__)
 
 
-def ptx_arguments(train: Path, out: Path) -> tuple[object, ...]:
+def ptx_arguments(snapshot: Path, out: Path) -> tuple[object, ...]:
     """What `python -m trainer ppo` is told about PPO-ptx, which the configuration may have given a weight.
 
     Too few demonstrations turn it off for this run: without texts the trainer would refuse the weight.
 
     Args:
-        train: the snapshot's train pairs.
+        snapshot: the run's frozen data set.
         out: file for the texts.
     """
-    texts = demonstrations(train)
+    texts = demonstrations(snapshot)
     if len(texts) < ENOUGH:
-        logger.info("no PPO-ptx: %d answers have a thumb up, %d are needed", len(texts), ENOUGH)
+        said = "no PPO-ptx: %d answers are ideal or have a thumb up, %d are needed"
+        logger.info(said, len(texts), ENOUGH)
         return ("--set", "ppo.ptx_coef=0")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
     return ("--ptx", out)
 
 
-def demonstrations(train: Path) -> list[str]:
-    """Lines of a file of texts, each prompt with its answer once."""
-    pairs = (PreferencePair.model_validate_json(line) for line in train.read_text("utf-8").splitlines())
+def demonstrations(snapshot: Path) -> list[str]:
+    """Lines of a file of texts, each prompt with its answer once: ideal answers, then thumbs."""
+    ideal = _lines(snapshot / "demonstrations.jsonl", Demonstration)
+    pairs = _lines(snapshot / "train.jsonl", PreferencePair)
     good = (pair for pair in pairs if pair.source == "thumb" and pair.chosen)
     fields = {"prompt", "chosen", "chosen_ended"}
+    texts = (one.model_dump(include=fields) for one in (*ideal, *good))
     return list(
-        dict.fromkeys(json.dumps(pair.model_dump(include=fields), ensure_ascii=False) for pair in good)
+        dict.fromkeys(json.dumps({"chosen_ended": True} | text, ensure_ascii=False) for text in texts)
     )
+
+
+def _lines(path: Path, kind: type[Line]) -> list[Line]:
+    return [kind.model_validate_json(line) for line in path.read_text("utf-8").splitlines()]

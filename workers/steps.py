@@ -91,12 +91,11 @@ async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
 
     async def step() -> dict[str, Any]:
         await asyncio.to_thread(_hand_over_checkpoints, work, "ppo")
-        train = work.folder / "snapshot" / "train.jsonl"
         arguments = (
             *("--policy", await _policy(work, frozen.parent), "--reference", await _policy(work, 1)),
             *("--reward-model", reward_model.folder, "--prompts", work.folder / "snapshot" / "prompts.jsonl"),
             *("--work", work.attempt / "ppo", "--out", work.attempt / "candidate"),
-            *await asyncio.to_thread(ptx_arguments, train, work.attempt / "ptx.jsonl"),
+            *await asyncio.to_thread(ptx_arguments, work.folder / "snapshot", work.attempt / "ptx.jsonl"),
         )
         return await _train(work, "ppo", arguments)
 
