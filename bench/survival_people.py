@@ -152,6 +152,8 @@ class People:
                                 whole &= event["type"] != "answer.end" or event["state"] == "finished"
                                 if event["type"] == "turn.end":
                                     return whole
+                    elif response.status == 204:  # nothing is left to tell
+                        return whole
                     elif response.status < 500 and response.status != 429:
                         raise Refused(f"GET {path} answered {response.status}")
             except UNTOUCHED:

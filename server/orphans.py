@@ -37,6 +37,35 @@ async def settled(
     return [answer for answer in fresh if answer is not None]
 
 
+async def closed(
+    stream_id: str, answers: Sequence[Answer], own: Collection[str], streams: AnswerStream
+) -> None:
+    """End the stream of a turn whose server saved the ends of its answers, and died before it could say so."""
+
+    async def was_left() -> bool:
+        if stream_id in own or any(answer.state == "streaming" for answer in answers):
+            return False
+        return not (await streams.ended(stream_id) or any([await streams.alive(one.id) for one in answers]))
+
+    if not await was_left():
+        return
+    await asyncio.sleep(GRACE_S)
+    if await was_left():
+        for answer in answers:
+            await _say(stream_id, _end_of(answer), streams)
+        await _say(stream_id, TurnEnd(), streams)
+        await streams.finish(stream_id)
+
+
+def _end_of(answer: Answer) -> AnswerEnd:
+    state = "failed" if answer.state == "streaming" else answer.state
+    return AnswerEnd(answer_id=answer.id, state=state, finish_reason=answer.finish_reason, error=answer.error)
+
+
+async def _say(stream_id: str, event: AnswerEnd | TurnEnd, streams: AnswerStream) -> None:
+    await streams.append(stream_id, event.type, event.model_dump(mode="json"))
+
+
 async def _end(
     stream_id: str, answers: Sequence[Answer], conversations: Conversations, streams: AnswerStream
 ) -> None:

@@ -16,7 +16,7 @@ from server.engines.pool import EnginePool
 from server.errors import NoEngine, Problem, QueueFull, not_found
 from server.generation import LiveTurn
 from server.metrics import Metrics
-from server.orphans import settled
+from server.orphans import closed, settled
 from server.settings import ServerConfig
 from server.sides import Side, new_sides
 from store.conversations import Conversations
@@ -209,6 +209,10 @@ class TurnService:
     async def settled(self, answers: Sequence[Answer]) -> list[Answer]:
         """The same answers; those whose server is gone are marked failed first, with what they had said."""
         return await settled(answers, set(self._under_way), self._conversations, self._streams)
+
+    async def closed(self, stream_id: str, answers: Sequence[Answer]) -> None:
+        """End the stream of a turn that has ended, when the server that wrote it died before it could."""
+        await closed(stream_id, answers, set(self._under_way), self._streams)
 
     async def _parent(self, conversation: Conversation, parent_id: str) -> Answer:
         """The answer that a message follows: one that has ended and can be read."""

@@ -61,6 +61,12 @@ class AnswerStream:
         with available():
             return bool(await self._redis.xrange(keys.answer_stream(stream_id), min=f"({after}", count=1))
 
+    async def ended(self, stream_id: str) -> bool:
+        """Whether the turn's last event is there, or the stream is gone."""
+        with available():
+            last = await self._redis.xrevrange(keys.answer_stream(stream_id), count=1)
+        return not last or last[0][1]["event"] == "turn.end"
+
     async def exists(self, stream_id: str) -> bool:
         with available():
             return bool(await self._redis.exists(keys.answer_stream(stream_id)))

@@ -72,7 +72,9 @@ async def _answers(heed: Parts, owner_id: str, stream_id: str) -> list[Answer]:
     own = [answer for answer in answers if answer.stream_id == stream_id]
     if not own:
         raise not_found("stream")
-    return await heed.turns.settled(own)
+    own = await heed.turns.settled(own)
+    await heed.turns.closed(stream_id, own)
+    return own
 
 
 async def _turn(heed: Parts, owner_id: str, stream_id: str, after: str) -> AsyncIterator[ServerSentEvent]:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from server.events import TurnEvent
 from server.settings import ServerSettings
+from store import keys
 from store.connection import StoreUnavailable
 from store.records import Answer, Message, Sampling, new_id, now
 from store.streams import AnswerStream
@@ -378,6 +379,23 @@ async def test_answers_of_a_server_that_is_gone_are_marked_failed(heed: Any, ann
     assert "went away" in tree["answers"][0]["error"]
     seen = await ann.follow(f"/api/v1/streams/{answer.stream_id}")
     assert seen.kinds() == ["answer.delta", "answer.end", "turn.end"]
+
+
+async def test_a_turn_that_was_saved_but_never_said_to_be_over_gets_its_end(
+    ann: Any, redis_server: Any
+) -> None:
+    """A server killed between the records and the stream leaves a page that waits for ever."""
+    turn = await ann.say("Hi")
+    await ann.follow(turn["stream"])
+    stream_id = turn["stream"].rpartition("/")[2]
+    stream = keys.answer_stream(stream_id)
+    redis = redis_server.client()
+    *_, answer_end, turn_end = redis.xrange(stream)
+    redis.xdel(stream, answer_end[0], turn_end[0])
+    seen = await ann.follow(turn["stream"])
+    assert seen.kinds()[-3:] == ["answer.delta", "answer.end", "turn.end"]
+    [end] = [event for event in seen.events if event["type"] == "answer.end"]
+    assert (end["state"], end["finish_reason"]) == ("finished", "stop")
 
 
 async def test_a_server_that_stops_marks_what_it_could_not_finish(
