@@ -40,7 +40,7 @@ async def settled(
 async def closed(
     stream_id: str, answers: Sequence[Answer], own: Collection[str], streams: AnswerStream
 ) -> None:
-    """End the stream of a turn whose server saved the ends of its answers, and died before it could say so."""
+    """End the stream of a turn whose server saved how its answers ended, and died before it said so."""
 
     async def was_left() -> bool:
         if stream_id in own or any(answer.state == "streaming" for answer in answers):
