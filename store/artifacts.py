@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 MANIFEST = "manifest.json"
 ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".md"}
+FOLDERS = {"held_back"}
+"""Inside another one: the reward model that only the gates ask, beside the one that PPO follows."""
 SPACE_FACTOR = 1.2
 HEADER_BYTES = 100 << 20
 _METADATA = "__metadata__"
@@ -65,6 +67,8 @@ def seal(source: Path, target: Path, manifest: dict[str, Any]) -> str:
         raise ArtifactError(f"{target.parent}: {free >> 20} MiB free, {needed >> 20} needed: make room")
     with _aside(target.parent) as aside:
         files = {name: _copy(source / name, aside / name) for name in names}
+        for inner in {(aside / name).parent for name in names} - {aside}:
+            sync_folder(inner)
         digest = _digest(files)
         entries = {name: file.model_dump() for name, file in files.items()}
         _write(aside / MANIFEST, json.dumps({**manifest, "files": entries, "sha256": digest}, indent=1))
@@ -90,7 +94,7 @@ def verify(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{folder / MANIFEST} is missing: the folder was never sealed") from None
     except ValidationError as error:
         raise ArtifactError(f"{folder / MANIFEST} is not a manifest ({error.errors()[0]['msg']})") from None
-    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    present = set(_names(folder)) - {MANIFEST}
     if extra := present - set(manifest.files):
         raise ArtifactError(f"{folder / min(extra)}: not in the manifest")
     for name, file in manifest.files.items():
@@ -218,13 +222,20 @@ def _finite(tensor: _Tensor) -> bool:
 
 def _publishable(source: Path) -> list[str]:
     """The names of the files to publish. Raises ArtifactError for what must not be."""
-    paths = sorted(path for path in source.iterdir() if path.name != MANIFEST)
-    for path in paths:
+    names = [name for name in _names(source) if name != MANIFEST]
+    folders = [path for path in source.iterdir() if path.is_dir() and path.name not in FOLDERS]
+    for path in [*folders, *(source / name for name in names)]:
         if not path.is_file() or path.suffix not in ALLOWED:
             raise ArtifactError(f"{path}: only {', '.join(sorted(ALLOWED))} files may be published")
-    if not paths:
+    if not names:
         raise ArtifactError(f"{source}: nothing to publish")
-    return [path.name for path in paths]
+    return names
+
+
+def _names(folder: Path) -> list[str]:
+    """All that is in a version folder but real folders, as paths in it such as `held_back/config.json`."""
+    paths = sorted(folder.rglob("*"))
+    return [path.relative_to(folder).as_posix() for path in paths if path.is_symlink() or not path.is_dir()]
 
 
 @contextmanager
@@ -260,6 +271,7 @@ def _lock(handle: int) -> bool:
 def _copy(source: Path, target: Path) -> _File:
     """Copy one file and fsync it; its size and hash."""
     hasher, size = hashlib.sha256(), 0
+    target.parent.mkdir(exist_ok=True)
     with open(source, "rb") as reader, open(target, "wb") as writer:
         while block := reader.read(CHUNK):
             hasher.update(block)

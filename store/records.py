@@ -365,13 +365,20 @@ class Snapshot(Record):
 
 
 class GateCheck(Record):
-    """One gate: what was measured, against which threshold, and the reason in words."""
+    """One gate: what was measured, against which threshold, and the reason in words.
+
+    What was measured on `n` cases has a 95 % interval. Most of these checks refuse only when the whole
+    interval lies on the wrong side of the threshold: the reason says so.
+    """
 
     name: str
     value: float
     threshold: float
     passed: bool
     reason: str
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Fingerprint(Record):

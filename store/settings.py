@@ -21,6 +21,7 @@ SECTIONS = (
     "scale",
     "sft",
     "reward",
+    "reward_gate",
     "rollout",
     "ppo",
     "groups",

@@ -77,6 +77,20 @@ def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     return report | ({"resumed_from": begin} if begin else {})
 
 
+def reward_gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    passed = plan.get("passed", True)
+    check = {
+        "name": "accuracy",
+        "value": 0.2,
+        "threshold": 0.6,
+        "passed": passed,
+        "reason": "20% of held-out pairs ranked as the votes say",
+    }
+    report = {"passed": passed, "checks": [check]}
+    given["out"].write_text(json.dumps(report))
+    return report
+
+
 def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     begin = resumable("ppo", given["work"], plan)
     if plan.get("copies"):
@@ -120,7 +134,7 @@ def main() -> None:
             json.dumps({"stage": stage, "pid": os.getpid()} | {k: str(v) for k, v in given.items()}) + "\n"
         )
     plan = json.loads(plan_file.read_text()).get(stage, {})
-    work = {"seeds": seeds, "reward": reward, "ppo": ppo, "gate": gate}[stage]
+    work = {"seeds": seeds, "reward": reward, "reward_gate": reward_gate, "ppo": ppo, "gate": gate}[stage]
     say(event="log", text=f"{stage} begins")
     say(event="done", report=work(given, plan))
 

@@ -20,7 +20,6 @@ from store.records import Record
 from trainer.data import problems, read_lines
 from trainer.errors import DataError
 from trainer.experience import parts
-from trainer.gate import SKILL_TEXT
 from trainer.intervals import bootstrap_mean
 from trainer.pair_report import Share
 from trainer.rollout import Rollout
@@ -28,6 +27,7 @@ from trainer.tensors import before_response, logprobs_and_entropy, scatter
 from trainer.win_rates import domains, share
 
 CHOICES = Path(__file__).with_name("choices.jsonl")
+SKILL_TEXT = Path(__file__).with_name("skill.txt")
 MAX_TOKENS = 4096
 """Padded tokens per forward pass."""
 

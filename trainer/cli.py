@@ -41,6 +41,8 @@ a loop by hand:
   python -m trainer seeds --policy base --out seeds.jsonl
   python -m trainer reward --policy base --seed-pairs seeds.jsonl --out reward \
       --pairs train.jsonl --held-out held_out.jsonl
+  python -m trainer reward_gate --policy base --reward-model reward \
+      --prompts held_out_prompts.jsonl --out reward/gate.json
   python -m trainer ppo --policy base --reference base --reward-model reward \
       --prompts prompts.jsonl --work work --out candidate
   python -m trainer gate --candidate candidate --active base --reference base \
@@ -202,9 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
     _folders(plan, "--policy")
     plan.add_argument("--processes", type=int, default=1, help="of the training; default: 1")
 
-    gate = _command(commands, "gate", stages.gate, "judge a candidate policy against the active one")
-    _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")
-    gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
+    _gates(commands)
 
     evaluate = _command(
         commands, "evaluate", stages.evaluate, "compare policies: win, tie, lose, and lost skill"
@@ -255,6 +255,19 @@ def _command(commands: Any, name: str, run: stages.Stage, summary: str) -> argpa
 def _folders(command: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         command.add_argument(name, type=Path, required=True, help=FOLDERS.get(name))
+
+
+def _gates(commands: Any) -> None:
+    """What stands before PPO and what stands after it."""
+    reward_gate = _command(
+        commands, "reward_gate", stages.reward_gate, "judge a reward model before a policy is trained on it"
+    )
+    _folders(reward_gate, "--policy", "--reward-model", "--prompts")
+    reward_gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
+
+    gate = _command(commands, "gate", stages.gate, "judge a candidate policy against the active one")
+    _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")
+    gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
 
 
 def _named(text: str) -> tuple[str, Path]:

@@ -8,20 +8,39 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from store.records import ChatTurn, Fingerprint, GateCheck, GateReport
+from trainer.alignment_tax import SKILL_TEXT
 from trainer.config import GateConfig, RolloutConfig
-from trainer.data import Prompt, load_tokenizer, pad_right, prompt_ids
+from trainer.contenders import Question
+from trainer.data import load_tokenizer, pad_right, prompt_ids
 from trainer.errors import DataError
 from trainer.experience import Experience, gather
-from trainer.intervals import wilson
+from trainer.gate_checks import (
+    drift_checks,
+    finite_check,
+    group_check,
+    held_back_check,
+    points,
+    skill_check,
+    win_check,
+)
+from trainer.gate_prompts import (
+    GATE_PROMPTS,
+    Answered,
+    answer_gate_prompts,
+    gate_prompt_checks,
+    read_gate_prompts,
+)
+from trainer.held_back import held_back
 from trainer.models import RewardModel, autocast, default_device, load_policy, load_reward_model
 from trainer.monitor import action_space
+from trainer.ranking import score_sequences
 from trainer.reporting import Reporter
-from trainer.rollout import Sampler, make_sampler
+from trainer.rollout import Rollout, Sampler, make_sampler
+from trainer.win_rates import EVERYTHING, domains
 
-SKILL_TEXT = Path(__file__).with_name("skill.txt")
 FINGERPRINT_PROMPTS = (
     "What is two plus two?",
     "Name three colours.",
@@ -30,8 +49,6 @@ FINGERPRINT_PROMPTS = (
 )
 FINGERPRINT_TOKENS = 16
 MAX_TOKENS = 4096
-NOT_A_NUMBER = 1e9
-"""What a report shows for NaN or infinity, on the failing side: JSON has neither."""
 
 
 def judge(
@@ -40,95 +57,87 @@ def judge(
     active: Path,
     reference: Path,
     reward_model: Path,
-    prompts: Sequence[Prompt],
+    questions: Sequence[Question],
     out: Path,
     config: GateConfig,
     rollout: RolloutConfig,
     reporter: Reporter,
+    gate_prompts: Path = GATE_PROMPTS,
 ) -> GateReport:
     """Let candidate and active version answer the same held-out prompts; write the report to `out`.
 
+    Where the reward model has a held-back one beside it, that one judges the same answers too.
+
     Raises DataError when no prompt fits.
     """
-    skill = load_tokenizer(active).encode(SKILL_TEXT.read_text(encoding="utf-8"))
-    ids = _fitting(active, prompts[: config.max_prompts], rollout.max_prompt_tokens)
+    tokenizer = load_tokenizer(active)
+    skill = tokenizer.encode(SKILL_TEXT.read_text(encoding="utf-8"))
+    asked = fitting(tokenizer, questions[: config.max_prompts], rollout.max_prompt_tokens)
+    fixed = read_gate_prompts(gate_prompts)
     device = default_device()
     folders = {"active": active, "candidate": candidate}
     models = {name: load_policy(folder, device) for name, folder in folders.items()}
     if damaged := _damaged(models["candidate"]):
-        return _written(out, [_finite_check(damaged)], ())
+        return written(out, [finite_check(damaged)])
     judges = load_policy(reference, device), load_reward_model(reward_model, device)
     sampler = make_sampler(active, rollout)
     answers: dict[str, Experience] = {}
+    answered: dict[str, Answered] = {}
     perplexity: dict[str, float] = {}
     for step, (name, model) in enumerate(models.items(), start=1):
         sampler.update(model.state_dict().items())
-        answers[name] = _answer(sampler, model, ids, *judges, rollout)
+        answers[name] = _answer(sampler, model, [ids for _, ids in asked], *judges, rollout)
+        answered[name] = answer_gate_prompts(model, tokenizer, sampler, fixed)
         perplexity[name] = _perplexity(model, skill)
         metrics = action_space(answers[name]) | {"text_perplexity": perplexity[name]}
         reporter.metric(step, len(models), metrics)
-    fingerprints = tuple(_fingerprint(sampler, active, prompt) for prompt in FINGERPRINT_PROMPTS)
+    fingerprints = tuple(_fingerprint(sampler, tokenizer, prompt) for prompt in FINGERPRINT_PROMPTS)
+    won = points(answers["candidate"].scores, answers["active"].scores).cpu()
+    groups = domains([one.domains for one, _ in asked])
+    groups.pop(EVERYTHING)
     checks = [
-        _finite_check(None),
-        _win_check(answers["candidate"].scores, answers["active"].scores, config),
-        *_drift_checks(answers["candidate"], answers["active"], config),
-        _most(
-            "language_skill", perplexity["candidate"] / perplexity["active"], config.max_perplexity_ratio,
-            "times the active version's perplexity on plain text",
-        ),
-    ]  # fmt: skip
-    return _written(out, checks, fingerprints)
+        finite_check(None),
+        win_check(won, config),
+        *_second_opinion(reward_model, answers, config, reporter),
+        *group_check(won, groups, config),
+        *drift_checks(action_space(answers["candidate"]), action_space(answers["active"]), config),
+        skill_check(perplexity["candidate"], perplexity["active"], config),
+        *gate_prompt_checks(fixed, answered["candidate"], answered["active"], config),
+    ]
+    return written(out, checks, fingerprints)
 
 
-def _win_check(candidate: torch.Tensor, active: torch.Tensor, config: GateConfig) -> GateCheck:
-    wins = float((candidate > active).float().sum() + 0.5 * (candidate == active).float().sum())
-    n = len(candidate)
-    low, high = wilson(wins, n)
-    interval = f"95 % interval {low:.2f} to {high:.2f}"
-    reason = f"scores above the active version on {wins:g} of {n} prompts ({interval})"
-    return GateCheck(
-        name="win_share",
-        value=wins / n,
-        threshold=config.min_win_share,
-        passed=wins / n >= config.min_win_share,
-        reason=reason,
-    )
+def _second_opinion(
+    reward_model: Path, answers: dict[str, Experience], config: GateConfig, reporter: Reporter
+) -> list[GateCheck]:
+    """The held-back reward model on the same answers; nothing where there is none."""
+    folder = held_back(reward_model, reporter)
+    if folder is None:
+        return []
+    model = load_reward_model(folder, default_device())
+    scores = {name: score_rollouts(model, one.rollouts) for name, one in answers.items()}
+    return [held_back_check(points(scores["candidate"], scores["active"]), config)]
 
 
-def _drift_checks(candidate: Experience, active: Experience, config: GateConfig) -> list[GateCheck]:
-    new, old = action_space(candidate), action_space(active)
-    length = new["response_length_mean"] / old["response_length_mean"]
-    truncated = max(0.0, new["truncated_share"] - old["truncated_share"])
-    return [
-        _most("kl", new["ref_kl"], config.max_kl, "nats per answer away from the reference"),
-        _most(
-            "perplexity", new["ref_perplexity"] / old["ref_perplexity"], config.max_answer_perplexity_ratio,
-            "times the surprise of the active version's answers to the reference",
-        ),
-        _most("repeats", new["repeat_share"], config.max_repeat_share, "of an answer's 4-grams said before"),
-        _most(
-            "truncated", truncated, config.max_truncated_share,
-            "more answers run into the length limit than before",
-        ),
-        _most("length", length, config.max_length_ratio, "times as long as the active version's answers"),
-        _least("shortness", length, config.min_length_ratio, "times as long as the active version's answers"),
-        _least(
-            "entropy", new["entropy"] / max(old["entropy"], 1e-6), config.min_entropy_ratio,
-            "times the active version's entropy",
-        ),
-    ]  # fmt: skip
+def score_rollouts(model: RewardModel, rollouts: Sequence[Rollout]) -> torch.Tensor:
+    """Scores of answers as they were drawn, (N,) fp32 on the CPU."""
+    sequences = [one.prompt_ids + one.response_ids for one in rollouts]
+    return score_sequences(model, sequences, 0, MAX_TOKENS)
 
 
-def _most(name: str, value: float, threshold: float, said: str) -> GateCheck:
-    value = value if math.isfinite(value) else NOT_A_NUMBER
-    reason = f"{value:.3g} {said}, at most {threshold:g}"
-    return GateCheck(name=name, value=value, threshold=threshold, passed=value <= threshold, reason=reason)
-
-
-def _least(name: str, value: float, threshold: float, said: str) -> GateCheck:
-    value = value if math.isfinite(value) else -NOT_A_NUMBER
-    reason = f"{value:.3g} {said}, at least {threshold:g}"
-    return GateCheck(name=name, value=value, threshold=threshold, passed=value >= threshold, reason=reason)
+def fitting(
+    tokenizer: PreTrainedTokenizerBase, questions: Sequence[Question], limit: int
+) -> list[tuple[Question, list[int]]]:
+    """The questions whose last turn fits, with their token ids. Raises DataError when none does."""
+    found = []
+    for question in questions:
+        try:
+            found.append((question, prompt_ids(tokenizer, question.prompt, limit)))
+        except DataError:
+            continue
+    if not found:
+        raise DataError(f"no held-out prompt fits into rollout.max_prompt_tokens = {limit}; raise it.")
+    return found
 
 
 def _damaged(model: PreTrainedModel) -> str | None:
@@ -137,25 +146,6 @@ def _damaged(model: PreTrainedModel) -> str | None:
         if not bool(torch.isfinite(parameter).all()):
             return name
     return None
-
-
-def _finite_check(damaged: str | None) -> GateCheck:
-    reason = f"{damaged} holds NaN or infinity" if damaged else "every weight is a number"
-    passed = damaged is None
-    return GateCheck(name="finite_weights", value=float(passed), threshold=1.0, passed=passed, reason=reason)
-
-
-def _fitting(policy: Path, prompts: Sequence[Prompt], limit: int) -> list[list[int]]:
-    tokenizer = load_tokenizer(policy)
-    ids = []
-    for prompt in prompts:
-        try:
-            ids.append(prompt_ids(tokenizer, prompt, limit))
-        except DataError:
-            continue
-    if not ids:
-        raise DataError(f"no held-out prompt fits into rollout.max_prompt_tokens = {limit}; raise it.")
-    return ids
 
 
 def _answer(
@@ -189,13 +179,14 @@ def _perplexity(model: PreTrainedModel, ids: list[int]) -> float:
     return math.exp(min(20.0, float(loss)))
 
 
-def _fingerprint(sampler: Sampler, policy: Path, prompt: str) -> Fingerprint:
-    ids = prompt_ids(load_tokenizer(policy), [ChatTurn(role="user", content=prompt)], 10_000)
+def _fingerprint(sampler: Sampler, tokenizer: PreTrainedTokenizerBase, prompt: str) -> Fingerprint:
+    ids = prompt_ids(tokenizer, [ChatTurn(role="user", content=prompt)], 10_000)
     said = sampler.sample([ids], seed=0, greedy=True, max_new_tokens=FINGERPRINT_TOKENS)[0]
     return Fingerprint(prompt=prompt, token_ids=tuple(said.response_ids))
 
 
-def _written(out: Path, checks: list[GateCheck], fingerprints: tuple[Fingerprint, ...]) -> GateReport:
+def written(out: Path, checks: Sequence[GateCheck], fingerprints: tuple[Fingerprint, ...] = ()) -> GateReport:
+    """The report of these checks, as it is at `out` now."""
     passed = all(check.passed for check in checks)
     report = GateReport(passed=passed, checks=tuple(checks), fingerprints=fingerprints)
     out.parent.mkdir(parents=True, exist_ok=True)

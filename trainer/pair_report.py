@@ -81,6 +81,8 @@ class PairReport(_Part):
     """Score per 100 tokens inside a pair; None when all pairs are of equal lengths."""
     longer_preferred_share: float
     """Share of pairs whose preferred answer is the longer one: what length alone would predict."""
+    longer_expected_share: float
+    """The same as the model expects it: mean probability that it gives to the longer answer of a pair."""
     by_tag: dict[str, Share]
     """Accuracy of each domain that the pairs name."""
     by_length: dict[str, Share]
@@ -115,6 +117,7 @@ def pair_report(pairs: Sequence[TokenPair], scores: Tensor) -> PairReport:
         length_correlation=float(torch.corrcoef(torch.stack([scores, lengths]))[0, 1]) if varies else None,
         length_slope=length_slope(ahead, longer),
         longer_preferred_share=accuracy(longer).share,
+        longer_expected_share=float(torch.sigmoid(ahead * longer.sign()).mean()),
         by_tag=_by(_tagged(pairs), ahead),
         by_length=_by(_length_buckets(longer), ahead),
         margins=margin_histogram(ahead),

@@ -74,6 +74,22 @@ def reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
     return report.model_dump(mode="json")
 
 
+def reward_gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.contenders import read_questions
+    from trainer.reward_gate import judge_reward_model
+
+    report = judge_reward_model(
+        policy=options.policy,
+        reward_model=options.reward_model,
+        questions=read_questions(options.prompts),
+        out=options.out,
+        config=config.reward_gate,
+        rollout=config.rollout,
+        reporter=reporter,
+    )
+    return report.model_dump(mode="json")
+
+
 def ppo(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.data import read_prompts
     from trainer.headroom import announce
@@ -108,7 +124,7 @@ def plan(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
 
 
 def gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.data import read_prompts
+    from trainer.contenders import read_questions
     from trainer.gate import judge
 
     report = judge(
@@ -116,7 +132,7 @@ def gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
         active=options.active,
         reference=options.reference,
         reward_model=options.reward_model,
-        prompts=read_prompts(options.prompts),
+        questions=read_questions(options.prompts),
         out=options.out,
         config=config.gate,
         rollout=config.rollout,

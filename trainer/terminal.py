@@ -14,6 +14,7 @@ SHOWN: dict[str, dict[str, str]] = {
     "sft": {"loss": "loss", "held_out_nll": "held-out NLL"},
     "seeds": {"ended_share": "ended"},
     "reward": {"loss": "loss", "accuracy": "accuracy", "pairs_per_second": "pairs/s"},
+    "reward_gate": {"score_mean": "score"},
     "ppo": {
         "reward_mean": "reward",
         "ref_kl": "KL",

@@ -21,7 +21,7 @@ from store.conversations import Conversations
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
-from store.records import Stage, StageState
+from store.records import GateReport, Stage, StageState
 from store.runs import Claim, Runs, StaleClaim
 from store.votes import VoteLog
 from workers.lease import Cancelled, Lease, patiently
@@ -33,6 +33,10 @@ _LISTS = ("checks", "skipped")
 
 class RunFailed(Exception):
     """The run cannot succeed, however often it is tried; the message is for the person who looks."""
+
+
+class HeldBack(Exception):
+    """The reward model failed its gate: the run did its work, and no version comes out; says why."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Trained:
 
     folder: Path
     report: dict[str, Any]
+    gate: GateReport | None = None
+    """Of a reward model; None in runs from before it had a gate."""
 
 
 async def once(

@@ -211,7 +211,7 @@ class _Lineage:
             chosen=_turns(chosen),
             rejected=_turns(rejected),
             source=source,
-            tags=("zh",) if _is_chinese(self.prompt[-1].content) else (),
+            tags=domain(self.prompt),
             vote_id=self.vote.id,
             conversation_id=_group(self.vote),
             new=self.new,
@@ -234,6 +234,11 @@ def _group(vote: Vote) -> str:
 
 def _turns(answer: Answer | None) -> tuple[ChatTurn, ...]:
     return (ChatTurn(role="assistant", content=answer.text),) if answer else ()
+
+
+def domain(prompt: tuple[ChatTurn, ...]) -> tuple[str, ...]:
+    """The tags of a prompt: its language, where that is Chinese."""
+    return ("zh",) if _is_chinese(prompt[-1].content) else ()
 
 
 def _is_chinese(text: str) -> bool:

@@ -19,23 +19,30 @@ from store.policies import Policies
 from store.records import RunState
 from store.runs import Runs, StaleClaim
 from store.votes import VoteLog
-from workers.attempt import RunFailed, Work
+from workers.attempt import HeldBack, RunFailed, Work
 from workers.child import StageFailed
 from workers.lease import Cancelled, Lease, patiently
 from workers.pairs import NotEnoughData
-from workers.release import release
+from workers.release import hold_back_unless_passed, release
 from workers.schedule import settle
 from workers.settings import WorkerSettings
 from workers.snapshot import SnapshotChanged
 from workers.steps import freeze, gate, ppo, reward
 
+BULKY = ("pairs", "lesson", "held_back_lesson", "reward", "ppo/checkpoints", "candidate")
+"""In an attempt's folder."""
+
 logger = logging.getLogger(__name__)
 
 
 async def train(work: Work) -> int:
-    """The number of the version that came out, released or held back."""
+    """The number of the version that came out, released or held back.
+
+    Raises HeldBack when the reward model failed its gate: then no version comes out.
+    """
     frozen = await freeze(work)
     reward_model = await reward(work, frozen)
+    await hold_back_unless_passed(work, reward_model)
     candidate = await ppo(work, frozen, reward_model)
     report = await gate(work, frozen, reward_model, candidate)
     return await release(work, frozen, reward_model, candidate, report)
@@ -79,6 +86,8 @@ async def _to_its_end(work: Work) -> None:
         version = await train(work)
     except Cancelled:
         await _finish(work, "cancelled")
+    except HeldBack as error:
+        await _finish(work, "succeeded", error=str(error))
     except (RunFailed, NotEnoughData, SnapshotChanged) as error:
         await _finish(work, "failed", error=str(error))
     except StageFailed as error:
@@ -125,7 +134,7 @@ def _clean(runs: Path, kept: Path | None) -> None:
     """
     for attempt in runs.glob("*/attempt-*"):
         if attempt.parent != kept:
-            for bulky in ("lesson", "reward", "ppo/checkpoints", "candidate"):
+            for bulky in BULKY:
                 shutil.rmtree(attempt / bulky, ignore_errors=True)
 
 

@@ -12,13 +12,14 @@ from typing import Any, NoReturn
 from store.artifacts import ArtifactError, check_weights, seal, verify
 from store.connection import StoreUnavailable
 from store.policies import PointerMoved, write_pointer
-from store.records import Canary, GateReport, PolicyVersion, now
+from store.records import Canary, GateReport, PolicyVersion, Stage, now
 from workers import canary
-from workers.attempt import RunFailed, Trained, Work, end_stage
+from workers.attempt import HeldBack, RunFailed, Trained, Work, end_stage
 from workers.lease import Cancelled, patiently
 from workers.snapshot import Frozen
 
 ACTOR = "release"
+UNREACHED: tuple[Stage, ...] = ("ppo", "gate", "release")
 POLL_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,22 @@ async def release(
         held_back = {"version": version.number, "held_back": _failed_checks(report)}
         await end_stage(work, "release", "skipped", held_back)
     return version.number
+
+
+async def hold_back_unless_passed(work: Work, reward_model: Trained) -> None:
+    """Between steps 6 and 7: raises HeldBack with the reasons when the reward model failed its gate.
+
+    Nothing is trained towards it and nothing released. Its votes stay new, and the next run, which learns
+    from all votes again, waits for `min_votes` more: the same data would only fail again. Safe to repeat.
+    """
+    report = reward_model.gate
+    if report is None or report.passed:
+        return
+    await work.lease.confirm()
+    failed = _failed_checks(report)
+    for stage in UNREACHED:
+        await end_stage(work, stage, "skipped", {"held_back": failed} if stage == "release" else None)
+    raise HeldBack(f"held back, the reward model failed its gate: {'; '.join(failed)}")
 
 
 async def _register(

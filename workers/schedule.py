@@ -62,7 +62,8 @@ async def settle(runs: Runs, votes: VoteLog) -> None:
     """Move the marks past the votes of the newest run, once it ended; safe to repeat.
 
     `attempted_through` moves at every end, else the same votes would start the next run at once;
-    `trained_through` only when a version came out, so that a failed run's votes stay new.
+    `trained_through` only when a version came out, so that the votes of a failed run, or of one whose reward
+    model was held back, stay new.
     """
     newest = await runs.newest(limit=1)
     run = newest[0] if newest else None
@@ -71,5 +72,5 @@ async def settle(runs: Runs, votes: VoteLog) -> None:
     # Without a snapshot (cancelled before it began, say) the votes up to its end had their chance.
     through = run.snapshot.through if run.snapshot else f"{int(run.ended_at.timestamp() * 1000)}-0"
     await votes.advance("attempted_through", through)
-    if run.state == "succeeded":
+    if run.state == "succeeded" and run.version is not None:
         await votes.advance("trained_through", through)

@@ -35,6 +35,11 @@ class Schedule(_Section):
     """A worker that is silent for this long has lost its run; also the pause before the next attempt."""
     held_out_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of conversations whose pairs judge the reward model and never train it."""
+    held_back_share: float = Field(default=0.2, ge=0, le=0.5)
+    """Share of the other conversations whose pairs train a second reward model, which only the gates ask, and
+    never the first; 0: there is none."""
+    min_held_back_pairs: int = Field(default=20, ge=2)
+    """Pairs below which nothing is held back: so few teach no second model, and the first needs them more."""
     max_pairs: int = Field(default=2000, ge=2)
     """Preference pairs in a snapshot, newest first."""
     rollout_prompts: int = Field(default=256, ge=1)

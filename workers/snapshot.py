@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from store.conversations import Conversations
 from store.records import ChatTurn, PreferencePair, Record, Snapshot, now
 from store.votes import VoteLog
-from workers.pairs import NotEnoughData, find_pairs, fraction, split_pairs
+from workers.pairs import NotEnoughData, domain, find_pairs, fraction, split_pairs
 from workers.settings import Schedule
 
 MANIFEST = "manifest.json"
@@ -42,6 +42,12 @@ class Frozen(Record):
 
 class _PromptLine(BaseModel):
     prompt: Prompt
+
+
+class _GateLine(_PromptLine):
+    """Of the gate's prompts the domain too, as its pairs have it: no group may fall behind."""
+
+    tags: tuple[str, ...]
 
 
 async def freeze(
@@ -84,7 +90,10 @@ async def freeze(
             "held_out.jsonl": _write(aside / "held_out.jsonl", held_out),
             "demonstrations.jsonl": _write(aside / "demonstrations.jsonl", demonstrations),
             "prompts.jsonl": _write(aside / "prompts.jsonl", map(_line, prompts)),
-            "held_out_prompts.jsonl": _write(aside / "held_out_prompts.jsonl", map(_line, held_out_prompts)),
+            "held_out_prompts.jsonl": _write(
+                aside / "held_out_prompts.jsonl",
+                [_GateLine(prompt=prompt, tags=domain(prompt)) for prompt in held_out_prompts],
+            ),
         }
         snapshot = Snapshot(
             run_id=run_id,

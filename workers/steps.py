@@ -14,12 +14,14 @@ from store.records import GateReport, Stage
 from store.settings import read_sections
 from workers import snapshot
 from workers.attempt import RunFailed, Trained, Work, once, write_durably
-from workers.child import run_trainer
+from workers.child import Metric, run_trainer
 from workers.demonstrations import ptx_arguments
+from workers.held_back import Divided, as_many_seeds, divide
 from workers.lease import patiently
 from workers.snapshot import Frozen
 
 HAND_OVER_TRIES = 5
+WENT_LIVE = ("active", "retired", "canary")
 
 
 async def freeze(work: Work) -> Frozen:
@@ -68,22 +70,61 @@ def _room(data: Path) -> None:
 
 
 async def reward(work: Work, frozen: Frozen) -> Trained:
-    """6. The reward model, from the frozen pairs and the seed pairs, starting from the parent."""
-    data = work.folder / "snapshot"
+    """6. The reward model, from the frozen pairs and the seed pairs, starting from the parent; and its gate.
+
+    Beside it a second one, held back for the gates, from conversations that the first never sees.
+    """
 
     async def step() -> dict[str, Any]:
+        data, out = work.folder / "snapshot", work.attempt / "reward"
+        parts = await asyncio.to_thread(_divided, work)
         await asyncio.to_thread(_hand_over_checkpoints, work, "lesson")
         arguments = (
-            *("--policy", await _policy(work, frozen.parent), "--pairs", data / "train.jsonl"),
+            *("--policy", await _policy(work, frozen.parent), "--pairs", parts.pairs),
             *("--held-out", data / "held_out.jsonl", "--seed-pairs", await _seed_pairs(work)),
-            *("--work", work.attempt / "lesson", "--out", work.attempt / "reward"),
+            *("--work", work.attempt / "lesson", "--out", out),
             *await _previous_reward_model(work),
             *("--tensorboard", work.attempt / "tensorboard" / "reward"),
         )
-        return await _train(work, "reward", arguments)
+        report = await _train(work, "reward", arguments)
+        second = await _held_back(work, frozen, parts, out / "held_back")
+        verdict = await _reward_gate(work, frozen, out)
+        return report | second | {"passed": verdict["passed"], "checks": verdict["checks"]}
 
     attempt, report = await once(work, "reward", step)
-    return Trained(attempt / "reward", report)
+    gate = GateReport(passed=report["passed"], checks=report["checks"]) if "checks" in report else None
+    return Trained(attempt / "reward", report, gate)
+
+
+def _divided(work: Work) -> Divided:
+    schedule = work.settings.schedule
+    share, least = schedule.held_back_share, schedule.min_held_back_pairs
+    return divide(work.folder / "snapshot", work.attempt / "pairs", share, least)
+
+
+async def _held_back(work: Work, frozen: Frozen, parts: Divided, out: Path) -> dict[str, Any]:
+    """The second reward model, beside the first; what the run's page says of it."""
+    if parts.held_back is None:
+        return {"held_back": parts.why}
+    await asyncio.to_thread(_hand_over_checkpoints, work, "held_back_lesson")
+    seeds = await asyncio.to_thread(as_many_seeds, await _seed_pairs(work), parts)
+    arguments = (
+        *("--policy", await _policy(work, frozen.parent), "--pairs", parts.held_back),
+        *("--held-out", parts.judged, "--seed-pairs", seeds, "--set", "reward.seed=1"),
+        *("--work", work.attempt / "held_back_lesson", "--out", out),
+    )
+    report = await _run(work, "reward", arguments, log="held_back")
+    return {"held_back_pairs": parts.decided, "held_back_accuracy": report["held_out"]["accuracy"]}
+
+
+async def _reward_gate(work: Work, frozen: Frozen, reward_model: Path) -> dict[str, Any]:
+    """May PPO believe it? The verdict lies beside its weights and is sealed with them."""
+    arguments = (
+        *("--policy", await _policy(work, frozen.parent), "--reward-model", reward_model),
+        *("--prompts", work.folder / "snapshot" / "held_out_prompts.jsonl"),
+        *("--out", reward_model / "gate.json"),
+    )
+    return await _run(work, "reward_gate", arguments)
 
 
 async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
@@ -127,8 +168,15 @@ async def _train(work: Work, stage: Stage, arguments: tuple[object, ...]) -> dic
     async def forward(step: int, of: int | None, values: dict[str, float]) -> None:
         await work.runs.metric(work.claim, stage, step, of, values)
 
-    command = [*work.settings.start_of(stage), "--config", str(work.config), *map(str, arguments)]
-    return await run_trainer(command, work.attempt / f"{stage}.log", work.lease, forward)
+    return await _run(work, stage, arguments, metric=forward)
+
+
+async def _run(
+    work: Work, command: str, arguments: tuple[object, ...], *, log: str = "", metric: Metric | None = None
+) -> dict[str, Any]:
+    """The report of one command of the trainer."""
+    words = [*work.settings.start_of(command), "--config", str(work.config), *map(str, arguments)]
+    return await run_trainer(words, work.attempt / f"{log or command}.log", work.lease, metric)
 
 
 async def _policy(work: Work, number: int) -> Path:
@@ -139,9 +187,12 @@ async def _policy(work: Work, number: int) -> Path:
 
 
 async def _previous_reward_model(work: Work) -> tuple[object, ...]:
-    """The newest sealed reward model: how well did it predict the votes that it has not seen?"""
+    """Of the newest version that went live: how well did it predict the votes that it has not seen?
+
+    Not of one that was rejected or taken back: what was wrong with it may have been its reward model.
+    """
     for version in await patiently(work.policies.versions):
-        if version.reward_model is not None:
+        if version.reward_model is not None and version.state in WENT_LIVE:
             folder = work.settings.data / "reward_models" / f"v{version.reward_model:04d}"
             return ("--previous", folder) if folder.is_dir() else ()
     return ()
@@ -152,9 +203,7 @@ async def _seed_pairs(work: Work) -> Path:
     target = work.settings.data / "seed_pairs.jsonl"
     if not target.exists():
         aside = work.attempt / f"seed_pairs-{secrets.token_hex(6)}.jsonl"
-        arguments = ("--policy", await _policy(work, 1), "--out", aside)
-        command = [*work.settings.start_of("seeds"), "--config", work.config, *arguments]
-        await run_trainer([str(word) for word in command], work.attempt / "seeds.log", work.lease)
+        await _run(work, "seeds", ("--policy", await _policy(work, 1), "--out", aside))
         os.replace(aside, target)
     return target
 

@@ -92,6 +92,20 @@ def test_file_that_could_carry_code_is_refused(policy, target, name):
     assert not target.exists()
 
 
+def test_the_held_back_reward_model_is_sealed_inside_the_other_one(policy, volume):
+    target = volume / "reward_models" / "v0002"
+    shutil.copytree(policy, policy / "held_back")
+    seal(policy, target, {"version": 2})
+    assert "held_back/model.safetensors" in verify(target)["files"]
+    (target / "held_back" / "config.json").write_text("{ }")
+    with pytest.raises(ArtifactError, match=r"held_back/config\.json: differs from the manifest"):
+        verify(target)
+    (target / "held_back" / "config.json").write_text("{}")
+    (target / "held_back" / "more.json").symlink_to(target / "config.json")
+    with pytest.raises(ArtifactError, match=r"held_back/more\.json: not in the manifest"):
+        verify(target)
+
+
 def test_folder_inside_is_refused_not_left_out(policy, target):
     (policy / "layers.json").mkdir()
     with pytest.raises(ArtifactError, match=r"layers\.json"):

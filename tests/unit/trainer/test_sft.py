@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from trainer.alignment_tax import SKILL_TEXT
 from trainer.config import SFTConfig
 from trainer.data import load_tokenizer
 from trainer.dialogues import read_dialogues
 from trainer.errors import DataError, DivergedError, ModelError
-from trainer.gate import SKILL_TEXT
 from trainer.models import load_policy, save_policy
 from trainer.ptx import read_text_lines
 from trainer.reporting import Reporter

@@ -95,7 +95,13 @@ async def test_a_run_publishes_one_version_and_activates_it(heed: Platform) -> N
     assert run.snapshot is not None
     assert run.config == {"ppo": {"iterations": 3}}
     assert run.snapshot.train_pairs + run.snapshot.held_out_pairs == 3
-    assert summary(run, "reward") == {"pairs": run.snapshot.train_pairs, "held_out_accuracy": 0.75}
+    said = summary(run, "reward")
+    assert [check["name"] for check in said.pop("checks")] == ["accuracy"]
+    assert said == {
+        "pairs": run.snapshot.train_pairs, "held_out_accuracy": 0.75, "passed": True,
+        "held_back": said["held_back"],
+    }  # fmt: skip
+    assert said["held_back"].endswith("pairs of other conversations, 20 are needed")
     rows = [row for _, row in await heed.runs.metrics(run.id)]
     assert {row.stage for row in rows} == {"reward", "ppo", "gate"}
     assert await marks(heed) == (True, True)
