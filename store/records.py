@@ -442,7 +442,9 @@ class Run(Record):
     id: str
     state: RunState
     requested_by: str
-    """`schedule`, `votes` or an account id."""
+    """`votes`, `schedule`, `calendar`, `drift` or an account id."""
+    reason: str | None = None
+    """What the person who asked for it said."""
     stages: tuple[StageStatus, ...] = tuple(StageStatus(stage=stage) for stage in STAGES)
     attempt: int = 0
     token: int = 0

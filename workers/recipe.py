@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +26,7 @@ from workers.schedule import settle
 from workers.settings import WorkerSettings
 from workers.snapshot import SnapshotChanged
 from workers.steps import freeze, gate, ppo, reward
+from workers.stopping import owner
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +48,10 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
     """
     async with connected(settings) as redis:
         runs = Runs(redis)
-        owner = f"{socket.gethostname()}:{os.getpid()}"
         schedule = settings.schedule
-        claim = await patiently(lambda: runs.acquire(run_id, owner, schedule.lease_s, schedule.max_attempts))
+        claim = await patiently(
+            lambda: runs.acquire(run_id, owner(), schedule.lease_s, schedule.max_attempts)
+        )
         if claim is None:
             return
         async with Lease(runs, claim) as lease:
