@@ -1,4 +1,4 @@
-"""The outlook: what starts the next training and when, as the last tick saw it. Workers write, servers read."""
+"""The outlook: what starts the next training, as the last tick saw it. Workers write, servers read."""
 
 from __future__ import annotations
 

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from store.connection import Redis, connect
 from store.conversations import Conversations
+from store.dataset.split import NotEnoughData
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import RunState
 from store.runs import Runs, StaleClaim
 from store.votes import VoteLog
 from workers.attempt import RunFailed, Work
 from workers.child import StageFailed
 from workers.lease import Cancelled, Lease, patiently
-from workers.pairs import NotEnoughData
 from workers.release import release
 from workers.schedule import settle
 from workers.settings import WorkerSettings
@@ -65,6 +66,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
+                queue=Queue(redis),
             )
             try:
                 await _to_its_end(work)

@@ -1,4 +1,4 @@
-"""Settings of the workers: the environment says where, [schedule] and [release] of the TOML say how."""
+"""Settings of the workers: the environment says where, [votes], [schedule] and [release] say how."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from store.dataset.rules import VoteRules
 from store.settings import ConfigError, StoreSettings, read_sections
 from workers.calendar import check_cron, window
 
-Section = TypeVar("Section", bound="_Section")
+Section = TypeVar("Section", bound=BaseModel)
 
 BUNDLED_PROMPTS = Path(__file__).resolve().parent.parent / "trainer" / "prompts.jsonl"
 
@@ -119,6 +120,7 @@ class WorkerSettings:
     trainer_command: tuple[str, ...] = (sys.executable, "-m", "trainer")
     trainer_launcher: tuple[str, ...] = ()
     prompts: Path = BUNDLED_PROMPTS
+    votes: VoteRules = field(default_factory=VoteRules)
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
 
@@ -139,6 +141,7 @@ def load_settings() -> WorkerSettings:
         trainer_command=where.trainer_command,
         trainer_launcher=where.trainer_launcher,
         prompts=where.prompts,
+        votes=_section(VoteRules, where.config, "votes", sections),
         schedule=_section(Schedule, where.config, "schedule", sections),
         release=_section(Release, where.config, "release", sections),
     )
