@@ -66,8 +66,10 @@ from store.imports import Imports
 from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
+from store.outlook import Outlooks
 from store.policies import Policies
 from store.queue import Queue
+from store.requests import Requests
 from store.responses import Responses
 from store.reviews import Reviews
 from store.runs import Runs
@@ -182,6 +184,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         policies=policies,
         registry=EngineRegistry(redis),
         runs=Runs(redis),
+        requests=Requests(redis),
+        outlooks=Outlooks(redis),
         health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),

@@ -41,14 +41,18 @@ async def nothing_scored(redis: Redis, limit: int) -> tuple[int, int]:
     return 0, 0
 
 
-async def write_outlook(redis: Redis, outlook: Outlook) -> None:
-    """Raises StoreUnavailable."""
-    with available():
-        await redis.set(keys.SCHEDULE_OUTLOOK, outlook.model_dump_json())
+class Outlooks:
+    """Where the last one stands. Raises StoreUnavailable when Redis is away."""
 
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
 
-async def read_outlook(redis: Redis) -> Outlook | None:
-    """None before the first tick. Raises StoreUnavailable."""
-    with available():
-        text = await redis.get(keys.SCHEDULE_OUTLOOK)
-    return Outlook.model_validate_json(text) if text else None
+    async def write(self, outlook: Outlook) -> None:
+        with available():
+            await self._redis.set(keys.SCHEDULE_OUTLOOK, outlook.model_dump_json())
+
+    async def read(self) -> Outlook | None:
+        """None before the first tick."""
+        with available():
+            text = await self._redis.get(keys.SCHEDULE_OUTLOOK)
+        return Outlook.model_validate_json(text) if text else None

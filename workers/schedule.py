@@ -11,7 +11,7 @@ from datetime import datetime
 
 from store.connection import Redis, connect
 from store.health import Health
-from store.outlook import RecentAgreement, nothing_scored, write_outlook
+from store.outlook import Outlooks, RecentAgreement, nothing_scored
 from store.policies import Policies
 from store.records import Run, now
 from store.requests import Requests
@@ -37,7 +37,7 @@ async def tick(settings: WorkerSettings, agreement: RecentAgreement = nothing_sc
         await settle(runs, votes)
         waiting = await what_waits(redis, settings, agreement)
         at = now()
-        await write_outlook(redis, outlook(waiting, settings.schedule, at))
+        await Outlooks(redis).write(outlook(waiting, settings.schedule, at))
         current = await runs.current()
         if current is None:
             try:

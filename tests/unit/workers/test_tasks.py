@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from store.health import Health
-from store.outlook import nothing_scored, read_outlook
+from store.outlook import Outlooks, nothing_scored
 from store.records import PolicyVersion, now
 from store.requests import Requests
 from tests.worker_parts import Platform
@@ -101,7 +101,7 @@ async def test_in_quiet_hours_nothing_starts_by_itself_and_what_runs_goes_on(hee
     await heed.vote("a"), await heed.vote("b")
     quiet = with_schedule(heed, quiet_hours=("00:00-12:00", "12:00-00:00"))
     assert await schedule.tick(quiet.settings) == []
-    seen = await read_outlook(heed.redis)
+    seen = await Outlooks(heed.redis).read()
     assert seen is not None
     assert (seen.because, seen.quiet_until is not None) == ("votes", True)
     [run_id] = await schedule.tick(heed.settings)
