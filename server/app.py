@@ -19,6 +19,7 @@ from server.engines.pool import EnginePool
 from server.engines.token import engine_token
 from server.errors import add_handlers
 from server.explorer import Explorer
+from server.flagging import Flagging
 from server.leaks import served_names
 from server.metrics import Metrics
 from server.queue import QueueService
@@ -65,8 +66,10 @@ from store.imports import Imports
 from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
+from store.outlook import Outlooks
 from store.policies import Policies
 from store.queue import Queue
+from store.requests import Requests
 from store.responses import Responses
 from store.reviews import Reviews
 from store.runs import Runs
@@ -160,13 +163,14 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         names=served_names(settings.data),
     )
     tasks = QueueService(redis, items, conversations, turns, log_of_votes)
+    flagging = Flagging(conversations, log_of_votes, config.votes)
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         admission=admission,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns, book, tasks),
+        voting=VoteService(conversations, log_of_votes, turns, book, tasks, flagging),
         queue=items,
         tasks=tasks,
         guidelines=book,
@@ -180,6 +184,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         policies=policies,
         registry=EngineRegistry(redis),
         runs=Runs(redis),
+        requests=Requests(redis),
+        outlooks=Outlooks(redis),
         health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),

@@ -39,9 +39,11 @@ from store.imports import Imports
 from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
+from store.outlook import Outlooks
 from store.policies import Policies
 from store.queue import Queue
 from store.records import Account, Answer, ApiKey, Conversation, Duel, Session
+from store.requests import Requests
 from store.responses import Responses
 from store.runs import Runs
 from store.search import Search
@@ -78,6 +80,8 @@ class Parts:
     policies: Policies
     registry: EngineRegistry
     runs: Runs
+    requests: Requests
+    outlooks: Outlooks
     health: Health
     streams: AnswerStream
     feed: Feed

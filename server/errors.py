@@ -30,6 +30,7 @@ from store.engines import EngineNameTaken, EngineUnknown
 from store.guidelines import GuidelinesChanged
 from store.invites import InviteGone
 from store.policies import CanaryRefused, NothingToRollBackTo, PointerMoved
+from store.requests import RequestWaits
 from store.runs import CannotRetry, RunAlreadyOpen
 from store.votes import AlreadyVoted, IdempotencyConflict, VoteUndone
 
@@ -119,6 +120,9 @@ def problem_of(error: Exception) -> Problem:  # noqa: C901 - a flat table
         case RunAlreadyOpen():
             detail = f"run {error} is queued or running"
             return Problem(409, "run_open", detail, remedy="wait for it or cancel it")
+        case RequestWaits():
+            remedy = "wait for its training, or cancel it with DELETE /api/v1/requests/{id}"
+            return Problem(409, "request_waits", f"your request {error} waits already", remedy=remedy)
         case CannotRetry():
             return Problem(409, "cannot_retry", str(error), remedy="start a new training")
         case EngineNameTaken():
@@ -239,7 +243,7 @@ def add_handlers(app: FastAPI) -> None:
         Problem, StoreUnavailable, EngineFailed, IdempotencyConflict, AlreadyVoted, VoteUndone,
         GuidelinesChanged, RunAlreadyOpen, ConversationGone, CanaryRefused, EngineNameTaken, EngineUnknown,
         NothingToRollBackTo, PointerMoved, WrongCredentials, WrongToken, TooManyAttempts, NameTaken,
-        PasswordTooShort, AccountDisabled, InviteGone, LastAdmin, CannotRetry,
+        PasswordTooShort, AccountDisabled, InviteGone, LastAdmin, CannotRetry, RequestWaits,
     )  # fmt: skip
     for kind in known:
         app.add_exception_handler(kind, handle)

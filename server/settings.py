@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from store.dataset.rules import VoteRules
 from store.records import Sampling
 from store.settings import ConfigError, StoreSettings, read_sections
 
@@ -67,6 +68,9 @@ class ScheduleShown(BaseModel):
     min_votes: int = Field(default=50, ge=1)
     """New duel votes that start a retrain."""
     every_hours: float | None = None
+    calendar: str | None = None
+    quiet_hours: tuple[str, ...] = ()
+    time_zone: str = "UTC"
     max_pairs: int = 2000
     held_out_share: float = 0.1
     rollout_prompts: int = 256
@@ -95,6 +99,8 @@ class ServerConfig(Section):
     """Who waits for an engine, and who may not even wait."""
     limits: LimitsConfig = LimitsConfig()
     """How often one person may do something."""
+    votes: VoteRules = VoteRules()
+    """Which votes train, and how much one person's may weigh."""
     schedule: ScheduleShown = ScheduleShown()
     """Read only to show it; the workers act on it."""
     release: ReleaseShown = ReleaseShown()

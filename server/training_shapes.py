@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
 
 from server.shapes import In, Out, Reason
+from store.outlook import Outlook
 from store.records import Pause, Stage
 
 
@@ -74,6 +77,54 @@ class PlanOut(Out):
     """Why it could not begin now."""
 
 
+class AnnotatorShare(Out):
+    """What one annotator brings to a training."""
+
+    name: str
+    votes: int
+    """For a or b, that may train."""
+    share: float
+    """Of all such votes."""
+    over_cap: int
+    """Those of them that the cap leaves out."""
+    weight: float
+    """Of each of the others; 0 leaves all of them out."""
+
+
+class DataPlanOut(Out):
+    """What a training would learn from, were the log cut now; nothing is frozen."""
+
+    votes: int
+    """Votes that make a pair."""
+    train_pairs: int
+    """Pairs, ties and thumbs."""
+    held_out_pairs: int
+    imported: int
+    too_few: str | None
+    """Why it would fail at once."""
+    left_out: dict[str, int]
+    """Why votes teach nothing -> how many."""
+    cap: int
+    """Votes that one annotator may have."""
+    annotators: list[AnnotatorShare]
+    """Most votes first."""
+    more_annotators: int
+
+
+class RequestOut(Out):
+    """A training that somebody waits for."""
+
+    id: str
+    name: str
+    """Who asked."""
+    reason: str
+    at: datetime
+
+
+class TrainIn(In):
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+
+
 class ScheduleOut(Out):
     min_votes: int
     pending: int
@@ -82,6 +133,14 @@ class ScheduleOut(Out):
     due_at: datetime | None
     """When `every_hours` has run out for the oldest vote that waits."""
     paused: Pause | None
+    calendar: str | None
+    quiet_hours: tuple[str, ...]
+    time_zone: str
+    """Of the calendar and the quiet hours."""
+    outlook: Outlook | None
+    """What starts next by itself, as the last tick saw it; none before the first."""
+    requests: list[RequestOut]
+    """Trainings that wait until the open one has ended, in their order."""
 
 
 class PauseIn(In):

@@ -16,6 +16,7 @@ from store.records import (
     Vote,
     VoteChoice,
     VotedAnswer,
+    VoteFlag,
     VoteKind,
     VoteStatus,
 )
@@ -91,6 +92,8 @@ class VoteOut(Out):
     blind: bool
     early: bool
     guideline_version: int | None
+    flags: tuple[VoteFlag, ...]
+    """Why the platform doubts it."""
     status: VoteStatus
     exclusion: ExclusionOut | None
     created_at: datetime

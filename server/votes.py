@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from server.errors import Problem, not_found
+from server.flagging import Flagging
 from server.queue import QueueService
 from server.shapes import why_not_votable
 from server.turns import TurnService
@@ -19,7 +20,6 @@ from store.records import (
     Conversation,
     Duel,
     DuelChoice,
-    Exclusion,
     Strength,
     ThumbChoice,
     Vote,
@@ -32,8 +32,6 @@ from store.votes import VoteLog
 
 CHANGEABLE_FOR = timedelta(minutes=10)
 """So long a vote can be undone even when a training has begun with it; then its version is tainted."""
-LEAK = "an answer named its model"
-PLATFORM = "heed"
 
 
 class Cast(NamedTuple):
@@ -54,12 +52,14 @@ class VoteService:
         turns: TurnService,
         guidelines: GuidelineBook,
         queue: QueueService,
+        flagging: Flagging,
     ) -> None:
         self._conversations = conversations
         self._votes = votes
         self._turns = turns
         self._guidelines = guidelines
         self._queue = queue
+        self._flagging = flagging
 
     async def duel(
         self,
@@ -109,6 +109,8 @@ class VoteService:
             check=duel.check,
         )
         vote, created = await self._votes.cast(vote, duel)
+        if created:
+            await self._flagging.flag_earlier(vote)
         if vote.early:
             await self._turns.stop(a if vote.choice == "b" else b)
         if duel.item_id is not None:
@@ -187,6 +189,7 @@ class VoteService:
         )
         vote, created = await self._votes.cast(vote)
         if created:
+            await self._flagging.flag_earlier(vote)
             await self._conversations.change(found[0][1], leaf_id=ranking[0][0])
         return Cast(vote, created, await self.pending())
 
@@ -318,7 +321,7 @@ class VoteService:
         ranks: dict[str, int] | None = None,
         **said: Any,
     ) -> Vote:
-        """A vote on these answers, in the order shown; kept out when one of them names its model."""
+        """A vote on these answers, in the order shown; kept out when one names its model, or by its flags."""
         at = now()
         about = tuple(
             VotedAnswer(
@@ -331,20 +334,17 @@ class VoteService:
             )
             for number, answer in enumerate(answers, 1)
         )
-        leak = next((answer.leak for answer in about if answer.leak), None)
-        kept_out = Exclusion(by=PLATFORM, reason=f"{LEAK}: {leak}", at=at) if leak else None
-        return Vote(
+        vote = Vote(
             id=new_id("vote"),
             conversation_id=conversation_id,
             annotator_id=account.id,
             answers=about,
             guideline_version=await self._guidelines.number(),
-            status="excluded" if kept_out else "active",
-            exclusion=kept_out,
             idempotency_key=key,
             created_at=at,
             **said,
         )
+        return await self._flagging.looked_at(vote, answers)
 
     async def _ended(self, account: Account, answer_id: str, field: str) -> tuple[Answer, Conversation]:
         """One of the person's answers that has ended and whose version may be known. Raises Problem."""

@@ -39,6 +39,7 @@ RESPONSES_RATED = "heed:responses:rated"  # hash: id -> 1 for those whose conver
 RUNS = "heed:runs"  # hash: id -> json
 RUN_ORDER = "heed:runs:order"  # list, newest first
 RUN_OPEN = "heed:runs:open"  # id of the run that is queued or running
+RUN_REQUESTS = "heed:runs:requests"  # hash: account id -> json of the training that they wait for
 RUN_TOKENS = "heed:runs:tokens"  # counter behind the fencing tokens
 
 POLICIES = "heed:policies"  # hash: number -> json
@@ -55,6 +56,7 @@ SERVERS = "heed:servers"  # set of server ids that ever reported
 
 WORKERS = "heed:workers"  # set of worker names that ever reported
 LAST_TICK = "heed:schedule:tick"  # when the schedule was looked at last
+SCHEDULE_OUTLOOK = "heed:schedule:outlook"  # json: what starts next, as the last tick saw it
 SCHEDULE_PAUSED = "heed:schedule:paused"  # json {by, reason, at}; no training starts by itself
 
 FEED = "heed:feed"  # stream: what the admin page shows live

@@ -16,6 +16,7 @@ VoteChoice = Literal["a", "b", "tie", "both_bad", "skip", "up", "down", "ranked"
 VoteStatus = Literal["active", "undone", "excluded"]
 Strength = Literal[1, 2]
 Check = Literal["gold", "repeat"]
+VoteFlag = Literal["duplicate", "too_quick", "same_key", "one_side"]
 AnswerState = Literal["streaming", "finished", "stopped", "failed"]
 PolicyState = Literal["candidate", "canary", "active", "retired", "rejected", "rolled_back"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -26,6 +27,7 @@ Role = Literal["admin", "engineer", "reviewer", "annotator", "user"]
 Scope = Literal["chat", "feedback", "read", "admin"]
 
 STAGES: tuple[Stage, ...] = ("freeze", "reward", "ppo", "gate", "release")
+FLAGS: tuple[VoteFlag, ...] = ("duplicate", "too_quick", "same_key", "one_side")
 SCOPES: tuple[Scope, ...] = ("chat", "feedback", "read", "admin")
 
 
@@ -214,6 +216,10 @@ class Vote(Record):
     """The item of the annotators' queue; all votes on it are about the same two texts."""
     check: Check | None = None
     """It measures the annotator and never trains."""
+    texts: str | None = None
+    """Digest of the message and answers that were judged: the same texts again have the same."""
+    flags: tuple[VoteFlag, ...] = ()
+    """Why the platform doubts it (`store/dataset/flags.py`)."""
     status: VoteStatus = "active"
     exclusion: Exclusion | None = None
     """Set while the status is `excluded`."""
@@ -245,7 +251,7 @@ class Vote(Record):
 class VoteChange(Record):
     """One line of a vote's history: what happened to it, by whom, and what it was after that."""
 
-    what: Literal["cast", "amend", "undo", "exclude", "restore"]
+    what: Literal["cast", "amend", "undo", "exclude", "restore", "flag"]
     by: str
     at: datetime
     vote: Vote
@@ -449,7 +455,9 @@ class Run(Record):
     id: str
     state: RunState
     requested_by: str
-    """`schedule`, `votes` or an account id."""
+    """`votes`, `schedule`, `calendar`, `drift` or an account id."""
+    reason: str | None = None
+    """What the person who asked for it said."""
     stages: tuple[StageStatus, ...] = tuple(StageStatus(stage=stage) for stage in STAGES)
     attempt: int = 0
     token: int = 0

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from store import keys
 from store.connection import Redis, available
 from store.records import MetricRow, Pause, Run, RunState, Stage, StageState, StageStatus, new_id, now
+from store.requests import TrainingRequest
 
 QUEUED_TOO_LONG_S = 60
 OPEN = ("queued", "running")
@@ -42,10 +43,13 @@ class Claim(NamedTuple):
 
 _FEED = "redis.call('XADD', KEYS[4], 'MAXLEN', '~', 2000, '*', 'event', 'run', 'data', ARGV[2])"
 
-# KEYS: runs, open, order, feed. ARGV: id, json.
+# A run that somebody waited for takes their request out of the queue, in the same step.
+# KEYS: runs, open, order, feed, requests. ARGV: id, json, who waits or '', json of their request.
 _REQUEST = f"""
+if ARGV[3] ~= '' and redis.call('HGET', KEYS[5], ARGV[3]) ~= ARGV[4] then return 'gone' end
 local open = redis.call('GET', KEYS[2])
 if open then return open end
+if ARGV[3] ~= '' then redis.call('HDEL', KEYS[5], ARGV[3]) end
 redis.call('SET', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('LPUSH', KEYS[3], ARGV[1])
@@ -119,18 +123,33 @@ class Runs:
         self._renew = redis.register_script(_RENEW)
         self._metric = redis.register_script(_METRIC)
 
-    async def request(self, requested_by: str, config: dict[str, Any] | None = None) -> Run:
+    async def request(self, requested_by: str, reason: str | None = None) -> Run:
         """Queue a run. Raises RunAlreadyOpen while another one is queued or running."""
+        run = await self._queue(requested_by, reason, None)
+        assert run is not None
+        return run
+
+    async def start(self, request: TrainingRequest) -> Run | None:
+        """Queue the run that somebody waits for; None when they cancelled. Raises RunAlreadyOpen."""
+        return await self._queue(request.actor, request.reason, request)
+
+    async def _queue(
+        self, requested_by: str, reason: str | None, waiting: TrainingRequest | None
+    ) -> Run | None:
+        at = now()
         run = Run(
-            id=new_id("run"), state="queued", requested_by=requested_by, config=config or {}, created_at=now()
+            id=new_id("run"), state="queued", requested_by=requested_by, reason=reason or None, created_at=at
         )
+        waits = [waiting.actor, waiting.model_dump_json()] if waiting else ["", ""]
         with available():
-            open_id = await self._request(
-                keys=[keys.RUNS, keys.RUN_OPEN, keys.RUN_ORDER, keys.FEED],
-                args=[run.id, run.model_dump_json()],
+            verdict = await self._request(
+                keys=[keys.RUNS, keys.RUN_OPEN, keys.RUN_ORDER, keys.FEED, keys.RUN_REQUESTS],
+                args=[run.id, run.model_dump_json(), *waits],
             )
-        if open_id:
-            raise RunAlreadyOpen(open_id)
+        if verdict == "gone":
+            return None
+        if verdict:
+            raise RunAlreadyOpen(verdict)
         return run
 
     async def retry(self, run_id: str) -> Run | None:
@@ -205,8 +224,7 @@ class Runs:
 
     async def current(self) -> Run | None:
         """The run that is queued or running."""
-        with available():
-            run_id = await self._redis.get(keys.RUN_OPEN)
+        run_id = await self._open_id()
         return await self.get(run_id) if run_id else None
 
     async def acquire(self, run_id: str, owner: str, lease_s: float, max_attempts: int) -> Claim | None:
@@ -239,6 +257,25 @@ class Runs:
                 return None
             if verdict != "changed":
                 return claim if verdict == "ok" else None
+
+    async def give_back(self, worker: str) -> Run | None:
+        """A worker was told to stop: its run goes on elsewhere at once, and the attempt does not count.
+
+        `worker`: what its owners' names begin with, `host:pid`. None when it holds no run.
+        """
+        while True:
+            run_id = await self._open_id()
+            text = await self._text(run_id) if run_id else None
+            run = Run.model_validate_json(text) if text else None
+            if text is None or run is None or not (run.owner or "").startswith(f"{worker}:"):
+                return None
+            if run.state != "running":
+                return None
+            changed = _changed(run, {"attempt": max(0, run.attempt - 1), "owner": None})
+            if await self._replaced(text, changed, ends=False):
+                with available():
+                    await self._redis.delete(keys.run_lease(run.id))
+                return changed
 
     async def renew(self, claim: Claim) -> Literal["ok", "cancel", "lost"]:
         """Keep the lease. `cancel`: somebody asked the run to stop. `lost`: stop at once, write nothing."""
@@ -328,6 +365,11 @@ class Runs:
         if run.state == "running" or (now() - run.created_at).total_seconds() > QUEUED_TOO_LONG_S:
             return [run.id]
         return []
+
+    async def _open_id(self) -> str | None:
+        with available():
+            run_id: str | None = await self._redis.get(keys.RUN_OPEN)
+        return run_id
 
     async def _text(self, run_id: str) -> str | None:
         with available():

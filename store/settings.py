@@ -16,6 +16,7 @@ SECTIONS = (
     "engine",
     "queue",
     "limits",
+    "votes",
     "schedule",
     "release",
     "scale",

@@ -6,18 +6,18 @@ that holds the whole vote after it; nothing is overwritten. The indexes can be m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from store import keys, vote_scripts
 from store.connection import Redis, available
-from store.records import Answer, Duel, Exclusion, Vote, VoteChange, now
+from store.records import FLAGS, Answer, Duel, Exclusion, Vote, VoteChange, VoteFlag, now
 from store.stream_ids import padded, when
 
 _WHAT_A_PERSON_SAID = ("kind", "duel_id", "answer_id", "choice", "strength", "tags", "comment")
 
-What = Literal["amend", "undo", "exclude", "restore"]
+What = Literal["amend", "undo", "exclude", "restore", "flag"]
 
 
 class IdempotencyConflict(Exception):
@@ -123,6 +123,23 @@ class VoteLog:
             return {"status": "excluded", "exclusion": Exclusion(by=by, reason=reason, at=now())}
 
         return await self._changed(vote_id, "exclude", by, changes)
+
+    async def flag(self, vote_id: str, by: str, flags: Iterable[VoteFlag], reason: str | None) -> Vote:
+        """Mark a vote; with a reason it is excluded too, unless somebody restored it after an earlier flag.
+
+        Raises VoteUndone.
+        """
+        new = set(flags)
+
+        def changes(vote: Vote) -> dict[str, Any]:
+            if new <= set(vote.flags):
+                return {}
+            marked: dict[str, Any] = {"flags": tuple(flag for flag in FLAGS if flag in new | {*vote.flags})}
+            if reason is None or vote.status != "active" or vote.flags:
+                return marked
+            return marked | {"status": "excluded", "exclusion": Exclusion(by=by, reason=reason, at=now())}
+
+        return await self._changed(vote_id, "flag", by, changes)
 
     async def restore(self, vote_id: str, by: str) -> Vote:
         """Let an excluded vote count again. Raises VoteUndone."""

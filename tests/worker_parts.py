@@ -6,21 +6,26 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from store.artifacts import seal
 from store.connection import Redis, connect
 from store.conversations import Conversations
+from store.dataset.gather import Position, position_now
+from store.dataset.rules import VoteRules
 from store.policies import Policies
+from store.queue import Queue
 from store.records import (
     Answer,
     Conversation,
     Duel,
     Message,
     PolicyVersion,
+    PreferencePair,
     Run,
     Sampling,
     Vote,
@@ -30,7 +35,9 @@ from store.records import (
 from store.runs import Runs
 from store.votes import VoteLog
 from tests.stub_trainer import LM_HEAD, write_weights
+from workers import snapshot
 from workers.settings import Release, Schedule, WorkerSettings
+from workers.snapshot import Frozen
 
 STUB = Path(__file__).with_name("stub_trainer.py")
 
@@ -133,6 +140,29 @@ class Platform:
         )
         await self.votes.cast(vote, duel)
         return vote
+
+    async def freeze(
+        self,
+        name: str = "one",
+        *,
+        at: Position | None = None,
+        imported: Sequence[PreferencePair] = (),
+        rules: VoteRules | None = None,
+        **schedule: Any,
+    ) -> Frozen:
+        """A snapshot in a folder of its own, of the votes there are or were."""
+        settings = replace(self.settings, schedule=Schedule(**schedule), votes=rules or VoteRules())
+        return await snapshot.freeze(
+            self.settings.data / "runs" / name,
+            run_id=name,
+            parent=1,
+            at=at or await position_now(self.votes, self.settings.data),
+            votes=self.votes,
+            conversations=self.conversations,
+            queue=Queue(self.redis),
+            settings=settings,
+            imported=imported,
+        )
 
     async def serve(self, behind: str | None = None) -> None:
         """Two servers that serve what is active; the one named `behind` stays on version 1."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from store.records import PreferencePair
-from workers.pairs import fraction
+from store.dataset.split import fraction
 
 JUDGED_PAIRS = 100
 """Of the first model's pairs, on which the second is judged too: the held-out ones alone are few."""

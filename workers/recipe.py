@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from store.connection import Redis, connect
 from store.conversations import Conversations
+from store.dataset.split import NotEnoughData
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import RunState
 from store.runs import Runs, StaleClaim
 from store.votes import VoteLog
 from workers.attempt import HeldBack, RunFailed, Work
 from workers.child import StageFailed
 from workers.lease import Cancelled, Lease, patiently
-from workers.pairs import NotEnoughData
 from workers.release import hold_back_unless_passed, release
 from workers.schedule import settle
 from workers.settings import WorkerSettings
 from workers.snapshot import SnapshotChanged
 from workers.steps import freeze, gate, ppo, reward
+from workers.stopping import owner
 
 BULKY = ("pairs", "lesson", "held_back_lesson", "reward", "ppo/checkpoints", "candidate")
 """In an attempt's folder."""
@@ -56,9 +56,10 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
     """
     async with connected(settings) as redis:
         runs = Runs(redis)
-        owner = f"{socket.gethostname()}:{os.getpid()}"
         schedule = settings.schedule
-        claim = await patiently(lambda: runs.acquire(run_id, owner, schedule.lease_s, schedule.max_attempts))
+        claim = await patiently(
+            lambda: runs.acquire(run_id, owner(), schedule.lease_s, schedule.max_attempts)
+        )
         if claim is None:
             return
         async with Lease(runs, claim) as lease:
@@ -72,6 +73,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
+                queue=Queue(redis),
             )
             try:
                 await _to_its_end(work)

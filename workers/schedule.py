@@ -5,19 +5,26 @@ The same tick decides a canary.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import asyncio
+import json
+from datetime import datetime
 
-from store.connection import connect
+from store.connection import Redis, connect
 from store.health import Health
-from store.records import now
+from store.outlook import Outlooks, RecentAgreement, nothing_scored
+from store.policies import Policies
+from store.records import Run, now
+from store.requests import Requests
 from store.runs import RunAlreadyOpen, Runs
+from store.statistics.drift import Drift, drift_of
 from store.stream_ids import when
 from store.votes import VoteLog
 from workers.canary import decide
-from workers.settings import Schedule, WorkerSettings
+from workers.settings import WorkerSettings
+from workers.start_rules import Waiting, due, outlook, quiet
 
 
-async def tick(settings: WorkerSettings) -> list[str]:
+async def tick(settings: WorkerSettings, agreement: RecentAgreement = nothing_scored) -> list[str]:
     """Start a run when one is due; the ids of the runs that a worker should be woken for.
 
     Waking a run twice does no harm: only one worker can acquire it.
@@ -28,17 +35,17 @@ async def tick(settings: WorkerSettings) -> list[str]:
         await Health(redis).tick()
         await decide(redis, settings)
         await settle(runs, votes)
+        waiting = await what_waits(redis, settings, agreement)
+        at = now()
+        await Outlooks(redis).write(outlook(waiting, settings.schedule, at))
         current = await runs.current()
         if current is None:
-            if await runs.paused():
-                return []
-            reason = await due(votes, settings.schedule, now())
-            if reason is None:
-                return []
             try:
-                current = await runs.request(reason)
+                current = await _requested(redis) or await _by_itself(runs, waiting, settings, at)
             except RunAlreadyOpen:  # an admin was faster; the next tick wakes it
                 return []
+        if current is None:
+            return []
         if current.state == "queued":
             return [current.id]
         return await runs.stale(settings.schedule.lease_s)
@@ -46,16 +53,53 @@ async def tick(settings: WorkerSettings) -> list[str]:
         await redis.aclose()
 
 
-async def due(votes: VoteLog, schedule: Schedule, at: datetime) -> str | None:
-    """Why a run should start: `votes` (enough wait), `schedule` (one waited long enough), or None."""
+async def what_waits(redis: Redis, settings: WorkerSettings, agreement: RecentAgreement) -> Waiting:
+    """The votes that no run has had yet, and what they say of the live reward model."""
+    votes, schedule = VoteLog(redis), settings.schedule
     after = await votes.mark("attempted_through")
-    if await votes.pending(after) >= schedule.min_votes:
-        return "votes"
-    if schedule.every_hours is not None and await votes.pending(after):
-        first = next((entry for entry, vote in await votes.read(after) if vote.makes_pair), None)
-        if first is not None and at - when(first) >= timedelta(hours=schedule.every_hours):
-            return "schedule"
+    count = await votes.pending(after)
+    if not count:
+        return Waiting(0, None)
+    first = None
+    if schedule.every_hours is not None or schedule.calendar is not None:
+        first = next((when(entry) for entry, vote in await votes.read(after) if vote.makes_pair), None)
+    return Waiting(count, first, await _drift(redis, settings, agreement, count))
+
+
+async def _requested(redis: Redis) -> Run | None:
+    """The run that somebody has waited for longest: neither a pause nor quiet hours hold it up."""
+    for request in await Requests(redis).waiting():
+        run = await Runs(redis).start(request)
+        if run is not None:
+            return run
     return None
+
+
+async def _by_itself(runs: Runs, waiting: Waiting, settings: WorkerSettings, at: datetime) -> Run | None:
+    because = due(waiting, settings.schedule, at)
+    if because is None or quiet(settings.schedule, at) is not None or await runs.paused():
+        return None
+    return await runs.request(because)
+
+
+async def _drift(
+    redis: Redis, settings: WorkerSettings, agreement: RecentAgreement, votes: int
+) -> Drift | None:
+    if not settings.schedule.drift:
+        return None
+    right, n = await agreement(redis, votes)
+    if not n:
+        return None
+    active = await Policies(redis, settings.data).active()
+    if active is None or active.reward_model is None:
+        return None
+    path = settings.data / "reward_models" / f"v{active.reward_model:04d}" / "report.json"
+    try:
+        report = json.loads(await asyncio.to_thread(path.read_text))
+        low = float(report["held_out"]["accuracy_low"])
+    except (FileNotFoundError, KeyError):  # sealed by an early version, which promised nothing
+        return None
+    return drift_of(right, n, held_out_low=low, allowed=settings.schedule.drift)
 
 
 async def settle(runs: Runs, votes: VoteLog) -> None:

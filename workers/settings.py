@@ -1,4 +1,4 @@
-"""Settings of the workers: the environment says where, [schedule] and [release] of the TOML say how."""
+"""Settings of the workers: the environment says where, [votes], [schedule] and [release] say how."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from store.dataset.rules import VoteRules
 from store.settings import ConfigError, StoreSettings, read_sections
+from workers.calendar import check_cron, window
 
-Section = TypeVar("Section", bound="_Section")
+Section = TypeVar("Section", bound=BaseModel)
 
 BUNDLED_PROMPTS = Path(__file__).resolve().parent.parent / "trainer" / "prompts.jsonl"
 
@@ -27,6 +30,16 @@ class Schedule(_Section):
     """New votes for a or b that make a run due."""
     every_hours: float | None = Field(default=None, gt=0)
     """A vote waits at most this long for a run, even when fewer than `min_votes` wait; none: no limit."""
+    calendar: str | None = None
+    """Five cron fields such as `0 2 * * 1-5`: a vote that waits then starts a run; none: no calendar."""
+    drift: float = Field(default=0.1, ge=0, lt=1)
+    """A run is due when the live reward model is right on this much less of the new votes than it was on
+    held-out pairs (a share), and a test that may be looked at any time is sure of it. 0 is off."""
+    quiet_hours: tuple[str, ...] = ()
+    """Times of day such as `22:00-06:00` in which no run starts by itself. What runs goes on, and a person's
+    request does start."""
+    time_zone: str = "UTC"
+    """Of `calendar` and `quiet_hours`, such as `Europe/Berlin`."""
     tick_s: float = Field(default=10, gt=0)
     """How often the schedule is looked at."""
     max_attempts: int = Field(default=3, ge=1)
@@ -46,6 +59,33 @@ class Schedule(_Section):
     """Prompts that PPO samples answers to: the platform's own first, bundled ones fill up."""
     gate_prompts: int = Field(default=64, ge=1)
     """Prompts that the gate compares versions on; none of them is ever a rollout prompt of the same run."""
+
+    @field_validator("calendar")
+    @classmethod
+    def _is_cron(cls, text: str | None) -> str | None:
+        if text is not None:
+            check_cron(text)
+        return text
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _are_windows(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            window(text)
+        return texts
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"`{name}` is no time zone; write it as `Europe/Berlin` or `UTC`") from None
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
 
 
 class Release(_Section):
@@ -85,6 +125,7 @@ class WorkerSettings:
     trainer_command: tuple[str, ...] = (sys.executable, "-m", "trainer")
     trainer_launcher: tuple[str, ...] = ()
     prompts: Path = BUNDLED_PROMPTS
+    votes: VoteRules = field(default_factory=VoteRules)
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
 
@@ -105,6 +146,7 @@ def load_settings() -> WorkerSettings:
         trainer_command=where.trainer_command,
         trainer_launcher=where.trainer_launcher,
         prompts=where.prompts,
+        votes=_section(VoteRules, where.config, "votes", sections),
         schedule=_section(Schedule, where.config, "schedule", sections),
         release=_section(Release, where.config, "release", sections),
     )

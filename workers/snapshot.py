@@ -9,15 +9,21 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from store.conversations import Conversations
+from store.dataset.choice import AnnotatorPart
+from store.dataset.evidence import domain
+from store.dataset.gather import Position, gather
+from store.dataset.split import NotEnoughData, fraction, split_pairs
+from store.queue import Queue
 from store.records import ChatTurn, PreferencePair, Record, Snapshot, now
+from store.stream_ids import when
 from store.votes import VoteLog
-from workers.pairs import NotEnoughData, domain, find_pairs, fraction, split_pairs
-from workers.settings import Schedule
+from workers.settings import Schedule, WorkerSettings
 
 MANIFEST = "manifest.json"
 
@@ -38,6 +44,12 @@ class Frozen(Record):
     """File name -> SHA-256."""
     skipped: dict[str, int]
     """Why votes taught nothing -> how many."""
+    position: Position | None = None
+    """Where the log was cut; None in early snapshots."""
+    annotators: tuple[AnnotatorPart, ...] = ()
+    """What each brings, most votes first."""
+    cap: int | None = None
+    """Votes that one annotator could have at most."""
 
 
 class _PromptLine(BaseModel):
@@ -55,26 +67,34 @@ async def freeze(
     *,
     run_id: str,
     parent: int,
+    at: Position,
     votes: VoteLog,
     conversations: Conversations,
-    bundled_prompts: Path,
-    schedule: Schedule,
+    queue: Queue,
+    settings: WorkerSettings,
     imported: Sequence[PreferencePair] = (),
 ) -> Frozen:
     """Write the run's data set into `folder`; a second freeze returns the first one unchanged.
 
-    Every vote up to now counts, not only the new ones: the reward model is trained from scratch each time.
+    Every vote up to the position counts, not only the new ones: the reward model is trained from scratch each
+    time. The same position gives the same files, unless a conversation was deleted since.
     Raises NotEnoughData, or SnapshotChanged when the first one was tampered with.
     """
     if (folder / MANIFEST).exists():
         return read(folder)
-    found = await find_pairs(votes, conversations, schedule.max_pairs)
+    schedule = settings.schedule
+    found = await gather(
+        *(votes, conversations, queue, settings.data),
+        at=at,
+        rules=settings.votes,
+        max_pairs=schedule.max_pairs,
+    )
     found.add_imported(imported, schedule.max_pairs)
     train, held_out, held_out_conversations = split_pairs(found, schedule.held_out_share)
     asked, asked_held_out = await _platform_prompts(
-        conversations, found.conversations, held_out_conversations, schedule
+        conversations, found.conversations, held_out_conversations, schedule, when(at.through)
     )
-    bundled = await asyncio.to_thread(_read_prompts, bundled_prompts)
+    bundled = await asyncio.to_thread(_read_prompts, settings.prompts)
     judges = {pair.vote_id for pair in held_out}
     demonstrations = [
         one
@@ -102,11 +122,19 @@ async def freeze(
             train_pairs=len(train),
             held_out_pairs=len(held_out),
             prompts=len(prompts),
-            through=found.through,
+            through=at.through,
             sha256=_digest(files),
             created_at=now(),
         )
-        frozen = Frozen(snapshot=snapshot, parent=parent, files=files, skipped=dict(found.skipped))
+        frozen = Frozen(
+            snapshot=snapshot,
+            parent=parent,
+            files=files,
+            skipped=dict(found.skipped),
+            position=at,
+            annotators=tuple(found.annotators),
+            cap=found.cap,
+        )
         _write(aside / MANIFEST, [frozen])
         _publish(aside, folder)
     finally:
@@ -130,9 +158,13 @@ def votes_used(folder: Path) -> set[str]:
 
 
 async def _platform_prompts(
-    conversations: Conversations, groups: dict[str, str], held_out: set[str | None], schedule: Schedule
+    conversations: Conversations,
+    groups: dict[str, str],
+    held_out: set[str | None],
+    schedule: Schedule,
+    until: datetime,
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """What people asked, for rollouts and for the gate, each once; newest conversations first."""
+    """What people had asked by then, for rollouts and for the gate, each once; newest conversations first."""
     asked: dict[Prompt, None] = {}
     asked_held_out: dict[Prompt, None] = {}
     for name, group in groups.items():
@@ -144,7 +176,8 @@ async def _platform_prompts(
         if conversation is None:
             continue
         for message in await conversations.messages(name):
-            into[await conversations.prompt(conversation, message.id)] = None
+            if message.created_at <= until:
+                into[await conversations.prompt(conversation, message.id)] = None
     return list(asked), list(asked_held_out)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from store import disk
+from store.dataset.gather import Position, position_now
 from store.records import GateReport, Stage
 from store.settings import read_sections
 from workers import snapshot
@@ -33,16 +34,18 @@ async def freeze(work: Work) -> Frozen:
 
     async def step() -> dict[str, Any]:
         await asyncio.to_thread(_keep_config, work)
+        at = await _position(work)
         imported = await patiently(work.imports.pairs)
         frozen = await patiently(
             lambda: snapshot.freeze(
                 work.folder / "snapshot",
                 run_id=work.claim.run_id,
                 parent=active.number,
+                at=at,
                 votes=work.votes,
                 conversations=work.conversations,
-                bundled_prompts=work.settings.prompts,
-                schedule=work.settings.schedule,
+                queue=work.queue,
+                settings=work.settings,
                 imported=imported,
             )
         )
@@ -248,6 +251,15 @@ def _link(source: str, target: str) -> None:
         raise
     except OSError:  # a file system without links
         shutil.copy2(source, target)
+
+
+async def _position(work: Work) -> Position:
+    """Where this run cuts the log: every attempt at the same place, whatever was voted meanwhile."""
+    path = work.folder / "position.json"
+    if not path.exists():
+        at = await patiently(lambda: position_now(work.votes, work.settings.data))
+        await asyncio.to_thread(write_durably, path, at.model_dump_json())
+    return Position.model_validate_json(path.read_text())
 
 
 def _keep_config(work: Work) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
 
 from server import shapes
 from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Releaser, Watcher
 from server.errors import not_found
+from server.training_shapes import TrainIn
 from store.records import Activation, Run
+from store.requests import TrainingRequest
+from store.runs import RunAlreadyOpen
 
 router = APIRouter(prefix="/api/v1", tags=["admin"])
 
@@ -43,11 +47,19 @@ async def list_runs(heed: Heed, me: Watcher) -> shapes.RunPage:
     return shapes.RunPage(items=await heed.runs.newest())
 
 
-@router.post("/runs", status_code=201)
-async def train_now(heed: Heed, me: Engineer, noted: Noted) -> Run:
-    """Queue a retrain on the votes there are. 409 while one is queued or running."""
-    run = await heed.runs.request(me.id)
-    await noted("train_now", run.id)
+@router.post("/runs", status_code=201, response_model=Run, responses={202: {"model": TrainingRequest}})
+async def train_now(
+    heed: Heed, me: Engineer, noted: Noted, body: TrainIn | None = None
+) -> Run | JSONResponse:
+    """Queue a retrain on the votes there are. While another one is open it waits its turn: 202."""
+    reason = body.reason if body else ""
+    try:
+        run = await heed.runs.request(me.id, reason)
+    except RunAlreadyOpen:
+        request = await heed.requests.add(me.id, reason)
+        await noted("train_requested", request.id, reason=reason or None)
+        return JSONResponse(request.model_dump(mode="json"), 202)
+    await noted("train_now", run.id, reason=reason or None)
     return run
 
 

@@ -15,22 +15,26 @@ from server import runlog
 from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Parts, Watcher
 from server.errors import not_found
+from server.planning import data_plan
 from server.training_shapes import (
     AlertOut,
     AlertPage,
+    DataPlanOut,
     LogOut,
     PauseIn,
     PlanOut,
+    RequestOut,
     SamplePage,
     ScheduleOut,
     StageEstimate,
 )
 from store.records import STAGES, Pause, Run, Stage
+from store.requests import TrainingRequest
 from store.settings import read_sections
 
 router = APIRouter(prefix="/api/v1", tags=["training"])
 
-TRAINING_SECTIONS = ("schedule", "release", "scale", "reward", "rollout", "ppo", "groups", "gate")
+TRAINING_SECTIONS = ("votes", "schedule", "release", "scale", "reward", "rollout", "ppo", "groups", "gate")
 EARLIER = 10
 """Trainings that an estimate looks back on."""
 
@@ -111,7 +115,27 @@ async def get_schedule(heed: Heed, me: Watcher) -> ScheduleOut:
         oldest_waiting_at=at,
         due_at=at + timedelta(hours=every) if at and every else None,
         paused=await heed.runs.paused(),
+        calendar=schedule.calendar,
+        quiet_hours=schedule.quiet_hours,
+        time_zone=schedule.time_zone,
+        outlook=await heed.outlooks.read(),
+        requests=[await _shown(heed, request) for request in await heed.requests.waiting()],
     )
+
+
+async def _shown(heed: Parts, request: TrainingRequest) -> RequestOut:
+    account = await heed.accounts.get(request.actor)
+    name = account.name if account else request.actor
+    return RequestOut(id=request.id, name=name, reason=request.reason, at=request.at)
+
+
+@router.delete("/requests/{request_id}", status_code=204)
+async def cancel_request(request_id: str, heed: Heed, me: Engineer, noted: Noted) -> None:
+    """Take a training that waits its turn out of the queue."""
+    request = await heed.requests.cancel(request_id)
+    if request is None:
+        raise not_found("request")
+    await noted("request_cancelled", request.id, before={"by": request.actor, "reason": request.reason})
 
 
 @router.put("/schedule/pause")
@@ -157,6 +181,12 @@ async def plan(heed: Heed, me: Watcher) -> PlanOut:
         estimate=estimate(await heed.runs.newest(limit=EARLIER)),
         blocked=blocked,
     )
+
+
+@router.get("/plan/data")
+async def plan_data(heed: Heed, me: Watcher) -> DataPlanOut:
+    """The dry run of the data: which votes would train, which are left out and why, whose they are."""
+    return await data_plan(heed)
 
 
 def estimate(runs: list[Run]) -> list[StageEstimate]:

@@ -98,6 +98,7 @@ def _lineage(vote: Vote) -> Row:
         "blind": vote.blind,
         "early": vote.early,
         "leaked": vote.leaked,
+        "flags": list(vote.flags),
         "guideline_version": vote.guideline_version,
         "created_at": vote.created_at.isoformat(),
     }

@@ -16,6 +16,8 @@ class LeftOut(Record):
     """Votes on duels that are in no win rate and no rating; each is counted under its first reason."""
 
     undone: int = 0
+    flagged: int = 0
+    """The platform doubts them: repeated, too quick, always the same side."""
     excluded: int = 0
     checks: int = 0
     """Gold and repeated items: they measure annotators."""
@@ -70,6 +72,7 @@ def _why_not(row: VoteRow) -> str | None:
     reasons = {
         "undone": vote.status == "undone",
         "leaked": vote.leaked,  # the platform excludes these by itself
+        "flagged": vote.status == "excluded" and bool(vote.flags),
         "excluded": vote.status == "excluded",
         "checks": vote.check is not None,
         "open": not vote.blind,

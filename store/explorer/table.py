@@ -72,7 +72,7 @@ def _flags(row: VoteRow) -> tuple[str, ...]:
     vote = row.vote
     found = {"blind": vote.blind, "open": not vote.blind, "leaked": vote.leaked, "early": vote.early}
     found |= {"check": vote.check is not None, "deleted": row.deleted}
-    return tuple(name for name, holds in found.items() if holds)
+    return *(name for name, holds in found.items() if holds), *vote.flags
 
 
 def _reward_model(row: VoteRow) -> str:

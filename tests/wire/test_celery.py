@@ -176,6 +176,24 @@ async def test_a_killed_worker_costs_nothing_but_time(heed: Platform, cluster: C
     assert (run.snapshot.votes, run.snapshot.new_votes) == (7, 3)
 
 
+async def test_a_worker_that_is_told_to_stop_uses_up_no_attempt(heed: Platform, cluster: Cluster) -> None:
+    """A deploy while PPO runs: the run goes on elsewhere at once, from its checkpoint."""
+    heed.plan(ppo={"steps": 1000, "step_s": 0.1})
+    for number in range(3):
+        await heed.vote(text=f"Question {number}")
+    train = cluster.start_worker("train")
+    trainer = await trainer_at(heed, "ppo")
+    train.send_signal(signal.SIGTERM)
+    train.wait(timeout=20)
+    assert not is_running(trainer)
+    run = await run_in(heed, "running", "failed")
+    assert (run.state, run.attempt, run.owner) == ("running", 0, None)
+    heed.plan()
+    cluster.start_worker("train")
+    run = await run_in(heed, "succeeded", "failed")
+    assert (run.state, run.attempt, run.error) == ("succeeded", 1, None)
+
+
 async def test_a_frozen_worker_publishes_nothing_over_its_successor(heed: Platform, cluster: Cluster) -> None:
     heed.plan(ppo={"steps": 1000, "step_s": 0.1})
     cluster.start_worker("train")

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from store.dataset.gather import gather, position_now
+from store.dataset.pairs import Found
+from store.dataset.rules import VoteRules
 from tests.fakes import Script
-from workers.pairs import find_pairs
 
 pytestmark = pytest.mark.anyio
 TALK: Any = [
@@ -31,12 +33,20 @@ async def say(person: Any, response_id: str, **feedback: Any) -> Any:
     return await person.call("POST", "/v1/feedback", {"response_id": response_id, **feedback})
 
 
+async def learned(heed: Any) -> Found:
+    """What a training would learn from the votes there are."""
+    parts = heed.parts
+    at = await position_now(parts.votes, parts.settings.data)
+    where = (parts.votes, parts.conversations, parts.queue, parts.settings.data)
+    return await gather(*where, at=at, rules=VoteRules(), max_pairs=10)
+
+
 async def test_a_rating_becomes_a_thumb_with_the_whole_prompt(heed: Any, ann: Any) -> None:
     heed.pool.say(Script(("Blue",)))
     said = await say(ann, await ask(ann), rating="up", comment="short")
     assert said.status_code == 201
     assert (said.json()["kind"], said.json()["choice"], said.json()["model"]) == ("thumb", "up", "v1")
-    found = await find_pairs(heed.parts.votes, heed.parts.conversations, 10)
+    found = await learned(heed)
     assert [turn.model_dump() for turn in found.hints[0].prompt] == TALK
     assert found.hints[0].chosen[0].content == "Blue"
     vote = await heed.parts.votes.get(said.json()["id"])
@@ -51,7 +61,7 @@ async def test_a_correction_becomes_the_ideal_answer_once(heed: Any, ann: Any) -
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["id"] == again.json()["id"]
     assert (first.json()["kind"], first.json()["choice"]) == ("edit", "edited")
-    [pair] = (await find_pairs(heed.parts.votes, heed.parts.conversations, 10)).pairs
+    [pair] = (await learned(heed)).pairs
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("Red", "Blue")
     assert [turn.model_dump() for turn in pair.prompt] == TALK
 
@@ -90,7 +100,7 @@ async def test_a_choice_between_two_answers_becomes_a_pair(heed: Any, ann: Any) 
     assert other.status_code == 409
     assert other.json()["error"]["code"] == "already_voted"
     assert other.headers["x-should-retry"] == "false"
-    pair = (await find_pairs(heed.parts.votes, heed.parts.conversations, 10)).pairs[0]
+    pair = (await learned(heed)).pairs[0]
     assert (pair.chosen[0].content, pair.rejected[0].content) == ("Blue", "Azure, a light blue")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from store.records import PolicyVersion, Run, now
+from tests.fakes import Script
 
 pytestmark = pytest.mark.anyio
 
@@ -120,6 +121,48 @@ async def test_the_plan_says_what_a_training_would_learn_from(heed: Any, admin: 
     assert plan["new_votes"] == {"a": 1, "b": 1, "tie": 1}
     assert (plan["parent"], plan["new_pairs"], plan["total_pairs"], plan["blocked"]) == (1, 2, 2, None)
     assert plan["settings"]["schedule"] == {"min_votes": 3}
+    assert await heed.parts.runs.current() is None
+
+
+async def test_a_training_that_is_asked_for_while_one_is_open_waits(heed: Any, admin: Any) -> None:
+    eng = await heed.person("eng", "engineer")
+    run_id = (await admin.call("POST", "/api/v1/runs", {"reason": "a new topic"})).json()["id"]
+    assert (await admin.get(f"/api/v1/runs/{run_id}"))["reason"] == "a new topic"
+    asked = await eng.call("POST", "/api/v1/runs", {"reason": "better data"})
+    assert (asked.status_code, asked.json()["reason"]) == (202, "better data")
+    again = await eng.call("POST", "/api/v1/runs")
+    assert (again.status_code, again.json()["type"]) == (409, "urn:heed:request_waits")
+    assert asked.json()["id"] in again.json()["detail"]
+    assert (await admin.call("POST", "/api/v1/runs")).status_code == 202
+    waiting = (await admin.get("/api/v1/schedule"))["requests"]
+    assert [(one["name"], one["reason"]) for one in waiting] == [("eng", "better data"), ("admin", "")]
+    path = f"/api/v1/requests/{asked.json()['id']}"
+    assert (await admin.call("DELETE", path)).status_code == 204
+    assert (await admin.call("DELETE", path)).status_code == 404
+    assert [one["name"] for one in (await admin.get("/api/v1/schedule"))["requests"]] == ["admin"]
+    actions = [event.action for event in await heed.parts.audit.newest()]
+    assert actions == ["request_cancelled", "train_requested", "train_requested", "train_now"]
+
+
+async def test_the_dry_run_says_which_votes_train_and_why_the_others_do_not(
+    heed: Any, admin: Any, ann: Any
+) -> None:
+    few = await admin.get("/api/v1/plan/data")
+    assert (few["votes"], few["train_pairs"]) == (0, 0)
+    assert "at least 2 are needed" in few["too_few"]
+    for number, choice in enumerate(("a", "b", "tie", "a", "skip")):
+        heed.pool.say(Script((f"yes {number}",)), Script((f"no {number}",)))
+        turn = await ann.duel(f"Question {number}")
+        await ann.vote(turn["duel"]["id"], choice, f"key-{number}")
+    last = (await ann.get("/api/v1/votes/mine"))["items"][1]["id"]
+    await admin.call("POST", "/api/v1/exclusions", {"ids": [last], "reason": "spam"})
+    plan = await admin.get("/api/v1/plan/data")
+    assert plan["left_out"] == {"excluded": 1, "skipped by the annotator": 1}
+    assert (plan["votes"], plan["held_out_pairs"], plan["too_few"]) == (2, 1, None)
+    assert plan["annotators"] == [
+        {"name": "ann", "votes": 2, "share": 1.0, "over_cap": 0, "weight": 1.0},
+    ]
+    assert (plan["cap"], plan["more_annotators"]) == (50, 0)
     assert await heed.parts.runs.current() is None
 
 

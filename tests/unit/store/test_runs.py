@@ -329,3 +329,22 @@ async def test_any_order_of_events_leaves_one_writer_and_one_end(client):
         left = await runs.get(run.id)
         assert (await runs.current() is None) == (left.state not in ("queued", "running"))
         await client.flushall()
+
+
+async def test_a_run_that_is_given_back_has_its_attempt_and_no_lease(client):
+    runs = Runs(client)
+    run = await runs.request("votes")
+    for deploy in range(4):  # more than there are attempts
+        claim = await runs.acquire(run.id, "host:1:7", LEASE_S, 2)
+        assert claim is not None, deploy
+        assert await runs.give_back("host:11") is None, "another worker's run"
+        given = await runs.give_back("host:1")
+        assert (given.attempt, given.owner, given.state) == (0, None, "running")
+        assert await runs.give_back("host:1") is None, "given back twice"
+    for attempt in (1, 2):
+        claim = await runs.acquire(run.id, "host:1:7", LEASE_S, 2)
+        assert claim is not None
+        await lose_lease(client, claim)
+        assert (await runs.get(run.id)).attempt == attempt
+    assert await runs.acquire(run.id, "host:1:7", LEASE_S, 2) is None
+    assert (await runs.get(run.id)).state == "failed"

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
+from store.dataset.split import NotEnoughData
 from store.exchange.read import read_lines
 from store.imports import Imports
 from store.records import PreferencePair
 from tests.worker_parts import Platform
 from trainer.pairs import read_pairs
 from workers import snapshot
-from workers.pairs import NotEnoughData
-from workers.settings import Schedule
 
 pytestmark = pytest.mark.anyio
 
@@ -26,16 +25,7 @@ def some(count: int, **row: Any) -> list[PreferencePair]:
 
 
 async def freeze(heed: Platform, imported: Sequence[PreferencePair], **schedule: Any) -> snapshot.Frozen:
-    return await snapshot.freeze(
-        heed.settings.data / "runs" / "one",
-        run_id="one",
-        parent=1,
-        votes=heed.votes,
-        conversations=heed.conversations,
-        bundled_prompts=heed.settings.prompts,
-        schedule=Schedule(**schedule),
-        imported=imported,
-    )
+    return await heed.freeze(imported=imported, **schedule)
 
 
 def frozen_pairs(heed: Platform, name: str) -> list[PreferencePair]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from store.dataset.split import NotEnoughData, fraction
 from store.records import Conversation, PreferencePair, Vote, new_id, now
 from store.trash import Trash
 from tests.worker_parts import Platform
@@ -15,24 +16,14 @@ from trainer.config import RewardConfig
 from trainer.pairs import read_pairs
 from trainer.reporting import Reporter
 from trainer.reward import train_reward_model
-from workers import snapshot
-from workers.pairs import NotEnoughData, fraction
 from workers.settings import Schedule
 from workers.snapshot import Frozen, SnapshotChanged
 
 pytestmark = pytest.mark.anyio
 
 
-async def freeze(heed: Platform, name: str = "one", **schedule: Any) -> Frozen:
-    return await snapshot.freeze(
-        heed.settings.data / "runs" / name,
-        run_id=name,
-        parent=1,
-        votes=heed.votes,
-        conversations=heed.conversations,
-        bundled_prompts=heed.settings.prompts,
-        schedule=Schedule(**schedule),
-    )
+async def freeze(heed: Platform, name: str = "one", **more: Any) -> Frozen:
+    return await heed.freeze(name, **more)
 
 
 def rows(heed: Platform, file: str, name: str = "one") -> list[dict[str, Any]]:

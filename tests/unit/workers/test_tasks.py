@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 from store.health import Health
-from store.records import now
+from store.outlook import Outlooks, nothing_scored
+from store.records import PolicyVersion, now
+from store.requests import Requests
 from tests.worker_parts import Platform
 from workers import app, schedule
-from workers.settings import Schedule
 from workers.tasks import retrain, tick
 
 
@@ -74,13 +76,76 @@ async def test_a_run_whose_worker_died_is_woken_and_one_that_is_held_is_not(heed
 
 
 @pytest.mark.anyio
-async def test_one_vote_waits_at_most_the_hours_of_the_schedule(heed: Platform) -> None:
-    hours = Schedule(min_votes=50, every_hours=2)
-    assert await schedule.due(heed.votes, hours, now() + timedelta(hours=3)) is None
-    await heed.vote("a")
-    assert await schedule.due(heed.votes, hours, now() + timedelta(hours=1.9)) is None
-    assert await schedule.due(heed.votes, hours, now() + timedelta(hours=2.1)) == "schedule"
-    assert await schedule.due(heed.votes, Schedule(min_votes=50), now() + timedelta(hours=99)) is None
+async def test_a_request_that_waited_starts_when_the_open_run_ended(heed: Platform) -> None:
+    """Whoever asked first, and neither a pause nor quiet hours hold it up; then nothing more starts."""
+    open_run = await heed.runs.request("votes")
+    requests = Requests(heed.redis)
+    await requests.add("acc_ann", "a new topic"), await requests.add("acc_bob", "")
+    quiet = with_schedule(heed, quiet_hours=("00:00-12:00", "12:00-00:00"))
+    await heed.runs.pause("acc_1", "the data is being looked at")
+    assert await schedule.tick(quiet.settings) == [open_run.id]
+    for actor, reason in (("acc_ann", "a new topic"), ("acc_bob", None)):
+        current = await heed.runs.current()
+        assert current is not None
+        await heed.runs.cancel(current.id)
+        [run_id] = await schedule.tick(quiet.settings)
+        run = await heed.run(run_id)
+        assert (run.requested_by, run.reason) == (actor, reason)
+    await heed.runs.cancel(run_id)
+    assert await schedule.tick(quiet.settings) == []
+    assert len(await heed.runs.newest()) == 3
+
+
+@pytest.mark.anyio
+async def test_in_quiet_hours_nothing_starts_by_itself_and_what_runs_goes_on(heed: Platform) -> None:
+    await heed.vote("a"), await heed.vote("b")
+    quiet = with_schedule(heed, quiet_hours=("00:00-12:00", "12:00-00:00"))
+    assert await schedule.tick(quiet.settings) == []
+    seen = await Outlooks(heed.redis).read()
+    assert seen is not None
+    assert (seen.because, seen.quiet_until is not None) == ("votes", True)
+    [run_id] = await schedule.tick(heed.settings)
+    assert await schedule.tick(quiet.settings) == [run_id]
+
+
+@pytest.mark.anyio
+async def test_the_oldest_vote_that_waits_is_what_the_clocks_count_from(heed: Platform) -> None:
+    timed = with_schedule(heed, min_votes=50, every_hours=2, calendar="0 2 * * *")
+    assert (await schedule.what_waits(heed.redis, timed.settings, nothing_scored)) == (0, None, None)
+    await heed.vote("tie")
+    first = await heed.vote("a")
+    await heed.vote("b")
+    votes, at, drift = await schedule.what_waits(heed.redis, timed.settings, nothing_scored)
+    assert (votes, drift) == (2, None)
+    assert at is not None
+    assert abs(at - first.created_at) < timedelta(seconds=1)
+
+
+@pytest.mark.anyio
+async def test_drift_of_the_live_reward_model_starts_a_run(heed: Platform) -> None:
+    """It was right on 80 to 90 % of held-out pairs; of 40 new votes it would have given 17."""
+    rare = with_schedule(heed, min_votes=1000)
+    for _ in range(2):
+        await heed.vote("a")
+    version = PolicyVersion(number=2, folder="v0002", sha256="0" * 64, reward_model=2, created_at=now())
+    await heed.policies.register(version)
+    (heed.settings.data / "policies" / "v0002").mkdir(parents=True)
+    await heed.policies.activate(2, "test", "better", expected=1)
+    asked: list[int] = []
+
+    async def agreement(redis: Any, limit: int) -> tuple[int, int]:
+        asked.append(limit)
+        return 17, 40
+
+    assert await schedule.tick(rare.settings, agreement) == [], "no report: nothing was promised"
+    folder = heed.settings.data / "reward_models" / "v0002"
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps({"held_out": {"accuracy": 0.85, "accuracy_low": 0.8}}))
+    assert await schedule.tick(with_schedule(rare, drift=0.0).settings, agreement) == []
+    assert await schedule.tick(rare.settings) == [], "nobody scores votes"
+    [run_id] = await schedule.tick(rare.settings, agreement)
+    assert (await heed.run(run_id)).requested_by == "drift"
+    assert asked == [2, 2], "only what came since the last training"
 
 
 @pytest.mark.anyio

@@ -9,27 +9,19 @@ from typing import Any
 
 import pytest
 
+from store.dataset.split import fraction
 from store.records import Answer, Conversation, Exclusion, Vote, VotedAnswer, new_id, now
 from tests.worker_parts import Platform
 from trainer.pairs import read_pairs
 from workers import snapshot
-from workers.pairs import fraction
 from workers.settings import Schedule
 from workers.snapshot import Frozen
 
 pytestmark = pytest.mark.anyio
 
 
-async def freeze(heed: Platform, name: str = "one", **schedule: Any) -> Frozen:
-    return await snapshot.freeze(
-        heed.settings.data / "runs" / name,
-        run_id=name,
-        parent=1,
-        votes=heed.votes,
-        conversations=heed.conversations,
-        bundled_prompts=heed.settings.prompts,
-        schedule=Schedule(**schedule),
-    )
+async def freeze(heed: Platform, name: str = "one", **more: Any) -> Frozen:
+    return await heed.freeze(name, **more)
 
 
 def rows(heed: Platform, file: str, name: str = "one") -> list[dict[str, Any]]:

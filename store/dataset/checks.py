@@ -1,0 +1,79 @@
+"""Checks: what is known of whether each annotator is right, read from the queue and from reward models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from store.dataset.trust import Checked, Source
+from store.queue import Queue
+from store.records import Verdict, Vote
+
+Found = dict[str, dict[Source, Checked]]
+
+
+async def checks_of(
+    votes: Iterable[Vote], queue: Queue, until: datetime, margins: Mapping[str, float]
+) -> Found:
+    """Annotator -> source -> how many of the checks up to then they passed.
+
+    margins: vote id -> how far the chosen answer was ahead, by a reward model that had not seen the vote.
+    """
+    right: dict[str, dict[Source, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    annotators = set()
+    for vote in votes:
+        annotators.add(vote.annotator_id)
+        if vote.id in margins and vote.kind == "duel" and vote.status != "undone":
+            right[vote.annotator_id]["reward_model"].append(margins[vote.id] > 0)
+    verdicts = {}
+    for name in sorted(annotators):
+        verdicts[name] = [one for one in await queue.verdicts(name) if one.at <= until]
+    for name, said in verdicts.items():
+        right[name]["gold"] += [one.choice == one.gold for one in said if _asks_gold(one)]
+    for name, agreed in with_the_others(verdicts).items():
+        right[name]["others"] += agreed
+    return {
+        name: {source: Checked(sum(passed), len(passed)) for source, passed in by_source.items() if passed}
+        for name, by_source in right.items()
+    }
+
+
+def with_the_others(verdicts: Mapping[str, Iterable[Verdict]]) -> dict[str, list[bool]]:
+    """Annotator -> for each item that others judged for a side too: did most of them say the same?"""
+    by_item: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, said in verdicts.items():
+        for one in said:
+            if one.check is None and one.choice in ("a", "b"):
+                by_item[one.item_id].setdefault(name, one.choice)
+    found: dict[str, list[bool]] = defaultdict(list)
+    for judged in by_item.values():
+        for name, choice in judged.items():
+            others = Counter(said for other, said in judged.items() if other != name)
+            if others["a"] != others["b"]:
+                found[name].append(others[choice] * 2 > others.total())
+    return found
+
+
+async def read_margins(volume: Path, through: int) -> dict[str, float]:
+    """Vote id -> margin, as the reward models up to number `through` had it of the votes new to them.
+
+    A vote is new once; what the first model that had not seen it thought stays.
+    """
+    return await asyncio.to_thread(_margins, volume, through)
+
+
+def _margins(volume: Path, through: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for number in range(through, 0, -1):
+        path = volume / "reward_models" / f"v{number:04d}" / "margins.json"
+        if path.exists():
+            found |= {str(name): float(margin) for name, margin in json.loads(path.read_text()).items()}
+    return found
+
+
+def _asks_gold(verdict: Verdict) -> bool:
+    return verdict.gold is not None and verdict.choice != "skip"

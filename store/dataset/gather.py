@@ -1,0 +1,58 @@
+"""Gather: what a training would learn from at one position of the log. The same position gives the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from store.conversations import Conversations
+from store.dataset.checks import checks_of, read_margins
+from store.dataset.choice import choose
+from store.dataset.pairs import Found, find_pairs
+from store.dataset.rules import VoteRules
+from store.dataset.trust import weights
+from store.queue import Queue
+from store.records import Record
+from store.stream_ids import when
+from store.votes import VoteLog
+
+
+class Position(Record):
+    """Where a data set was cut: with the same votes, reward models and texts it can be made again."""
+
+    through: str
+    """Stream id of the last cast or change that was looked at."""
+    trained_through: str
+    """Votes after this one are new."""
+    reward_models: int
+    """The newest reward model there was: those up to it say whom to trust."""
+
+
+async def position_now(votes: VoteLog, volume: Path) -> Position:
+    sealed = [int(folder.name[1:]) for folder in (volume / "reward_models").glob("v[0-9]*")]
+    return Position(
+        through=await votes.newest(),
+        trained_through=await votes.mark("trained_through"),
+        reward_models=max(sealed, default=0),
+    )
+
+
+async def gather(
+    votes: VoteLog,
+    conversations: Conversations,
+    queue: Queue,
+    volume: Path,
+    *,
+    at: Position,
+    rules: VoteRules,
+    max_pairs: int,
+) -> Found:
+    """The pairs of every vote that counts, as the votes were at that position. Raises StoreUnavailable."""
+    casts = await votes.read(through=at.through)
+    trust: dict[str, float] = {}
+    if rules.trust:
+        margins = await read_margins(volume, at.reward_models)
+        trust = weights(await checks_of([vote for _, vote in casts], queue, when(at.through), margins))
+    choice = choose(casts, trust=trust, rules=rules, max_pairs=max_pairs)
+    return await find_pairs(
+        choice, conversations, trust=trust, trained_through=at.trained_through, max_pairs=max_pairs
+    )

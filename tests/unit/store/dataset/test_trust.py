@@ -1,0 +1,69 @@
+"""Trust: the weights by hand, who keeps theirs, and the checks that they come from."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from store.dataset.checks import with_the_others
+from store.dataset.trust import Checked, Source, weight, weights
+from store.records import Verdict
+from store.statistics.intervals import wilson
+
+NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
+
+
+def everybody(source: Source, *own: int, others: tuple[int, int]) -> dict[str, dict[Source, Checked]]:
+    return {"eve": {source: Checked(*own)}, "rest": {source: Checked(*others)}}
+
+
+def test_the_weight_is_what_is_left_of_the_others_information() -> None:
+    """50 of 100 known verdicts where the others have 90 %: the upper end is 0.596, (2 p - 1) / 0.8 = 0.24."""
+    _, high = wilson(50, 100)
+    assert high == pytest.approx(0.596, abs=5e-4)
+    checks = everybody("gold", 50, 100, others=(900, 1000))
+    assert weight("eve", checks) == pytest.approx((2 * high - 1) / 0.8)
+    assert weight("rest", checks) == 1.0
+    assert weights(checks) == {"eve": weight("eve", checks), "rest": 1.0}
+
+
+def test_who_is_wrong_more_often_than_a_coin_weighs_nothing() -> None:
+    assert weight("eve", everybody("gold", 3, 40, others=(90, 100))) == 0.0
+    assert weight("eve", everybody("others", 3, 40, others=(80, 100))) == 0.0
+    assert weight("eve", everybody("reward_model", 12, 50, others=(65, 100))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("source", "own", "others"),
+    [
+        ("gold", (3, 4), (90, 100)),  # bad luck in a few checks
+        ("gold", (0, 40), (9, 10)),  # nobody knows what can be expected
+        ("gold", (0, 40), (50, 100)),  # the verdicts are as good as a coin
+        ("reward_model", (50, 100), (65, 100)),  # another taste, not a lie
+        ("reward_model", (5, 50), (52, 100)),  # a reward model that may know nothing
+        ("reward_model", (5, 50), (10, 100)),  # one that is wrong about everybody
+    ],
+)
+def test_who_may_be_right_keeps_their_weight(source: Source, own: Any, others: Any) -> None:
+    assert weight("eve", everybody(source, *own, others=others)) == 1.0
+
+
+def test_nobody_is_judged_by_themselves() -> None:
+    checks: dict[str, dict[Source, Checked]] = {"eve": {"gold": Checked(0, 500)}, "bob": {}}
+    assert weights(checks) == {"eve": 1.0, "bob": 1.0}
+
+
+def verdict(item: str, choice: Any, check: Any = None) -> Verdict:
+    return Verdict(item_id=item, vote_id="v", choice=choice, swapped=False, check=check, at=NOON)
+
+
+def test_each_is_compared_with_most_of_the_others() -> None:
+    said = {
+        "ann": [verdict("1", "a"), verdict("2", "a"), verdict("3", "tie")],
+        "bob": [verdict("1", "a"), verdict("2", "b")],
+        "eve": [verdict("1", "b"), verdict("2", "b", check="repeat"), verdict("4", "a")],
+    }
+    # Item 1: ann's others are split, bob's too, eve's both said a. Item 2: ann and bob against each other.
+    assert with_the_others(said) == {"eve": [False], "ann": [False], "bob": [False]}
