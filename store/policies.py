@@ -194,8 +194,19 @@ class Policies:
             text = await self._redis.get(keys.POLICY_CANARY)
         return Canary.model_validate_json(text) if text else None
 
-    async def start_canary(self, number: int, share: float, actor: str, reason: str) -> Canary:
+    async def start_canary(
+        self,
+        number: int,
+        share: float,
+        actor: str,
+        reason: str,
+        *,
+        ramp: tuple[float, ...] = (),
+        next_at: int | None = None,
+    ) -> Canary:
         """Give `share` (0 to 1) of duels and turns to this version beside the active one.
+
+        `ramp`: shares that follow, the first of them after `next_at` decisive votes.
 
         Raises CanaryRefused when one runs, the version cannot be tried, or there are not two engines: each of
         the two versions needs one. KeyError for an unknown number.
@@ -211,20 +222,44 @@ class Policies:
                 detail = f"v{number} is {version.state}" + (f": {version.reason}" if version.reason else "")
                 raise CanaryRefused(detail, "choose a version that is a candidate, retired or rolled back")
             canary = Canary(
-                number=number, share=share, started_at=now(), actor=actor, reason=reason, before=version.state
+                number=number,
+                share=share,
+                started_at=now(),
+                actor=actor,
+                reason=reason,
+                before=version.state,
+                ramp=ramp,
+                next_at=next_at if ramp else None,
             )
-            event = _audit(actor, "canary_start", number, share=share, reason=reason)
+            event = _audit(actor, "canary_start", number, share=share, reason=reason, ramp=list(ramp))
             args = _replacement(text, version, "canary", reason)
             if await self._change_canary("", canary.model_dump_json(), event, args):
                 return canary
 
     async def change_canary_share(self, share: float, actor: str, reason: str) -> Canary:
-        """More or less of the answers for the canary. Raises CanaryRefused when none runs."""
+        """More or less of the answers for the canary; its ramp ends. Raises CanaryRefused when none runs."""
+        changed = {"share": share, "ramp": (), "next_at": None}
+        return await self._share(changed, actor, reason, None)
+
+    async def ramp_canary(self, judged: Canary, next_at: int, actor: str, reason: str) -> Canary:
+        """The next share of the ramp; the one after it at `next_at` decisive votes.
+
+        Raises CanaryRefused when the canary is not the one that was `judged` any more.
+        """
+        share, *later = judged.ramp
+        changed = {"share": share, "ramp": tuple(later), "next_at": next_at if later else None}
+        return await self._share(changed, actor, reason, judged)
+
+    async def _share(
+        self, changed: dict[str, object], actor: str, reason: str, judged: Canary | None
+    ) -> Canary:
         while True:
             before = await self._running_canary()
+            if judged is not None and before != judged:
+                raise CanaryRefused("the canary has changed meanwhile", "look at the versions again")
             text, version = await self._known(before.number)
-            after = Canary.model_validate(before.model_dump() | {"share": share})
-            event = _audit(actor, "canary_share", before.number, share=share, reason=reason)
+            after = Canary.model_validate(before.model_dump() | changed)
+            event = _audit(actor, "canary_share", before.number, share=after.share, reason=reason)
             args = _replacement(text, version, "canary", version.reason)
             if await self._change_canary(before.model_dump_json(), after.model_dump_json(), event, args):
                 return after

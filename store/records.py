@@ -426,6 +426,10 @@ class Canary(Record):
     reason: str
     before: PolicyState = "candidate"
     """What the version was, and is again when the canary is stopped."""
+    ramp: tuple[float, ...] = ()
+    """Shares that it gets next; a person who changes the share ends the ramp."""
+    next_at: int | None = None
+    """Decisive votes at which it gets the next of these."""
 
 
 class StageStatus(Record):

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from store.settings import ConfigError, StoreSettings, read_sections
+from store.statistics.guards import GUARDS, GuardName
 
 Section = TypeVar("Section", bound="_Section")
 
@@ -43,6 +44,9 @@ class Schedule(_Section):
     """Prompts that the gate compares versions on; none of them is ever a rollout prompt of the same run."""
 
 
+_ALLOWED = Field(default=2.0, ge=0)
+
+
 class Release(_Section):
     """How a passed candidate goes into service."""
 
@@ -52,6 +56,39 @@ class Release(_Section):
     """Share of the conversations that a version gets as a canary before it is active; 0: active at once."""
     canary_max_votes: int = Field(default=1000, ge=1)
     """Decisive votes between canary and active version after which the active one stays."""
+    canary_ramp: tuple[float, ...] = ()
+    """Shares that a canary gets one after another in place of `canary_share`, such as 0.05, 0.25, 0.5, 1."""
+    canary_ramp_votes: int = Field(default=20, ge=1)
+    """Decisive votes on each step of the ramp before the next."""
+    guard_failed: float = _ALLOWED
+    """A canary ends at once when its odds of a failed answer are surely more than this many times the active
+    version's; 0 is off, here and below."""
+    guard_slow: float = _ALLOWED
+    """The same for a first word that comes late."""
+    guard_stopped: float = _ALLOWED
+    """For an answer that its reader stops."""
+    guard_truncated: float = _ALLOWED
+    """For an answer that is cut at the length limit."""
+    guard_thumbs_down: float = _ALLOWED
+    """For a thumb down."""
+
+    def allowed(self, guard: GuardName) -> float:
+        """The odds ratio that this guard puts up with; 0: it is off."""
+        return float(getattr(self, f"guard_{guard}"))
+
+    @field_validator("canary_ramp")
+    @classmethod
+    def _rises(cls, ramp: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share <= 1 for share in ramp) or list(ramp) != sorted(set(ramp)):
+            raise ValueError("write shares above 0, at most 1, each larger than the one before")
+        return ramp
+
+    @field_validator(*(f"guard_{name}" for name in GUARDS))
+    @classmethod
+    def _allows_equal(cls, allowed: float) -> float:
+        if 0 < allowed < 1:
+            raise ValueError("write 1 or more (1: no worse than the active version), or 0 for off")
+        return allowed
 
 
 LAUNCHED = ("reward", "ppo")
