@@ -269,7 +269,7 @@ class TurnService:
             answers = tuple(side.answer for side in sides)
             await self._conversations.open_turn(message if new else None, answers, duel)
             await self._show(conversation, message, message.id if duel else answers[0].id)
-            first = new and message.parent_id is None
+            first = conversation.leaf_id is None  # nothing was said in it before
             watched = canary if first and canary and conversation.created_at >= canary.started_at else None
             await self._begin(stream_id, sides, duel, prompt, waiting, watched=watched)
         except BaseException:

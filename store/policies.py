@@ -15,6 +15,7 @@ from store import keys, policy_scripts
 from store.artifacts import sync_folder
 from store.connection import Redis, available
 from store.locks import LockHeld, hold
+from store.ramp import on_a_ramp
 from store.records import Activation, AuditEvent, Canary, EngineStatus, PolicyState, PolicyVersion, now
 from store.streams import FEED_LENGTH
 
@@ -202,14 +203,13 @@ class Policies:
         reason: str,
         *,
         ramp: tuple[float, ...] = (),
-        next_at: int | None = None,
+        every: int = 0,
     ) -> Canary:
         """Give `share` (0 to 1) of duels and turns to this version beside the active one.
 
-        `ramp`: shares that follow, the first of them after `next_at` decisive votes.
-
-        Raises CanaryRefused when one runs, the version cannot be tried, or there are not two engines: each of
-        the two versions needs one. KeyError for an unknown number.
+        `ramp`: shares that follow, each after `every` more decisive votes. Raises CanaryRefused when one
+        runs, the version cannot be tried, or there are not two engines: each of the two versions needs one.
+        KeyError for an unknown number.
         """
         usable = [engine for engine in await self.engines() if engine.state != "down" and not engine.draining]
         if len(usable) < 2:
@@ -228,9 +228,8 @@ class Policies:
                 actor=actor,
                 reason=reason,
                 before=version.state,
-                ramp=ramp,
-                next_at=next_at if ramp else None,
             )
+            canary = on_a_ramp(canary, (share, *ramp), every)
             event = _audit(actor, "canary_start", number, share=share, reason=reason, ramp=list(ramp))
             args = _replacement(text, version, "canary", reason)
             if await self._change_canary("", canary.model_dump_json(), event, args):
@@ -241,13 +240,9 @@ class Policies:
         changed = {"share": share, "ramp": (), "next_at": None}
         return await self._share(changed, actor, reason, None)
 
-    async def ramp_canary(self, judged: Canary, next_at: int, actor: str, reason: str) -> Canary:
-        """The next share of the ramp; the one after it at `next_at` decisive votes.
-
-        Raises CanaryRefused when the canary is not the one that was `judged` any more.
-        """
-        share, *later = judged.ramp
-        changed = {"share": share, "ramp": tuple(later), "next_at": next_at if later else None}
+    async def ramp_canary(self, judged: Canary, stepped: Canary, actor: str, reason: str) -> Canary:
+        """The next share of the ramp. Raises CanaryRefused when the canary is not as it was `judged`."""
+        changed = stepped.model_dump(include={"share", "ramp", "next_at"})
         return await self._share(changed, actor, reason, judged)
 
     async def _share(

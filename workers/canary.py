@@ -13,6 +13,7 @@ from store.connection import Redis
 from store.explorer.counted import canary_counts
 from store.explorer.index import AT_ONCE, VoteIndex
 from store.policies import CanaryOutcome, CanaryRefused, PointerMoved, Policies
+from store.ramp import next_step
 from store.records import Canary, PolicyVersion, Vote
 from store.statistics.sequential import CanaryVerdict, canary_verdict
 from store.votes import VoteLog
@@ -47,7 +48,7 @@ async def begin(policies: Policies, version: PolicyVersion, release: Release, re
             ACTOR,
             reason,
             ramp=release.canary_ramp[1:],
-            next_at=release.canary_ramp_votes,
+            every=release.canary_ramp_votes,
         )
     except CanaryRefused as refused:
         return await policies.canary() or str(refused)  # somebody else may have been faster
@@ -80,10 +81,10 @@ async def _by_votes(policies: Policies, release: Release, canary: Canary, wins: 
     verdict = canary_verdict(wins, losses, max_votes=release.canary_max_votes)
     if verdict.state != "undecided":
         await _end(policies, canary, _OUTCOMES[verdict.state], _in_words(verdict))
-    elif canary.next_at is not None and verdict.n >= canary.next_at:
+    elif stepped := next_step(canary, verdict.n, release.canary_ramp_votes):
         reason = f"next step of the ramp: {_so_far(verdict)}, no guard has spoken"
         with suppress(CanaryRefused):  # a person changed it meanwhile: the next look sees how
-            await policies.ramp_canary(canary, verdict.n + release.canary_ramp_votes, ACTOR, reason)
+            await policies.ramp_canary(canary, stepped, ACTOR, reason)
 
 
 async def _end(policies: Policies, canary: Canary, outcome: CanaryOutcome, reason: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -101,6 +102,7 @@ def slow_from(waits: Mapping[int, int]) -> int | None:
     return None
 
 
+@lru_cache(maxsize=4096)  # blocks are small and come again
 def _log_ratios(canary: Outcomes, active: Outcomes, allowed: float) -> NDArray[np.float64]:
     """(alternatives,): log probability of the canary's part of the bad ones, against the allowed odds ratio.
 

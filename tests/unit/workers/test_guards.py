@@ -144,7 +144,7 @@ async def history(heed: Platform) -> list[CanarySpan]:
 
 
 async def test_a_ramp_goes_up_with_the_votes_and_stays_at_the_last_step(heed: Platform) -> None:
-    await begin(heed, ramp=(0.8, 1.0), next_at=4)
+    await begin(heed, ramp=(0.8, 1.0), every=4)
     seen = []
     for _ in range(4):
         await votes(heed, 2, 2)
@@ -163,14 +163,14 @@ async def test_a_ramp_goes_up_with_the_votes_and_stays_at_the_last_step(heed: Pl
 
 
 async def test_a_guard_stops_the_ramp(heed: Platform) -> None:
-    canary = await begin(heed, ramp=(1.0,), next_at=2)
+    canary = await begin(heed, ramp=(1.0,), every=2)
     await votes(heed, 1, 1)
     await ended(heed, canary, *[answer(2, failed=True)] * 15, *[answer(1)] * 15)
     assert await look(heed) == {2: "rolled_back", 1: "active"}
 
 
 async def test_a_share_that_a_person_chose_ends_the_ramp(heed: Platform) -> None:
-    await begin(heed, ramp=(1.0,), next_at=2)
+    await begin(heed, ramp=(1.0,), every=2)
     await heed.policies.change_canary_share(0.1, "ann", "slowly")
     await votes(heed, 2, 2)
     await look(heed)
