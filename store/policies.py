@@ -81,12 +81,17 @@ class Policies:
     async def register(self, version: PolicyVersion) -> None:
         """Enter a sealed version; again with the same digest is no change, whatever became of it.
 
-        Raises VersionExists when the number has other weights that were active or rejected.
+        One that is rejected already was held back: the audit log says so. Raises VersionExists when the
+        number has other weights that were active or rejected.
         """
+        held_back = _audit("heed", "held_back", version.number, reason=version.reason)
         with available():
             verdict = await self._register(
-                keys=[keys.POLICIES, keys.POLICY_COUNTER, keys.FEED],
-                args=[version.number, version.model_dump_json(), version.sha256],
+                keys=[keys.POLICIES, keys.POLICY_COUNTER, keys.FEED, keys.AUDIT],
+                args=[
+                    *(version.number, version.model_dump_json(), version.sha256),
+                    held_back if version.state == "rejected" else "",
+                ],
             )
         if verdict == "exists":
             raise VersionExists(f"version {version.number} is registered with other weights")
@@ -123,12 +128,14 @@ class Policies:
         return None
 
     async def set_state(self, number: int, state: PolicyState, reason: str | None = None) -> None:
-        """Change a version's state; the feed says so. Raises KeyError for an unknown number."""
+        """Change a version's state; feed and audit log say so. Raises KeyError for an unknown number."""
+        act = "held_back" if state == "rejected" else "state_changed"
+        event = _audit("heed", act, number, state=state, reason=reason)
         while True:
             text, version = await self._known(number)
-            args = _replacement(text, version, state, reason)
+            args = [event, *_replacement(text, version, state, reason)]
             with available():
-                script_keys = [keys.POLICIES, keys.FEED, keys.POLICY_CANARY]
+                script_keys = [keys.POLICIES, keys.FEED, keys.POLICY_CANARY, keys.AUDIT]
                 if await self._set_state(keys=script_keys, args=args) == "ok":
                     return
 
@@ -140,12 +147,16 @@ class Policies:
         *,
         expected: int | None,
         left_as: PolicyState = "retired",
+        request_id: str | None = None,
     ) -> Activation:
         """Move the pointer from `expected` to `number`; the version that was active becomes `left_as`.
 
         First in Redis, which decides, then the file `policies/ACTIVE`, which an engine reads when it starts.
         A canary ends with it, as it is compared with the active version: promoted when it is `number`, else
-        stopped. Raises PointerMoved when the active version is not `expected`, KeyError for an unknown one.
+        stopped. The audit log has it in the same step, as `promote`, or as `rollback` when the version that
+        leaves is not `retired`; of a promoted canary it has the canary's end, of the first version nothing.
+
+        Raises PointerMoved when the active version is not `expected`, KeyError for an unknown one.
         """
         if number == expected:
             raise PointerMoved(f"v{number} is active already")
@@ -157,14 +168,16 @@ class Policies:
             if expected is not None:
                 args += _replacement(*await self._known(expected), left_as, reason)
             canary, ended = await self.canary(), ""
+            moved = "" if expected is None else _moved(activation, left_as, request_id)
             if canary is not None:
                 outcome: CanaryOutcome = "promoted" if canary.number == number else "stopped"
                 ended = _canary_ended(canary, outcome, actor, reason)
+                moved = "" if outcome == "promoted" else moved
                 if outcome == "stopped":
                     text, tried = await self._known(canary.number)
                     args += _replacement(text, tried, canary.before, reason)
             head = ["" if expected is None else expected, activation.model_dump_json()]
-            head += [canary.model_dump_json() if canary else "", ended]
+            head += [canary.model_dump_json() if canary else "", ended, moved]
             with available():
                 verdict = await self._activate(
                     keys=[
@@ -180,13 +193,18 @@ class Policies:
         await self._point(entering)
         return activation
 
-    async def rollback(self, actor: str, reason: str) -> Activation:
+    async def rollback(self, actor: str, reason: str, *, request_id: str | None = None) -> Activation:
         """Back to the version that was active before. Raises NothingToRollBackTo."""
         active, target = await self.active(), await self.previous()
         if active is None or target is None:
             raise NothingToRollBackTo("no version was active before this one")
         return await self.activate(
-            target.number, actor, reason, expected=active.number, left_as="rolled_back"
+            target.number,
+            actor,
+            reason,
+            expected=active.number,
+            left_as="rolled_back",
+            request_id=request_id,
         )
 
     async def canary(self) -> Canary | None:
@@ -376,6 +394,19 @@ def _replacement(text: str, version: PolicyVersion, state: PolicyState, reason: 
 def _audit(actor: str, action: str, number: int, **detail: object) -> str:
     event = AuditEvent(actor=actor, action=action, object=f"v{number}", detail=detail, at=now())
     return event.model_dump_json()
+
+
+def _moved(activation: Activation, left_as: PolicyState, request_id: str | None) -> str:
+    return AuditEvent(
+        actor=activation.actor,
+        action="promote" if left_as == "retired" else "rollback",
+        object=f"v{activation.number}",
+        before=None if activation.previous is None else f"v{activation.previous}",
+        after=f"v{activation.number}",
+        reason=activation.reason,
+        request_id=request_id,
+        at=activation.at,
+    ).model_dump_json()
 
 
 def _canary_ended(canary: Canary, outcome: CanaryOutcome, actor: str, reason: str) -> str:

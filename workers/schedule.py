@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from store.audit import Audit
 from store.connection import connect
 from store.health import Health
-from store.records import now
+from store.records import AuditEvent, now
 from store.runs import RunAlreadyOpen, Runs
 from store.stream_ids import when
 from store.votes import VoteLog
@@ -39,6 +40,8 @@ async def tick(settings: WorkerSettings) -> list[str]:
                 current = await runs.request(reason)
             except RunAlreadyOpen:  # an admin was faster; the next tick wakes it
                 return []
+            started = AuditEvent(actor="heed", action="train_due", object=current.id, reason=reason, at=now())
+            await Audit(redis).append(started)
         if current.state == "queued":
             return [current.id]
         return await runs.stale(settings.schedule.lease_s)

@@ -84,8 +84,8 @@ def test_looking_only_once_at_an_ordinary_test_would_not_survive_this() -> None:
 
 
 def test_a_ramp_changes_how_soon_and_not_how_often_wrong() -> None:
-    # 40 canaries that win 40 %: each is rolled back, whatever their share was when. A ramp needs about as many
-    # votes, from more conversations: 20 votes at 5 % are 400 of them.
+    # 40 canaries that win 40 %: each is rolled back, whatever their share was when. A ramp needs about as
+    # many votes, from more conversations: 20 votes at 5 % are 400 of them.
     at_once = [trial(seed, rate=0.4, ramp=(0.5,)) for seed in range(40)]
     on_ramp = [trial(seed, rate=0.4, ramp=(0.05, 0.25, 0.5, 1.0)) for seed in range(40)]
     assert [sum(end.verdict == "worse" for end in ends) for ends in (at_once, on_ramp)] == [40, 40]
