@@ -159,11 +159,17 @@ def _annotators(given: Counted, gold: Mapping[Hashable, str]) -> list[AnnotatorO
 
 
 def _reward_model(rows: list[VoteRow]) -> Calibration:
-    """On active votes for a or b that the reward model had not seen when it scored them."""
+    """On active votes for a or b that the reward model had not seen when it scored them.
+
+    Without those that were asked for because reward models were unsure: there it can only be wrong.
+    """
     scored = [
         row
         for row in rows
-        if row.margin is not None and row.vote.status == "active" and row.vote.choice in ("a", "b")
+        if row.margin is not None
+        and row.vote.status == "active"
+        and row.vote.choice in ("a", "b")
+        and row.vote.asked != "uncertain"
     ]
     return calibration(
         [row.margin or 0.0 for row in scored],

@@ -81,7 +81,8 @@ class TurnService:
         self._config = config
         self._server_id = server_id
         self._chance = chance or random.SystemRandom()
-        self._names = names
+        self.names = names
+        """Of the served base model: an answer that says one has named itself."""
         self._under_way: dict[str, tuple[LiveTurn, asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -300,7 +301,7 @@ class TurnService:
             streams=self._streams,
             metrics=self._metrics,
             owner=self._server_id,
-            names=self._names,
+            names=self.names,
             when_ended=partial(count_ended, self._canary_watch, watched) if watched else None,
         )
         await live.begin()

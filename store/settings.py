@@ -18,6 +18,7 @@ SECTIONS = (
     "limits",
     "schedule",
     "release",
+    "asking",
     "scale",
     "sft",
     "reward",

@@ -21,6 +21,7 @@ from store.conversations import Conversations
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import Stage, StageState
 from store.runs import Claim, Runs, StaleClaim
 from store.votes import VoteLog
@@ -48,6 +49,7 @@ class Work:
     imports: Imports
     policies: Policies
     conversations: Conversations
+    queue: Queue
 
     @property
     def folder(self) -> Path:

@@ -42,6 +42,8 @@ class Found:
     skipped: Counter[str] = field(default_factory=Counter)
     conversations: dict[str, str] = field(default_factory=dict)  # -> its group; newest vote first
     through: str = "0"
+    taught_only: set[str | None] = field(default_factory=set)
+    """Groups that were asked about because reward models were unsure: no measure of how good one is."""
 
     @property
     def votes(self) -> set[str | None]:
@@ -75,6 +77,8 @@ async def find_pairs(votes: VoteLog, conversations: Conversations, max_pairs: in
             found.skipped[reason] += 1
             continue
         found.conversations.setdefault(vote.conversation_id, _group(vote))
+        if vote.asked == "uncertain":
+            found.taught_only.add(_group(vote))
         if len(found.pairs if vote.makes_pair else found.hints) >= max_pairs:
             found.skipped["beyond max_pairs"] += 1
             continue
@@ -259,13 +263,14 @@ def split_pairs(
         )
     by_vote = len({pair.conversation_id for pair in found.pairs}) == 1
     groups = [pair.vote_id if by_vote else pair.conversation_id for pair in found.pairs]
-    held_out_groups = _held_out(groups, share)
+    may_judge = [group for group in groups if group not in found.taught_only]
+    held_out_groups = _held_out(may_judge if len(set(may_judge)) > 1 else groups, share)
     train = [pair for pair, group in zip(found.pairs, groups, strict=True) if group not in held_out_groups]
     held_out = [pair for pair, group in zip(found.pairs, groups, strict=True) if group in held_out_groups]
     if by_vote:
         return train, held_out, set()
     unpaired = set(found.conversations.values()) - set(groups)
-    away = held_out_groups | {name for name in unpaired if fraction(name) < share}
+    away = held_out_groups | {name for name in unpaired - found.taught_only if fraction(name) < share}
     return [*train, *(hint for hint in found.hints if hint.conversation_id not in away)], held_out, away
 
 

@@ -16,9 +16,11 @@ from store.conversations import Conversations
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import RunState
 from store.runs import Runs, StaleClaim
 from store.votes import VoteLog
+from workers.asking import ask
 from workers.attempt import RunFailed, Work
 from workers.child import StageFailed
 from workers.lease import Cancelled, Lease, patiently
@@ -38,7 +40,9 @@ async def train(work: Work) -> int:
     reward_model = await reward(work, frozen)
     candidate = await ppo(work, frozen, reward_model)
     report = await gate(work, frozen, reward_model, candidate)
-    return await release(work, frozen, reward_model, candidate, report)
+    number = await release(work, frozen, reward_model, candidate, report)
+    await ask(work, number)
+    return number
 
 
 async def retrain(run_id: str, settings: WorkerSettings) -> None:
@@ -65,6 +69,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
+                queue=Queue(redis),
             )
             try:
                 await _to_its_end(work)

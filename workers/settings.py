@@ -91,6 +91,19 @@ class Release(_Section):
         return allowed
 
 
+class Asking(_Section):
+    """What the platform asks people about by itself, in the annotators' queue."""
+
+    duels: int = Field(default=0, ge=0)
+    """Duels that wait in the queue after a training: the active version's answers to bundled prompts. 0 is
+    off."""
+    uncertain_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of them that is chosen because the reward models are unsure or of different minds; the others
+    are drawn by chance, and only these count in statistics. 0: all by chance."""
+    answers: int = Field(default=4, ge=2, le=16)
+    """Answers that are drawn to a prompt, of which two are asked about."""
+
+
 LAUNCHED = ("reward", "ppo")
 """The stages that train, which several processes can share."""
 
@@ -119,6 +132,7 @@ class WorkerSettings:
     prompts: Path = BUNDLED_PROMPTS
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
+    asking: Asking = field(default_factory=Asking)
 
     def start_of(self, stage: str) -> tuple[str, ...]:
         """The words that start a stage of the trainer."""
@@ -139,6 +153,7 @@ def load_settings() -> WorkerSettings:
         prompts=where.prompts,
         schedule=_section(Schedule, where.config, "schedule", sections),
         release=_section(Release, where.config, "release", sections),
+        asking=_section(Asking, where.config, "asking", sections),
     )
 
 
