@@ -56,6 +56,7 @@ from server.webpage import WebPage
 from store.accounts import Accounts
 from store.api_keys import ApiKeys
 from store.audit import Audit
+from store.canary_watch import CanaryWatch
 from store.connection import Redis, StoreUnavailable, check_durable, connect
 from store.conversations import Conversations
 from store.engines import EngineRegistry
@@ -155,6 +156,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         pool,
         admission,
         policies,
+        CanaryWatch(redis),
         conversations,
         AnswerStream(redis),
         metrics,
@@ -194,7 +196,9 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         responses=Responses(redis),
         explorer=Explorer(index, log_of_votes, Reviews(redis), conversations, policies, names),
         imports=Imports(redis, settings.data),
-        statistics=Statistics(index, policies, items, config.release.canary_max_votes),
+        statistics=Statistics(
+            index, policies, items, CanaryWatch(redis), canary_max_votes=config.release.canary_max_votes
+        ),
         search=Search(redis),
         trash=Trash(redis),
         metrics=metrics,

@@ -55,6 +55,7 @@ class LiveTurn:
         metrics: Metrics,
         owner: str,
         names: tuple[str, ...] = (),
+        when_ended: Callable[[Sequence[Side]], Awaitable[None]] | None = None,
     ) -> None:
         self.id = stream_id
         self.sides = sides
@@ -69,6 +70,7 @@ class LiveTurn:
         self._metrics = metrics
         self._owner = owner
         self._names = names
+        self._when_ended = when_ended
         self._news = asyncio.Event()
         self._last_id = "0"
 
@@ -88,6 +90,8 @@ class LiveTurn:
                 group.create_task(self._draw())
                 await self._relay()
                 upkeep.cancel()
+            if self._when_ended is not None:
+                await self._when_ended(self.sides)
         except asyncio.CancelledError:
             for side in self.sides:
                 self._end(side, state="failed", finish_reason="error", error="the server was restarted")
@@ -174,7 +178,7 @@ class LiveTurn:
     def _hear(self, side: Side, delta: Delta) -> None:
         if delta.text:
             self._metrics.first_word(side.answer, first=not side.said)
-            side.said += delta.text
+            side.hear(delta.text)
             self._news.set()
         if delta.finish_reason is not None:
             self._metrics.answered(side.answer.policy_version, delta.response_tokens)

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from server.errors import Problem, not_found
+from server.leaks import find_leak
 from server.shapes import why_not_votable
 from server.turns import TurnService
 from store.connection import Redis
@@ -232,7 +233,9 @@ class QueueService:
             turn = await self._turns.say(account, conversation, turns[-1].content, parent, "duel", None)
             assert turn.duel is not None
             duel = turn.duel
-        duel = duel.model_copy(update={"item_id": item.id, "check": check})
+        duel = duel.model_copy(
+            update={"item_id": item.id, "check": check, "asked": item.asked.how if item.asked else None}
+        )
         await self._conversations.open_turn(None, (), duel)
         task = QueueTask(
             item_id=item.id,
@@ -267,6 +270,12 @@ class QueueService:
     ) -> Duel:
         """A duel of the answers that the item has."""
         message = _message(conversation, said.content, parent)
+        if item.asked:  # the trainer drew these answers, which knows of no names
+            told = [
+                one.model_copy(update={"leak": find_leak(one.text, self._turns.names)})
+                for one in item.answers
+            ]
+            item = item.model_copy(update={"answers": tuple(told)})
         duel_id, stream_id = new_id("duel"), f"{conversation.id}.{new_id('turn')}"
         sides = [
             _answer(conversation, message, one, stream_id).model_copy(

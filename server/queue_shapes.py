@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError
 
 from server.errors import Problem
 from server.shapes import In, Out
-from store.records import ChatTurn, DuelChoice, ItemAnswer, QueueItem, QueueTask, now
+from store.records import AskedAs, ChatTurn, DuelChoice, ItemAnswer, QueueItem, QueueTask, now
 
 Overlap = Annotated[int, Field(ge=1, le=50)]
 
@@ -53,7 +53,9 @@ class ItemOut(Out):
     gold: DuelChoice | None
     overlap: int
     verdicts: int
-    source: Literal["upload", "conversation"]
+    source: Literal["upload", "conversation", "asked"]
+    asked: AskedAs | None
+    """How the platform chose these answers; None: a person put the item in."""
     created_at: datetime
 
 
@@ -105,6 +107,7 @@ def item_out(item: QueueItem, verdicts: int) -> ItemOut:
         overlap=item.overlap,
         verdicts=verdicts,
         source=item.source,
+        asked=item.asked,
         created_at=item.created_at,
     )
 

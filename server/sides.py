@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,10 @@ class Side:
     told: bool = False
     stopping: bool = False
     cutoff: asyncio.Timeout | None = None
+    began_at: float | None = None
+    """When its first engine took it, by the monotonic clock."""
+    first_word_s: float | None = None
+    """From then to its first word."""
 
     def begin(self, lease: Lease) -> None:
         """Speak on this lease, after the words that are there already."""
@@ -39,7 +44,14 @@ class Side:
             self.before = self.made_by()
             changes = {"continued": (*self.answer.continued, len(self.said))}
         self.lease = lease
+        self.began_at = self.began_at or time.monotonic()
         self.answer = self.answer.model_copy(update=changes | {"versions": self.made_by()})
+
+    def hear(self, text: str) -> None:
+        """More words of it."""
+        if self.first_word_s is None and self.began_at is not None:
+            self.first_word_s = time.monotonic() - self.began_at
+        self.said += text
 
     def made_by(self) -> tuple[int, ...]:
         """Every version that made part of the text, in order."""

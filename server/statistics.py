@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
-from server.statistics_shapes import AnnotatorOut, BoardOut, CanaryOut, PositionOut, StatisticsOut
+from server.statistics_shapes import AnnotatorOut, BoardOut, CanaryOut, GuardOut, PositionOut, StatisticsOut
+from store.canary_watch import CanaryWatch
 from store.explorer.counted import Counted, canary_counts, counted
 from store.explorer.index import VoteIndex, text_label
 from store.explorer.table import VoteRow
@@ -42,10 +43,19 @@ class _Kept(NamedTuple):
 class Statistics:
     """Everything that is said about versions and annotators. Raises StoreUnavailable."""
 
-    def __init__(self, index: VoteIndex, policies: Policies, queue: Queue, canary_max_votes: int) -> None:
+    def __init__(
+        self,
+        index: VoteIndex,
+        policies: Policies,
+        queue: Queue,
+        canary_watch: CanaryWatch,
+        *,
+        canary_max_votes: int,
+    ) -> None:
         self._index = index
         self._policies = policies
         self._queue = queue
+        self._canary_watch = canary_watch
         self._canary_max_votes = canary_max_votes
         self._kept: dict[str, _Kept] = {}
         self._busy = asyncio.Lock()
@@ -87,7 +97,11 @@ class Statistics:
             f"canary {canary.number}", lambda rows: canary_counts(rows, canary, active.number), besides
         )
         verdict = canary_verdict(wins, losses, max_votes=self._canary_max_votes)
-        return CanaryOut(number=canary.number, against=active.number, **verdict.model_dump())
+        watch = await self._canary_watch.watch(canary)
+        guards = [
+            GuardOut(**guard.model_dump(exclude={"log_e"}), e_value=guard.e_value) for guard in watch.guards
+        ]
+        return CanaryOut(number=canary.number, against=active.number, guards=guards, **verdict.model_dump())
 
 
 def _gold_label(item: QueueItem) -> str:
@@ -145,11 +159,17 @@ def _annotators(given: Counted, gold: Mapping[Hashable, str]) -> list[AnnotatorO
 
 
 def _reward_model(rows: list[VoteRow]) -> Calibration:
-    """On active votes for a or b that the reward model had not seen when it scored them."""
+    """On active votes for a or b that the reward model had not seen when it scored them.
+
+    Without those that were asked for because reward models were unsure: there it can only be wrong.
+    """
     scored = [
         row
         for row in rows
-        if row.margin is not None and row.vote.status == "active" and row.vote.choice in ("a", "b")
+        if row.margin is not None
+        and row.vote.status == "active"
+        and row.vote.choice in ("a", "b")
+        and row.vote.asked != "uncertain"
     ]
     return calibration(
         [row.margin or 0.0 for row in scored],

@@ -7,6 +7,7 @@ from store.explorer.counted import LeftOut
 from store.statistics.agreement import Alpha, Kappa
 from store.statistics.bradley_terry import Rating, StyleEffect
 from store.statistics.calibration import Calibration
+from store.statistics.guards import LIMIT, GuardName
 from store.statistics.intervals import Share
 from store.statistics.sequential import CanaryVerdict
 from store.statistics.win_rate import PairRate
@@ -34,10 +35,26 @@ class AnnotatorOut(Out):
     """Of the duels whose answer is known, those judged so."""
 
 
+class GuardOut(Out):
+    """One kind of bad outcome of the canary, beside the active version's over the same time."""
+
+    name: GuardName
+    allowed: float
+    """The canary's odds of it may be this many times the active version's."""
+    canary_bad: int
+    canary_n: int
+    active_bad: int
+    active_n: int
+    e_value: float
+    """Evidence that they are worse than that; at `limit` the canary ends."""
+    limit: float = LIMIT
+
+
 class CanaryOut(CanaryVerdict):
     number: int
     against: int
     """The active version."""
+    guards: list[GuardOut]
 
 
 class StatisticsOut(Out):

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal, NamedTuple
 
 from server.admission import Admission, Waiting
@@ -19,9 +20,22 @@ from server.metrics import Metrics
 from server.orphans import closed, settled
 from server.settings import ServerConfig
 from server.sides import Side, new_sides
+from server.watching import count_ended
+from store.canary_watch import CanaryWatch
 from store.conversations import Conversations
 from store.policies import Policies
-from store.records import Account, Answer, ChatTurn, Conversation, Duel, Message, Sampling, new_id, now
+from store.records import (
+    Account,
+    Answer,
+    Canary,
+    ChatTurn,
+    Conversation,
+    Duel,
+    Message,
+    Sampling,
+    new_id,
+    now,
+)
 from store.streams import AnswerStream
 
 Mode = Literal["auto", "duel", "single"]
@@ -48,6 +62,7 @@ class TurnService:
         pool: EnginePool,
         admission: Admission,
         policies: Policies,
+        canary_watch: CanaryWatch,
         conversations: Conversations,
         streams: AnswerStream,
         metrics: Metrics,
@@ -59,13 +74,15 @@ class TurnService:
         self._pool = pool
         self._admission = admission
         self._policies = policies
+        self._canary_watch = canary_watch
         self._conversations = conversations
         self._streams = streams
         self._metrics = metrics
         self._config = config
         self._server_id = server_id
         self._chance = chance or random.SystemRandom()
-        self._names = names
+        self.names = names
+        """Of the served base model: an answer that says one has named itself."""
         self._under_way: dict[str, tuple[LiveTurn, asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -257,7 +274,9 @@ class TurnService:
             answers = tuple(side.answer for side in sides)
             await self._conversations.open_turn(message if new else None, answers, duel)
             await self._show(conversation, message, message.id if duel else answers[0].id)
-            await self._begin(stream_id, sides, duel, prompt, waiting)
+            first = conversation.leaf_id is None  # nothing was said in it before
+            watched = canary if first and canary and conversation.created_at >= canary.started_at else None
+            await self._begin(stream_id, sides, duel, prompt, waiting, watched=watched)
         except BaseException:
             await waiting.leave()
             raise
@@ -271,6 +290,7 @@ class TurnService:
         prompt: Sequence[ChatTurn],
         waiting: Waiting,
         beside: Sequence[Answer] = (),
+        watched: Canary | None = None,
     ) -> None:
         """Let a saved turn run, whoever is connected. Raises StoreUnavailable, NoEngine."""
         live = LiveTurn(
@@ -285,7 +305,8 @@ class TurnService:
             streams=self._streams,
             metrics=self._metrics,
             owner=self._server_id,
-            names=self._names,
+            names=self.names,
+            when_ended=partial(count_ended, self._canary_watch, watched) if watched else None,
         )
         await live.begin()
         if self._group is None:

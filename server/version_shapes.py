@@ -25,14 +25,29 @@ class FileOut(Out):
     sha256: str
 
 
+class CanaryStep(Out):
+    """A share that a canary got."""
+
+    share: float
+    at: datetime
+    actor: str
+    reason: str
+
+
 class CanarySpan(Out):
     """A time in which a version was compared with the active one."""
 
     number: int
     share: float
+    """The last that it had."""
     started_at: datetime
     ended_at: datetime | None
     outcome: str | None
+    steps: list[CanaryStep]
+    """Oldest first; the first is how it began."""
+    ended_by: str | None = None
+    reason: str | None = None
+    """Why it ended."""
 
 
 class VersionOut(Out):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from server.dependencies import Parts
-from server.version_shapes import CanarySpan, Change, FileOut, PreflightOut, VersionOut
+from server.version_shapes import CanarySpan, CanaryStep, Change, FileOut, PreflightOut, VersionOut
 from store.artifacts import MANIFEST, ArtifactError, verify
-from store.records import PolicyVersion, Run
+from store.records import AuditEvent, PolicyVersion, Run
 
 CARD = "README.md"
 CARD_CHARACTERS = 60_000
@@ -85,22 +86,30 @@ async def preflight(heed: Parts, version: PolicyVersion) -> PreflightOut:
 
 async def canaries(heed: Parts) -> list[CanarySpan]:
     """Canaries of the past and the one that runs, oldest first, as the audit log tells them."""
-    spans: list[CanarySpan] = []
-    for entry in reversed(await heed.audit.page(LOOK_BACK)):
-        event = entry.event
+    return spans([entry.event for entry in reversed(await heed.audit.page(LOOK_BACK))])
+
+
+def spans(events: Iterable[AuditEvent]) -> list[CanarySpan]:
+    """The canaries that these events tell of, oldest first: when each began, changed its share and ended."""
+    found: list[CanarySpan] = []
+    for event in events:
         if not event.action.startswith("canary_") or not event.object.removeprefix("v").isdigit():
             continue
-        number = int(event.object.removeprefix("v"))
+        number, reason = int(event.object.removeprefix("v")), str(event.detail.get("reason", ""))
+        share = float(event.detail.get("share", 0))
+        step = CanaryStep(share=share, at=event.at, actor=event.actor, reason=reason)
+        last = found[-1] if found and found[-1].number == number else None
         if event.action == "canary_start":
-            share = float(event.detail.get("share", 0))
-            span = CanarySpan(number=number, share=share, started_at=event.at, ended_at=None, outcome=None)
-            spans.append(span)
-        elif spans and spans[-1].number == number and event.action == "canary_share":
-            spans[-1] = spans[-1].model_copy(update={"share": float(event.detail.get("share", 0))})
-        elif spans and spans[-1].number == number and event.action == "canary_end":
+            begun = CanarySpan(
+                number=number, share=share, started_at=event.at, ended_at=None, outcome=None, steps=[step]
+            )
+            found.append(begun)
+        elif last is not None and event.action == "canary_share":
+            found[-1] = last.model_copy(update={"share": share, "steps": [*last.steps, step]})
+        elif last is not None and event.action == "canary_end":
             ended = {"ended_at": event.at, "outcome": event.detail.get("outcome")}
-            spans[-1] = spans[-1].model_copy(update=ended)
-    return spans
+            found[-1] = last.model_copy(update=ended | {"ended_by": event.actor, "reason": reason})
+    return found
 
 
 def _read(folder: Path) -> tuple[list[FileOut], str | None, str | None]:

@@ -107,6 +107,7 @@ class VoteService:
             early=early,
             item_id=duel.item_id,
             check=duel.check,
+            asked=duel.asked,
         )
         vote, created = await self._votes.cast(vote, duel)
         if created:

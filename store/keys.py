@@ -136,6 +136,14 @@ def worker(name: str) -> str:
     return f"heed:worker:{name}"  # json, with a TTL
 
 
+def canary_counts(number: int, began_ms: int) -> str:
+    return f"heed:canary:{number}:{began_ms}:counts"  # hash: version:what -> answers, with a TTL
+
+
+def canary_watch(number: int, began_ms: int) -> str:
+    return f"heed:canary:{number}:{began_ms}:watch"  # json of the evidence so far, with a TTL
+
+
 def lock(name: str) -> str:
     return f"heed:lock:{name}"
 

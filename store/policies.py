@@ -15,6 +15,7 @@ from store import keys, policy_scripts
 from store.artifacts import sync_folder
 from store.connection import Redis, available
 from store.locks import LockHeld, hold
+from store.ramp import on_a_ramp
 from store.records import Activation, AuditEvent, Canary, EngineStatus, PolicyState, PolicyVersion, now
 from store.streams import FEED_LENGTH
 
@@ -80,12 +81,17 @@ class Policies:
     async def register(self, version: PolicyVersion) -> None:
         """Enter a sealed version; again with the same digest is no change, whatever became of it.
 
-        Raises VersionExists when the number has other weights that were active or rejected.
+        One that is rejected already was held back: the audit log says so. Raises VersionExists when the
+        number has other weights that were active or rejected.
         """
+        held_back = _audit("heed", "held_back", version.number, reason=version.reason)
         with available():
             verdict = await self._register(
-                keys=[keys.POLICIES, keys.POLICY_COUNTER, keys.FEED],
-                args=[version.number, version.model_dump_json(), version.sha256],
+                keys=[keys.POLICIES, keys.POLICY_COUNTER, keys.FEED, keys.AUDIT],
+                args=[
+                    *(version.number, version.model_dump_json(), version.sha256),
+                    held_back if version.state == "rejected" else "",
+                ],
             )
         if verdict == "exists":
             raise VersionExists(f"version {version.number} is registered with other weights")
@@ -122,12 +128,14 @@ class Policies:
         return None
 
     async def set_state(self, number: int, state: PolicyState, reason: str | None = None) -> None:
-        """Change a version's state; the feed says so. Raises KeyError for an unknown number."""
+        """Change a version's state; feed and audit log say so. Raises KeyError for an unknown number."""
+        act = "held_back" if state == "rejected" else "state_changed"
+        event = _audit("heed", act, number, state=state, reason=reason)
         while True:
             text, version = await self._known(number)
-            args = _replacement(text, version, state, reason)
+            args = [event, *_replacement(text, version, state, reason)]
             with available():
-                script_keys = [keys.POLICIES, keys.FEED, keys.POLICY_CANARY]
+                script_keys = [keys.POLICIES, keys.FEED, keys.POLICY_CANARY, keys.AUDIT]
                 if await self._set_state(keys=script_keys, args=args) == "ok":
                     return
 
@@ -139,12 +147,16 @@ class Policies:
         *,
         expected: int | None,
         left_as: PolicyState = "retired",
+        request_id: str | None = None,
     ) -> Activation:
         """Move the pointer from `expected` to `number`; the version that was active becomes `left_as`.
 
         First in Redis, which decides, then the file `policies/ACTIVE`, which an engine reads when it starts.
         A canary ends with it, as it is compared with the active version: promoted when it is `number`, else
-        stopped. Raises PointerMoved when the active version is not `expected`, KeyError for an unknown one.
+        stopped. The audit log has it in the same step, as `promote`, or as `rollback` when the version that
+        leaves is not `retired`; of a promoted canary it has the canary's end, of the first version nothing.
+
+        Raises PointerMoved when the active version is not `expected`, KeyError for an unknown one.
         """
         if number == expected:
             raise PointerMoved(f"v{number} is active already")
@@ -156,14 +168,16 @@ class Policies:
             if expected is not None:
                 args += _replacement(*await self._known(expected), left_as, reason)
             canary, ended = await self.canary(), ""
+            moved = "" if expected is None else _moved(activation, left_as, request_id)
             if canary is not None:
                 outcome: CanaryOutcome = "promoted" if canary.number == number else "stopped"
                 ended = _canary_ended(canary, outcome, actor, reason)
+                moved = "" if outcome == "promoted" else moved
                 if outcome == "stopped":
                     text, tried = await self._known(canary.number)
                     args += _replacement(text, tried, canary.before, reason)
             head = ["" if expected is None else expected, activation.model_dump_json()]
-            head += [canary.model_dump_json() if canary else "", ended]
+            head += [canary.model_dump_json() if canary else "", ended, moved]
             with available():
                 verdict = await self._activate(
                     keys=[
@@ -179,13 +193,18 @@ class Policies:
         await self._point(entering)
         return activation
 
-    async def rollback(self, actor: str, reason: str) -> Activation:
+    async def rollback(self, actor: str, reason: str, *, request_id: str | None = None) -> Activation:
         """Back to the version that was active before. Raises NothingToRollBackTo."""
         active, target = await self.active(), await self.previous()
         if active is None or target is None:
             raise NothingToRollBackTo("no version was active before this one")
         return await self.activate(
-            target.number, actor, reason, expected=active.number, left_as="rolled_back"
+            target.number,
+            actor,
+            reason,
+            expected=active.number,
+            left_as="rolled_back",
+            request_id=request_id,
         )
 
     async def canary(self) -> Canary | None:
@@ -194,11 +213,21 @@ class Policies:
             text = await self._redis.get(keys.POLICY_CANARY)
         return Canary.model_validate_json(text) if text else None
 
-    async def start_canary(self, number: int, share: float, actor: str, reason: str) -> Canary:
+    async def start_canary(
+        self,
+        number: int,
+        share: float,
+        actor: str,
+        reason: str,
+        *,
+        ramp: tuple[float, ...] = (),
+        every: int = 0,
+    ) -> Canary:
         """Give `share` (0 to 1) of duels and turns to this version beside the active one.
 
-        Raises CanaryRefused when one runs, the version cannot be tried, or there are not two engines: each of
-        the two versions needs one. KeyError for an unknown number.
+        `ramp`: shares that follow, each after `every` more decisive votes. Raises CanaryRefused when one
+        runs, the version cannot be tried, or there are not two engines: each of the two versions needs one.
+        KeyError for an unknown number.
         """
         usable = [engine for engine in await self.engines() if engine.state != "down" and not engine.draining]
         if len(usable) < 2:
@@ -211,20 +240,39 @@ class Policies:
                 detail = f"v{number} is {version.state}" + (f": {version.reason}" if version.reason else "")
                 raise CanaryRefused(detail, "choose a version that is a candidate, retired or rolled back")
             canary = Canary(
-                number=number, share=share, started_at=now(), actor=actor, reason=reason, before=version.state
+                number=number,
+                share=share,
+                started_at=now(),
+                actor=actor,
+                reason=reason,
+                before=version.state,
             )
-            event = _audit(actor, "canary_start", number, share=share, reason=reason)
+            canary = on_a_ramp(canary, (share, *ramp), every)
+            event = _audit(actor, "canary_start", number, share=share, reason=reason, ramp=list(ramp))
             args = _replacement(text, version, "canary", reason)
             if await self._change_canary("", canary.model_dump_json(), event, args):
                 return canary
 
     async def change_canary_share(self, share: float, actor: str, reason: str) -> Canary:
-        """More or less of the answers for the canary. Raises CanaryRefused when none runs."""
+        """More or less of the answers for the canary; its ramp ends. Raises CanaryRefused when none runs."""
+        changed = {"share": share, "ramp": (), "next_at": None}
+        return await self._share(changed, actor, reason, None)
+
+    async def ramp_canary(self, judged: Canary, stepped: Canary, actor: str, reason: str) -> Canary:
+        """The next share of the ramp. Raises CanaryRefused when the canary is not as it was `judged`."""
+        changed = stepped.model_dump(include={"share", "ramp", "next_at"})
+        return await self._share(changed, actor, reason, judged)
+
+    async def _share(
+        self, changed: dict[str, object], actor: str, reason: str, judged: Canary | None
+    ) -> Canary:
         while True:
             before = await self._running_canary()
+            if judged is not None and before != judged:
+                raise CanaryRefused("the canary has changed meanwhile", "look at the versions again")
             text, version = await self._known(before.number)
-            after = Canary.model_validate(before.model_dump() | {"share": share})
-            event = _audit(actor, "canary_share", before.number, share=share, reason=reason)
+            after = Canary.model_validate(before.model_dump() | changed)
+            event = _audit(actor, "canary_share", before.number, share=after.share, reason=reason)
             args = _replacement(text, version, "canary", version.reason)
             if await self._change_canary(before.model_dump_json(), after.model_dump_json(), event, args):
                 return after
@@ -346,6 +394,19 @@ def _replacement(text: str, version: PolicyVersion, state: PolicyState, reason: 
 def _audit(actor: str, action: str, number: int, **detail: object) -> str:
     event = AuditEvent(actor=actor, action=action, object=f"v{number}", detail=detail, at=now())
     return event.model_dump_json()
+
+
+def _moved(activation: Activation, left_as: PolicyState, request_id: str | None) -> str:
+    return AuditEvent(
+        actor=activation.actor,
+        action="promote" if left_as == "retired" else "rollback",
+        object=f"v{activation.number}",
+        before=None if activation.previous is None else f"v{activation.previous}",
+        after=f"v{activation.number}",
+        reason=activation.reason,
+        request_id=request_id,
+        at=activation.at,
+    ).model_dump_json()
 
 
 def _canary_ended(canary: Canary, outcome: CanaryOutcome, actor: str, reason: str) -> str:

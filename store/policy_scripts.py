@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Weights that were never active may be remade; what was served stays as it was.
-# KEYS: policies, counter, feed. ARGV: number, json, sha256.
+# KEYS: policies, counter, feed, audit. ARGV: number, json, sha256, audit json or ''.
 REGISTER = """
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known then
@@ -14,6 +14,7 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 if tonumber(redis.call('GET', KEYS[2]) or 0) < tonumber(ARGV[1]) then redis.call('SET', KEYS[2], ARGV[1]) end
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', 2000, '*', 'event', 'policy', 'data', ARGV[2])
+if ARGV[4] ~= '' then redis.call('XADD', KEYS[4], '*', 'event', ARGV[4]) end
 return 'registered'
 """
 
@@ -41,27 +42,32 @@ local function replace(first)
 end
 """
 
-# A canary that gets another state has ended. KEYS: policies, feed, canary. ARGV: the version.
+# A canary that gets another state has ended. KEYS: policies, feed, canary, audit.
+# ARGV: audit json, the version.
 SET_STATE = f"""{_REPLACE}
-local verdict = replace(1)
+local verdict = replace(2)
+if verdict ~= 'ok' then return verdict end
 local canary = redis.call('GET', KEYS[3])
-if verdict == 'ok' and canary and cjson.decode(canary)['number'] == tonumber(ARGV[1]) then
+if canary and cjson.decode(canary)['number'] == tonumber(ARGV[2]) then
   redis.call('DEL', KEYS[3])
 end
+redis.call('XADD', KEYS[4], '*', 'event', ARGV[1])
 return verdict
 """
 
 # The pointer moves, and a canary ends with it. KEYS: policies, feed, active, timeline, canary, audit.
 # ARGV: expected number or '', activation json, canary json as it was read or '', audit json of its end or '',
-# then the version that enters, the one that leaves, and the canary when it is neither.
+# audit json of the move or '', then the version that enters, the one that leaves, and the canary when it is
+# neither.
 ACTIVATE = f"""{_REPLACE}
 local active = redis.call('GET', KEYS[3]) or ''
 if active ~= ARGV[1] then return 'moved' end
 if (redis.call('GET', KEYS[5]) or '') ~= ARGV[3] then return 'changed' end
-local verdict = replace(5)
+local verdict = replace(6)
 if verdict == 'ok' then
-  redis.call('SET', KEYS[3], ARGV[5])
+  redis.call('SET', KEYS[3], ARGV[6])
   redis.call('LPUSH', KEYS[4], ARGV[2])
+  if ARGV[5] ~= '' then redis.call('XADD', KEYS[6], '*', 'event', ARGV[5]) end
   if ARGV[3] ~= '' then
     redis.call('DEL', KEYS[5])
     redis.call('XADD', KEYS[6], '*', 'event', ARGV[4])

@@ -16,6 +16,7 @@ VoteChoice = Literal["a", "b", "tie", "both_bad", "skip", "up", "down", "ranked"
 VoteStatus = Literal["active", "undone", "excluded"]
 Strength = Literal[1, 2]
 Check = Literal["gold", "repeat"]
+AskedHow = Literal["uncertain", "random"]
 VoteFlag = Literal["duplicate", "too_quick", "same_key", "one_side"]
 AnswerState = Literal["streaming", "finished", "stopped", "failed"]
 PolicyState = Literal["candidate", "canary", "active", "retired", "rejected", "rolled_back"]
@@ -143,6 +144,8 @@ class Duel(Record):
     item_id: str | None = None
     """The item of the annotators' queue that it serves."""
     check: Check | None = None
+    asked: AskedHow | None = None
+    """How the platform chose to ask about these answers; None: it did not."""
     created_at: datetime
 
 
@@ -220,6 +223,9 @@ class Vote(Record):
     """Digest of the message and answers that were judged: the same texts again have the same."""
     flags: tuple[VoteFlag, ...] = ()
     """Why the platform doubts it (`store/dataset/flags.py`)."""
+    asked: AskedHow | None = None
+    """How the platform chose its two answers. `uncertain` ones teach, and are in no statistics: they are no
+    sample of anything."""
     status: VoteStatus = "active"
     exclusion: Exclusion | None = None
     """Set while the status is `excluded`."""
@@ -268,6 +274,26 @@ class ItemAnswer(Record):
     leak: str | None = None
 
 
+class AskedAs(Record):
+    """How the platform chose two answers to ask about."""
+
+    how: AskedHow
+    probability: float = Field(gt=0, le=1)
+    """That the draw took these two; 1 where they were taken for their uncertainty."""
+    uncertainty: float = Field(ge=0, le=1)
+    """Of the reward models; see `workers/choosing.py`."""
+    run_id: str
+
+
+class AskedAnswers(Record):
+    """Answers of one version to a prompt, and what the reward models think of each."""
+
+    prompt: tuple[ChatTurn, ...]
+    answers: tuple[ItemAnswer, ...]
+    scores: tuple[tuple[float, ...], ...]
+    """By answer, one of each reward model."""
+
+
 class QueueItem(Record):
     """A prompt of the annotators' queue. Its two answers are drawn for the first who gets it, then kept."""
 
@@ -279,7 +305,9 @@ class QueueItem(Record):
     """The known verdict, in the order of `answers`: the item measures annotators and never trains."""
     overlap: int = Field(default=1, ge=1, le=50)
     """How many annotators judge it."""
-    source: Literal["upload", "conversation"]
+    asked: AskedAs | None = None
+    """The platform asks; None: a person does."""
+    source: Literal["upload", "conversation", "asked"]
     by: str
     created_at: datetime
 
@@ -439,6 +467,10 @@ class Canary(Record):
     reason: str
     before: PolicyState = "candidate"
     """What the version was, and is again when the canary is stopped."""
+    ramp: tuple[float, ...] = ()
+    """Shares that it gets next; a person who changes the share ends the ramp."""
+    next_at: int | None = None
+    """Decisive votes at which it gets the next of these."""
 
 
 class StageStatus(Record):

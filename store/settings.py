@@ -19,6 +19,7 @@ SECTIONS = (
     "votes",
     "schedule",
     "release",
+    "asking",
     "scale",
     "sft",
     "reward",

@@ -122,6 +122,21 @@ def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+def ask(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    """The models are sure of all answers but those to every second prompt."""
+    for _ in steps("ask", plan):
+        pass
+    prompts = [json.loads(line)["prompt"] for line in given["prompts"].read_text().splitlines()]
+    models = 1 + ("previous" in given) + ("held-back" in given)
+    lines = []
+    for number, prompt in enumerate(prompts):
+        far = 0.1 if number % 2 == 0 else 5.0
+        answers = [{"text": f"answer {n} to {number}", "version": 1, "tokens": 3} for n in range(2)]
+        lines.append({"prompt": prompt, "answers": answers, "scores": [[0.0] * models, [far] * models]})
+    given["out"].write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return {"prompts": len(prompts)}
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     stage, *words = sys.argv[1:]
@@ -134,7 +149,15 @@ def main() -> None:
             json.dumps({"stage": stage, "pid": os.getpid()} | {k: str(v) for k, v in given.items()}) + "\n"
         )
     plan = json.loads(plan_file.read_text()).get(stage, {})
-    work = {"seeds": seeds, "reward": reward, "reward_gate": reward_gate, "ppo": ppo, "gate": gate}[stage]
+    stages = {
+        "seeds": seeds,
+        "reward": reward,
+        "reward_gate": reward_gate,
+        "ppo": ppo,
+        "gate": gate,
+        "ask": ask,
+    }
+    work = stages[stage]
     say(event="log", text=f"{stage} begins")
     say(event="done", report=work(given, plan))
 

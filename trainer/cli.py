@@ -206,6 +206,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     _gates(commands)
 
+    _asking(commands)
+
     evaluate = _command(
         commands, "evaluate", stages.evaluate, "compare policies: win, tie, lose, and lost skill"
     )
@@ -233,13 +235,27 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--greedy", action="store_true", help="the likeliest answers; default: drawn ones")
     evaluate.add_argument("--seed", type=int, default=0, help="of the draws and the intervals; default: 0")
 
+    _reproducing(commands)
+    return parser
+
+
+def _asking(commands: Any) -> None:
+    ask = _command(commands, "ask", stages.ask, "draw and score answers that people could be asked about")
+    _folders(ask, "--policy", "--reward-model", "--prompts")
+    ask.add_argument("--previous", type=Path, help="the reward model before this one")
+    ask.add_argument("--held-back", type=Path, help="a reward model that learned from other votes")
+    ask.add_argument("--answers", type=int, default=4, help="to each prompt; default: 4")
+    ask.add_argument("--version", type=int, default=0, help="of the policy, kept with its answers")
+    ask.add_argument("--out", type=Path, required=True, help="file for the answers, JSON lines")
+
+
+def _reproducing(commands: Any) -> None:
     reproduce = _command(
         commands, "reproduce", stages.reproduce, "show the paper's findings on a toy language"
     )
     _folders(reproduce, "--out")
     reproduce.add_argument("--rows", default="", help="findings, separated by commas; default: all")
     reproduce.add_argument("--seeds", type=int, default=3, help="runs of each setting; default: 3")
-    return parser
 
 
 def _command(commands: Any, name: str, run: stages.Stage, summary: str) -> argparse.ArgumentParser:

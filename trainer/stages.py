@@ -141,6 +141,24 @@ def gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
     return report.model_dump(mode="json")
 
 
+def ask(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.asking import draw_and_score
+    from trainer.data import read_prompts
+
+    given = (options.reward_model, options.previous, options.held_back)
+    return draw_and_score(
+        policy=options.policy,
+        version=options.version,
+        reward_models=[folder for folder in given if folder is not None],
+        prompts=read_prompts(options.prompts),
+        answers=options.answers,
+        out=options.out,
+        rollout=config.rollout,
+        reward=config.reward,
+        reporter=reporter,
+    )
+
+
 def evaluate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.contenders import read_questions
     from trainer.evaluation import evaluate, open_judge

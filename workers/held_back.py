@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from store.records import PreferencePair
 from store.dataset.split import fraction
+from store.records import PreferencePair
 
 JUDGED_PAIRS = 100
 """Of the first model's pairs, on which the second is judged too: the held-out ones alone are few."""

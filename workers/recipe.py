@@ -19,6 +19,7 @@ from store.queue import Queue
 from store.records import RunState
 from store.runs import Runs, StaleClaim
 from store.votes import VoteLog
+from workers.asking import ask
 from workers.attempt import HeldBack, RunFailed, Work
 from workers.child import StageFailed
 from workers.lease import Cancelled, Lease, patiently
@@ -45,7 +46,9 @@ async def train(work: Work) -> int:
     await hold_back_unless_passed(work, reward_model)
     candidate = await ppo(work, frozen, reward_model)
     report = await gate(work, frozen, reward_model, candidate)
-    return await release(work, frozen, reward_model, candidate, report)
+    number = await release(work, frozen, reward_model, candidate, report)
+    await ask(work, number)
+    return number
 
 
 async def retrain(run_id: str, settings: WorkerSettings) -> None:

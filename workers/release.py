@@ -30,8 +30,8 @@ async def release(
 ) -> int:
     """9. The version that came out: active and served everywhere, or held back (gate failed) as `rejected`.
 
-    With a `canary_share` it is a canary first, which the votes decide later; or stays a candidate while
-    another one runs; with one engine it is active at once. The stage's summary says which, and why.
+    With a `canary_share` or a `canary_ramp` it is a canary first, which the votes decide later; or stays a
+    candidate while another one runs; with one engine it is active at once. The stage's summary says which.
 
     Safe to repeat from any point. Raises RunFailed when the weights are unfit, the active version is not the
     parent any more, or the servers do not serve it in time (then the parent is active again).
@@ -133,12 +133,12 @@ def _unfit(folder: Path, parent: Path) -> str | None:
 
 async def _into_service(work: Work, version: PolicyVersion, parent: int) -> dict[str, Any]:
     """On trial or active, as the settings and the engines allow; what the run says of it."""
-    share = work.settings.release.canary_share
+    share = canary.first_share(work.settings.release)
     if version.state == "canary":  # an earlier attempt died after it had begun
         return {"canary_share": share}
     passed, said = f"run {work.claim.run_id} passed the gate", {}
     if share > 0 and version.state == "candidate":
-        tried = await _try(work, version, parent, share, passed)
+        tried = await _try(work, version, parent, passed)
         if isinstance(tried, Canary) and tried.number == version.number:
             return {"canary_share": tried.share}
         if isinstance(tried, Canary):
@@ -156,13 +156,13 @@ async def _as_it_is(work: Work, version: PolicyVersion) -> PolicyVersion:
     return await work.policies.get(version.number) or version
 
 
-async def _try(work: Work, version: PolicyVersion, parent: int, share: float, reason: str) -> Canary | str:
+async def _try(work: Work, version: PolicyVersion, parent: int, reason: str) -> Canary | str:
     """The canary that runs now, this or another one, or why none can."""
     await work.lease.confirm()
     active = await patiently(work.policies.active)
     if active is None or active.number != parent:
         await _overtaken(work, version, parent)
-    return await patiently(lambda: canary.begin(work.policies, version, share, reason))
+    return await patiently(lambda: canary.begin(work.policies, version, work.settings.release, reason))
 
 
 async def _overtaken(work: Work, version: PolicyVersion, parent: int) -> NoReturn:

@@ -9,11 +9,12 @@ import asyncio
 import json
 from datetime import datetime
 
+from store.audit import Audit
 from store.connection import Redis, connect
 from store.health import Health
 from store.outlook import Outlooks, RecentAgreement, nothing_scored
 from store.policies import Policies
-from store.records import Run, now
+from store.records import AuditEvent, Run, now
 from store.requests import Requests
 from store.runs import RunAlreadyOpen, Runs
 from store.statistics.drift import Drift, drift_of
@@ -41,7 +42,7 @@ async def tick(settings: WorkerSettings, agreement: RecentAgreement = nothing_sc
         current = await runs.current()
         if current is None:
             try:
-                current = await _requested(redis) or await _by_itself(runs, waiting, settings, at)
+                current = await _requested(redis) or await _by_itself(redis, waiting, settings, at)
             except RunAlreadyOpen:  # an admin was faster; the next tick wakes it
                 return []
         if current is None:
@@ -75,11 +76,15 @@ async def _requested(redis: Redis) -> Run | None:
     return None
 
 
-async def _by_itself(runs: Runs, waiting: Waiting, settings: WorkerSettings, at: datetime) -> Run | None:
-    because = due(waiting, settings.schedule, at)
+async def _by_itself(redis: Redis, waiting: Waiting, settings: WorkerSettings, at: datetime) -> Run | None:
+    runs, because = Runs(redis), due(waiting, settings.schedule, at)
     if because is None or quiet(settings.schedule, at) is not None or await runs.paused():
         return None
-    return await runs.request(because)
+    run = await runs.request(because)
+    await Audit(redis).append(
+        AuditEvent(actor="heed", action="train_due", object=run.id, reason=because, at=at)
+    )
+    return run
 
 
 async def _drift(

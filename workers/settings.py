@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from store.dataset.rules import VoteRules
 from store.settings import ConfigError, StoreSettings, read_sections
+from store.statistics.guards import GUARDS, GuardName
 from workers.calendar import check_cron, window
 
 Section = TypeVar("Section", bound=BaseModel)
@@ -88,6 +89,9 @@ class Schedule(_Section):
         return ZoneInfo(self.time_zone)
 
 
+_ALLOWED = Field(default=2.0, ge=0)
+
+
 class Release(_Section):
     """How a passed candidate goes into service."""
 
@@ -97,6 +101,52 @@ class Release(_Section):
     """Share of the conversations that a version gets as a canary before it is active; 0: active at once."""
     canary_max_votes: int = Field(default=1000, ge=1)
     """Decisive votes between canary and active version after which the active one stays."""
+    canary_ramp: tuple[float, ...] = ()
+    """Shares that a canary gets one after another in place of `canary_share`, such as 0.05, 0.25, 0.5, 1."""
+    canary_ramp_votes: int = Field(default=20, ge=1)
+    """Decisive votes on each step of the ramp before the next."""
+    guard_failed: float = _ALLOWED
+    """A canary ends at once when its odds of a failed answer are surely more than this many times the active
+    version's; 0 is off, here and below."""
+    guard_slow: float = _ALLOWED
+    """The same for a first word that comes late."""
+    guard_stopped: float = _ALLOWED
+    """For an answer that its reader stops."""
+    guard_truncated: float = _ALLOWED
+    """For an answer that is cut at the length limit."""
+    guard_thumbs_down: float = _ALLOWED
+    """For a thumb down."""
+
+    def allowed(self, guard: GuardName) -> float:
+        """The odds ratio that this guard puts up with; 0: it is off."""
+        return float(getattr(self, f"guard_{guard}"))
+
+    @field_validator("canary_ramp")
+    @classmethod
+    def _rises(cls, ramp: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < share <= 1 for share in ramp) or list(ramp) != sorted(set(ramp)):
+            raise ValueError("write shares above 0, at most 1, each larger than the one before")
+        return ramp
+
+    @field_validator(*(f"guard_{name}" for name in GUARDS))
+    @classmethod
+    def _allows_equal(cls, allowed: float) -> float:
+        if 0 < allowed < 1:
+            raise ValueError("write 1 or more (1: no worse than the active version), or 0 for off")
+        return allowed
+
+
+class Asking(_Section):
+    """What the platform asks people about by itself, in the annotators' queue."""
+
+    duels: int = Field(default=0, ge=0)
+    """Duels that wait in the queue after a training: the active version's answers to bundled prompts. 0 is
+    off."""
+    uncertain_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of them that is chosen because the reward models are unsure or of different minds; the others
+    are drawn by chance, and only these count in statistics. 0: all by chance."""
+    answers: int = Field(default=4, ge=2, le=16)
+    """Answers that are drawn to a prompt, of which two are asked about."""
 
 
 LAUNCHED = ("reward", "ppo")
@@ -128,6 +178,7 @@ class WorkerSettings:
     votes: VoteRules = field(default_factory=VoteRules)
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
+    asking: Asking = field(default_factory=Asking)
 
     def start_of(self, stage: str) -> tuple[str, ...]:
         """The words that start a stage of the trainer."""
@@ -149,6 +200,7 @@ def load_settings() -> WorkerSettings:
         votes=_section(VoteRules, where.config, "votes", sections),
         schedule=_section(Schedule, where.config, "schedule", sections),
         release=_section(Release, where.config, "release", sections),
+        asking=_section(Asking, where.config, "asking", sections),
     )
 
 

@@ -94,7 +94,7 @@ async def freeze(
     asked, asked_held_out = await _platform_prompts(
         conversations, found.conversations, held_out_conversations, schedule, when(at.through)
     )
-    bundled = await asyncio.to_thread(_read_prompts, settings.prompts)
+    bundled = await asyncio.to_thread(read_prompts, settings.prompts)
     judges = {pair.vote_id for pair in held_out}
     demonstrations = [
         one
@@ -195,7 +195,8 @@ def _fill_up(
     return rollout[: schedule.rollout_prompts], gate
 
 
-def _read_prompts(path: Path) -> list[Prompt]:
+def read_prompts(path: Path) -> list[Prompt]:
+    """The prompts of a file of `{"prompt": [turns]}` lines."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [_PromptLine.model_validate_json(line).prompt for line in lines]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from server import shapes
@@ -106,9 +106,6 @@ async def list_policies(heed: Heed, me: Watcher) -> shapes.PolicyPage:
 
 
 @router.post("/policies/rollback")
-async def rollback(body: shapes.RollbackIn, heed: Heed, me: Releaser, noted: Noted) -> Activation:
+async def rollback(body: shapes.RollbackIn, heed: Heed, me: Releaser, request: Request) -> Activation:
     """Back to the version that was active before."""
-    activation = await heed.policies.rollback(me.id, body.reason)
-    before, after = f"v{activation.previous}", f"v{activation.number}"
-    await noted("rollback", after, before=before, after=after, reason=body.reason)
-    return activation
+    return await heed.policies.rollback(me.id, body.reason, request_id=request.state.request_id)

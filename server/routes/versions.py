@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from server import versions
-from server.auditing import Noted
 from server.dependencies import Heed, Releaser, Watcher
 from server.errors import Problem, not_found
 from server.version_shapes import (
@@ -56,7 +55,7 @@ async def preflight(version: KnownVersion, heed: Heed, me: Watcher) -> Preflight
 
 @router.post("/policies/{number}/promote")
 async def promote(
-    body: PromoteIn, version: KnownVersion, heed: Heed, me: Releaser, noted: Noted
+    body: PromoteIn, version: KnownVersion, heed: Heed, me: Releaser, request: Request
 ) -> PromotedOut:
     """Make it active (`share` 1), or try it on a share of the answers."""
     if version.state not in PROMOTABLE:
@@ -66,10 +65,12 @@ async def promote(
     if body.share < 1:
         canary = await heed.policies.start_canary(version.number, body.share, me.id, body.reason)
         return PromotedOut(active=active.number if active else None, canary=canary)
-    before = active.number if active else None
-    await heed.policies.activate(version.number, me.id, body.reason, expected=before)
-    await noted(
-        "promote", f"v{version.number}", before=f"v{before}", after=f"v{version.number}", reason=body.reason
+    await heed.policies.activate(
+        version.number,
+        me.id,
+        body.reason,
+        expected=active.number if active else None,
+        request_id=request.state.request_id,
     )
     return PromotedOut(active=version.number, canary=None)
 

@@ -22,6 +22,8 @@ class Found:
     demonstrations: list[Demonstration] = field(default_factory=list)  # ideal answers; oldest first
     skipped: Counter[str] = field(default_factory=Counter)
     conversations: dict[str, str] = field(default_factory=dict)  # -> its group; newest vote first
+    taught_only: set[str | None] = field(default_factory=set)
+    """Groups that were asked about because reward models were unsure: no measure of how good one is."""
     annotators: list[AnnotatorPart] = field(default_factory=list)  # most votes first
     cap: int = 0
 
@@ -56,6 +58,8 @@ async def find_pairs(
     edge = position(trained_through)
     for entry, vote in choice.chosen:
         found.conversations.setdefault(vote.conversation_id, group_of(vote))
+        if vote.asked == "uncertain":
+            found.taught_only.add(group_of(vote))
         if len(found.pairs if vote.makes_pair else found.hints) >= max_pairs:
             found.skipped["beyond max_pairs"] += 1
             continue

@@ -29,13 +29,14 @@ def split_pairs(
         )
     by_vote = len({pair.conversation_id for pair in found.pairs}) == 1
     groups = [pair.vote_id if by_vote else pair.conversation_id for pair in found.pairs]
-    held_out_groups = _held_out(groups, share)
+    may_judge = [group for group in groups if group not in found.taught_only]
+    held_out_groups = _held_out(may_judge if len(set(may_judge)) > 1 else groups, share)
     train = [pair for pair, group in zip(found.pairs, groups, strict=True) if group not in held_out_groups]
     held_out = [pair for pair, group in zip(found.pairs, groups, strict=True) if group in held_out_groups]
     if by_vote:
         return train, held_out, set()
     unpaired = set(found.conversations.values()) - set(groups)
-    away = held_out_groups | {name for name in unpaired if fraction(name) < share}
+    away = held_out_groups | {name for name in unpaired - found.taught_only if fraction(name) < share}
     return [*train, *(hint for hint in found.hints if hint.conversation_id not in away)], held_out, away
 
 

@@ -21,6 +21,8 @@ class LeftOut(Record):
     excluded: int = 0
     checks: int = 0
     """Gold and repeated items: they measure annotators."""
+    asked: int = 0
+    """The platform asked because the reward models were unsure: no sample of what people ask."""
     leaked: int = 0
     """An answer named its model."""
     open: int = 0
@@ -46,7 +48,8 @@ def counted(rows: Iterable[VoteRow]) -> Counted:
         vote = row.vote
         if vote.kind != "duel":
             continue
-        if vote.status == "active" and vote.choice != "skip" and not row.deleted:
+        unsure = vote.asked == "uncertain"  # people are of different minds more often, too
+        if vote.status == "active" and vote.choice != "skip" and not row.deleted and not unsure:
             judgements.append(Judgement(row.unit, row.annotator, row.label))
         reason = _why_not(row)
         if reason is not None:
@@ -75,6 +78,7 @@ def _why_not(row: VoteRow) -> str | None:
         "flagged": vote.status == "excluded" and bool(vote.flags),
         "excluded": vote.status == "excluded",
         "checks": vote.check is not None,
+        "asked": vote.asked == "uncertain",
         "open": not vote.blind,
         "deleted": row.deleted or len(row.versions) != 2,
         "skipped": vote.choice == "skip",

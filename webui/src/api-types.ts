@@ -2142,8 +2142,15 @@ export interface components {
              * @enum {string}
              */
             before: "candidate" | "canary" | "active" | "retired" | "rejected" | "rolled_back";
+            /** Next At */
+            next_at?: number | null;
             /** Number */
             number: number;
+            /**
+             * Ramp
+             * @default []
+             */
+            ramp: number[];
             /** Reason */
             reason: string;
             /** Share */
@@ -2160,6 +2167,8 @@ export interface components {
             against: number;
             /** E Value */
             e_value: number;
+            /** Guards */
+            guards: components["schemas"]["GuardOut"][];
             /** Losses */
             losses: number;
             /** N */
@@ -2183,10 +2192,14 @@ export interface components {
         CanarySpan: {
             /** Ended At */
             ended_at: string | null;
+            /** Ended By */
+            ended_by?: string | null;
             /** Number */
             number: number;
             /** Outcome */
             outcome: string | null;
+            /** Reason */
+            reason?: string | null;
             /** Share */
             share: number;
             /**
@@ -2194,6 +2207,25 @@ export interface components {
              * Format: date-time
              */
             started_at: string;
+            /** Steps */
+            steps: components["schemas"]["CanaryStep"][];
+        };
+        /**
+         * CanaryStep
+         * @description A share that a canary got.
+         */
+        CanaryStep: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Reason */
+            reason: string;
+            /** Share */
+            share: number;
         };
         /** CastOut */
         CastOut: {
@@ -2738,6 +2770,34 @@ export interface components {
             fingerprints: components["schemas"]["Fingerprint"][];
             /** Passed */
             passed: boolean;
+        };
+        /**
+         * GuardOut
+         * @description One kind of bad outcome of the canary, beside the active version's over the same time.
+         */
+        GuardOut: {
+            /** Active Bad */
+            active_bad: number;
+            /** Active N */
+            active_n: number;
+            /** Allowed */
+            allowed: number;
+            /** Canary Bad */
+            canary_bad: number;
+            /** Canary N */
+            canary_n: number;
+            /** E Value */
+            e_value: number;
+            /**
+             * Limit
+             * @default 100
+             */
+            limit: number;
+            /**
+             * Name
+             * @enum {string}
+             */
+            name: "failed" | "slow" | "stopped" | "truncated" | "thumbs_down";
         };
         /**
          * Guidelines

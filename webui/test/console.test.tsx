@@ -165,6 +165,32 @@ describe("versions", () => {
     );
   });
 
+  it("shows what the guards of a canary see, and the next step of its ramp", async () => {
+    const policies = server.reply("GET /api/v1/policies") as Record<string, unknown>;
+    const canary = {
+      number: 3, share: 0.05, started_at: AT, actor: "heed", reason: "passed", before: "candidate", ramp: [0.25], next_at: 20,
+    }; // biome-ignore format: a fixture
+    server.on("GET /api/v1/policies", () => ({ ...policies, canary }));
+    const guard = {
+      name: "failed",
+      allowed: 2,
+      canary_bad: 3,
+      canary_n: 12,
+      active_bad: 1,
+      active_n: 40,
+      e_value: 4.2,
+      limit: 100,
+    };
+    server.on("GET /api/v1/statistics", () => ({
+      pairs: [], canary: { number: 3, against: 2, state: "undecided", e_value: 1, wins: 0, losses: 0, n: 0, needs: 100, guards: [guard] },
+    })); // biome-ignore format: a fixture
+    open("/versions");
+    const row = await screen.findByRole("row", { name: /Failed answers/ });
+    expect(row.textContent).toBe("Failed answers25% (3/12)2.5% (1/40)4.2 of 100 for more than 2 × the odds");
+    await screen.findByText(/Next: 25%, from 20 votes on\./);
+    await isAccessible();
+  });
+
   it("promotes by a share, asking for the password when it is stale", async () => {
     let stale = true;
     server.on("POST /api/v1/policies/1/promote", () =>

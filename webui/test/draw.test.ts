@@ -89,7 +89,11 @@ describe("lineage", () => {
       reason: "",
       at: at(minute),
     });
-    const canary = { number: 3, share: 0.1, started_at: at(20), ended_at: at(30), outcome: "stopped" };
+    const steps = [0.05, 0.1].map((share) => ({ share, at: at(20), actor: "ann", reason: "careful" }));
+    const canary = {
+      ...{ number: 3, share: 0.1, started_at: at(20), ended_at: at(30), outcome: "stopped" },
+      ...{ steps, ended_by: "heed", reason: "undecided at the limit" },
+    };
     const drawn = bars([line(2, 10), line(1, 0)], [canary], Date.parse(at(40)));
     const live = drawn.find((bar) => bar.number === 2);
     const beside = drawn.find((bar) => bar.kind === "canary");

@@ -58,11 +58,13 @@ async def vote(heed: Platform, choice: str, a: dict[str, Any], b: dict[str, Any]
     return await heed.vote(choice, a=a, b=b, said={"answers": answers, **said})
 
 
-async def votes(heed: Platform, won: int, lost: int = 0, against: int = 1, **said: Any) -> list[Vote]:
-    """Votes on duels of v2 against v1 (or another), v2 on either side."""
+async def votes(
+    heed: Platform, won: int, lost: int = 0, against: int = 1, canary: int = 2, **said: Any
+) -> list[Vote]:
+    """Votes on duels of v2 against v1 (or others), v2 on either side."""
     cast = []
     for n in range(won + lost):
-        sides = (side(2), side(against)) if n % 2 == 0 else (side(against), side(2))
+        sides = (side(canary), side(against)) if n % 2 == 0 else (side(against), side(canary))
         choice = "a" if (n % 2 == 0) == (n < won) else "b"
         cast.append(await vote(heed, choice, *sides, **said))
     return cast

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.canary import enough_wins, outcomes
+from bench.canary import enough_wins, outcomes, trial
 from store.statistics.sequential import MAX_VOTES, canary_verdict, log_e_value
 
 
@@ -81,3 +81,21 @@ def test_looking_only_once_at_an_ordinary_test_would_not_survive_this() -> None:
     n = np.arange(1, MAX_VOTES + 1)
     z = (wins - n / 2) / np.sqrt(n / 4)
     assert (z[:, 20:] > 1.645).any(axis=1).mean() > 0.3
+
+
+def test_a_ramp_changes_how_soon_and_not_how_often_wrong() -> None:
+    # 40 canaries that win 40 %: each is rolled back, whatever their share was when. A ramp needs about as
+    # many votes, from more conversations: 20 votes at 5 % are 400 of them.
+    at_once = [trial(seed, rate=0.4, ramp=(0.5,)) for seed in range(40)]
+    on_ramp = [trial(seed, rate=0.4, ramp=(0.05, 0.25, 0.5, 1.0)) for seed in range(40)]
+    assert [sum(end.verdict == "worse" for end in ends) for ends in (at_once, on_ramp)] == [40, 40]
+    votes = [np.median([end.votes for end in ends]) for ends in (at_once, on_ramp)]
+    talks = [np.median([end.conversations for end in ends]) for ends in (at_once, on_ramp)]
+    assert votes[1] == pytest.approx(votes[0], rel=0.4)
+    assert talks[1] > talks[0] + 150
+
+
+def test_a_broken_canary_never_waits_for_votes() -> None:
+    ends = [trial(seed, rate=0.7, odds={"failed": 500.0}, ramp=(0.05, 1.0)) for seed in range(10)]
+    assert {end.verdict for end in ends} == {"guard"}
+    assert max(end.votes for end in ends) < 20

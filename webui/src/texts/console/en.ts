@@ -206,6 +206,9 @@ export const en = {
       canary_start: "started a canary",
       canary_share: "changed a canary's share",
       canary_end: "ended a canary",
+      train_due: "started a training that was due",
+      held_back: "held back",
+      state_changed: "changed the state of",
       release: "Release (by itself)",
     } as Record<string, string>,
   },
@@ -334,6 +337,22 @@ export const en = {
     promoteCanary: (share: string) =>
       `${share} of the conversations get it beside the live version, blind. Planned steps: 5, 25, 50, 100 %.`,
     canaryOf: (n: number, share: string) => `v${n} is a canary on ${share}`,
+    ramp: (share: string, votes: number) => `Next: ${share}, from ${many(votes, "vote", "votes")} on.`,
+    guards: {
+      title: "Guards: enough evidence for one of them ends the canary",
+      none: "The guards have seen no answer yet. The first answers of new conversations count.",
+      what: "What went wrong",
+      evidence: "Evidence",
+      of: (e: string, limit: number, allowed: number) =>
+        `${e} of ${limit} for more than ${allowed} × the odds`,
+      names: {
+        failed: "Failed answers",
+        slow: "Slow first words",
+        stopped: "Stopped by the reader",
+        truncated: "Cut at the length limit",
+        thumbs_down: "Thumbs down",
+      } as Record<string, string>,
+    },
     raise: (share: string) => `Raise to ${share}`,
     stop: "Stop the canary",
     takeBack: "Take it back",

@@ -14,6 +14,7 @@ import { type Canary, consoleApi, consoleKeys } from "../console/calls";
 import { useFresh } from "../console/fresh";
 import { Card, may } from "../console/guard";
 import { useStatistics } from "../console/statistics";
+import { Guards } from "./guards";
 import { RAMP } from "./promote";
 
 type Act = { kind: "share"; share: number } | { kind: "promoted" | "rolled_back" | "stopped" };
@@ -47,8 +48,12 @@ export function CanaryCard({ canary, active, me }: { canary: Canary; active: num
             ? words.noStatistics
             : words.noDuels(canary.number, active ?? 0)}{" "}
         {statistics.data?.canary ? words.verdicts[statistics.data.canary.state] : ""}{" "}
-        {statistics.data?.canary?.needs ? words.needs(statistics.data.canary.needs) : ""}
+        {statistics.data?.canary?.needs ? words.needs(statistics.data.canary.needs) : ""}{" "}
+        {canary.ramp?.length && canary.next_at
+          ? words.ramp(percent(canary.ramp[0] ?? 1), canary.next_at)
+          : ""}
       </p>
+      <Guards canary={statistics.data?.canary ?? null} />
       {may(me, "release") && (
         <div className="flex flex-wrap gap-2">
           {next !== undefined && next < 1 && (

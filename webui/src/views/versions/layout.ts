@@ -40,7 +40,8 @@ export interface Bar {
   open: boolean;
   /** What a person is told when they point at it. */
   reason: string;
-  share?: number;
+  /** Of a canary: what it had, one after another. */
+  shares?: number[];
   top: number;
   height: number;
 }
@@ -75,8 +76,8 @@ export function bars(timeline: readonly Activation[], canaries: readonly CanaryS
       from: Date.parse(canary.started_at),
       to: canary.ended_at ? Date.parse(canary.ended_at) : end,
       open: canary.ended_at === null,
-      reason: canary.outcome ?? "",
-      share: canary.share,
+      reason: canary.reason ?? canary.outcome ?? "",
+      shares: canary.steps.map((step) => step.share),
     });
   const times = [...new Set(spans.flatMap((span) => [span.from, span.to]))].sort((a, b) => b - a);
   const longest = Math.max(1, ...times.slice(1).map((time, index) => (times[index] as number) - time));

@@ -52,11 +52,12 @@ function BarItem({ bar, isNow, onOpen }: { bar: Bar; isNow: boolean; onOpen: (nu
     bar.kind === "canary"
       ? "left-[calc(50%+0.25rem)] border-turn bg-turn-soft text-turn"
       : `left-0 ${isNow ? "border-accent bg-accent-soft text-accent" : "border-line-strong bg-sunken text-ink"}`;
+  const shares = bar.shares?.map((share) => formatShare(share, language)).join(" → ");
   const span = [
     formatTime(bar.from, language),
     isNow ? words.untilNow : formatTime(bar.to, language),
     formatDuration(bar.to - bar.from, language),
-    bar.share === undefined ? "" : formatShare(bar.share, language),
+    shares,
     bar.reason,
   ];
   return (
@@ -69,9 +70,7 @@ function BarItem({ bar, isNow, onOpen }: { bar: Bar; isNow: boolean; onOpen: (nu
       >
         <span className="font-semibold">{texts.common.version(bar.number)}</span>
         <span className="truncate">
-          {bar.share === undefined
-            ? formatDuration(bar.to - bar.from, language)
-            : formatShare(bar.share, language)}
+          {shares ?? formatDuration(bar.to - bar.from, language)}
         </span>
       </button>
     </li>
