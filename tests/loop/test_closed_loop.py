@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from scripts.loop import Client, session
+from scripts.loop.client import Client, session
 from scripts.started import ROOT, Heed, start_heed, stop_heed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
