@@ -117,6 +117,8 @@ async def one_round(
     if this.run["state"] in ("failed", "cancelled"):
         raise Stuck(f"The training ended as {this.run['state']}: {this.run['error']}")
     if (version := this.run["version"]) is None:
+        this.reason = this.run["error"] or ""
+        print(f"No version came out: {this.reason}", flush=True)
         return this
     if await watcher.served(version):
         print(f"Asking v{version} the same {len(unseen)} prompts", flush=True)

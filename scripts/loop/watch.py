@@ -50,9 +50,12 @@ class Watcher:
         return str(version["reason"] or next(moved, ""))
 
     def another_run_than(self, known: str | None) -> Callable[[], Awaitable[bool]]:
-        """A question: has a run begun since?"""
+        """A question: has a run begun since? Raises Stuck when none will."""
 
         async def begun() -> bool:
+            status = await self.client.call("GET", "/api/v1/status")
+            if pause := status["paused"]:
+                raise Stuck(f"{pause['actor']} paused the training: {pause['reason']}")
             run = await self.newest_run()
             return run is not None and run["id"] != known
 

@@ -90,6 +90,13 @@ def test_the_report_says_what_came_of_each_round() -> None:
     assert "  1.5      v2 is active" in said
 
 
+def test_a_round_whose_reward_model_was_held_back_has_no_version_and_a_reason() -> None:
+    found = played()
+    found.rounds[1].version, found.rounds[1].reason = None, "accuracy: 0.4 of held-out pairs"
+    assert "Round 2: no version came out\n  because: accuracy: 0.4 of held-out pairs\n" in text(found)
+    assert as_expected(found)
+
+
 def test_it_went_as_it_should_only_if_the_good_version_won_and_the_flipped_one_was_stopped() -> None:
     assert as_expected(played("rejected"))
     assert as_expected(played("rolled_back"))
