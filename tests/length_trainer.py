@@ -11,8 +11,8 @@ from typing import Any
 
 from tests import stub_trainer
 
-FIRST_WORDS = 30
-LESSON = 8
+FIRST_WORDS = 14
+LESSON = 4
 """Words by which a training changes the answers."""
 
 

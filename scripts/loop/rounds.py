@@ -68,6 +68,21 @@ class Round:
 
 
 @dataclass
+class Scene:
+    """Who is there, and what each version answered to the prompts that nobody votes on."""
+
+    plan: Plan
+    crowd: Crowd
+    watcher: Watcher
+    unseen: Sequence[str]
+    answers: dict[int, list[str]]
+
+    async def ask(self, version: int) -> None:
+        print(f"Asking v{version} {len(self.unseen)} prompts that no vote sees", flush=True)
+        self.answers[version] = await ask_all(self.watcher.client, self.unseen, f"v{version}")
+
+
+@dataclass
 class Played:
     """All rounds, and what each version answered to the prompts that nobody voted on."""
 
@@ -84,33 +99,19 @@ async def play(client: Client, prompts: Sequence[str], plan: Plan) -> Played:
     """All rounds, with `client` as the onlooker. Raises Stuck, Refused."""
     unseen, fresh = prompts[: plan.asked], iter(prompts[plan.asked :])
     watcher = Watcher(client)
-    first = await watcher.active()
-    print(f"Asking v{first} {len(unseen)} prompts that no vote will see", flush=True)
-    answers = {first: await ask_all(client, unseen, f"v{first}")}
-    rounds = []
     async with gathered(client, plan.people, fresh) as crowd:
-        for number in range(1, plan.rounds + 1):
-            rounds.append(await one_round(number, plan, crowd, watcher, unseen, answers))
-    return Played(plan, rounds, first, answers, await watcher.active())
+        scene = Scene(plan, crowd, watcher, unseen, {})
+        first = await watcher.active()
+        await scene.ask(first)
+        rounds = [await one_round(number, scene) for number in range(1, plan.rounds + 1)]
+    return Played(plan, rounds, first, scene.answers, await watcher.active())
 
 
-async def one_round(
-    number: int,
-    plan: Plan,
-    crowd: Crowd,
-    watcher: Watcher,
-    unseen: Sequence[str],
-    answers: dict[int, list[str]],
-) -> Round:
-    """One round; what its version answers is added to `answers` when an engine gets to hold it."""
-    this = Round(number, flipped=number == plan.flipped, parent=await watcher.active())
-    before = await watcher.newest_run()
-    who = "people vote by the rule" if not this.flipped else "people vote against the rule"
-    print(f"\nRound {number}: {who} until a training starts", flush=True)
-    with this.timed("votes"):
-        begun = watcher.another_run_than(before["id"] if before else None)
-        this.votes = await crowd.vote_until(begun, plan.annotator(number, for_training=True))
-    print(f"The training, on {len(this.votes)} more votes", flush=True)
+async def one_round(number: int, scene: Scene) -> Round:
+    """Votes, the run that they start, and what becomes of its version. Raises Stuck, Refused."""
+    watcher = scene.watcher
+    this = Round(number, flipped=number == scene.plan.flipped, parent=await watcher.active())
+    await _vote_until_a_run_starts(this, scene)
     with this.timed("training"):
         this.run = await watcher.follow_run()
     this.seconds |= stage_seconds(this.run)
@@ -121,14 +122,30 @@ async def one_round(
         print(f"No version came out: {this.reason}", flush=True)
         return this
     if await watcher.served(version):
-        print(f"Asking v{version} the same {len(unseen)} prompts", flush=True)
-        with this.timed("answers"):
-            answers[version] = await ask_all(watcher.client, unseen, f"v{version}")
-        with this.timed("canary"):
-            ended, annotator = watcher.no_canary(version), plan.annotator(number, for_training=False)
-            if not await ended():
-                print(f"v{version} is a canary: people vote until that is decided", flush=True)
-                this.canary_votes = await crowd.vote_until(ended, annotator)
+        await _try(version, this, scene)
     this.version, this.reason = await watcher.version(version), await watcher.decided(version)
     print(f"v{version} is {this.version['state']}: {this.reason}", flush=True)
     return this
+
+
+async def _vote_until_a_run_starts(this: Round, scene: Scene) -> None:
+    before = await scene.watcher.newest_run()
+    how = "against the rule" if this.flipped else "by the rule"
+    print(f"\nRound {this.number}: people vote {how} until a training starts", flush=True)
+    with this.timed("votes"):
+        begun = scene.watcher.another_run_than(before["id"] if before else None)
+        this.votes = await scene.crowd.vote_until(begun, scene.plan.annotator(this.number, for_training=True))
+    print(f"The training, on {len(this.votes)} more votes", flush=True)
+
+
+async def _try(version: int, this: Round, scene: Scene) -> None:
+    """Hear what it answers; as long as it is a canary, vote on its duels."""
+    with this.timed("answers"):
+        await scene.ask(version)
+    with this.timed("canary"):
+        ended = scene.watcher.no_canary(version)
+        if not await ended():
+            print(f"v{version} is a canary: people vote until that is decided", flush=True)
+            this.canary_votes = await scene.crowd.vote_until(
+                ended, scene.plan.annotator(this.number, for_training=False)
+            )
