@@ -31,8 +31,8 @@ fmt: ## format the code and sort the imports
 	@$(IN_VENV) -m ruff format .
 	@$(IN_VENV) -m ruff check --fix .
 
-loop: setup ## the whole loop with scripted people (PROMPTS=file.jsonl for your own prompts)
-	@$(IN_VENV) -m scripts.loop $(if $(PROMPTS),--prompts $(PROMPTS))
+loop: setup ## the whole loop with scripted people (ROUNDS=3 for three rounds, PROMPTS=file.jsonl for your own prompts)
+	@$(IN_VENV) -m scripts.loop $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(PROMPTS),--prompts $(PROMPTS))
 
 bench: setup ## the benchmarks of serving and training
 	@$(IN_VENV) -m bench.serving

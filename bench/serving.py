@@ -34,7 +34,7 @@ from bench.load import (
     ratio,
     ways_to,
 )
-from scripts.loop import Client, session
+from scripts.loop.client import Client, session
 from scripts.started import ROOT, Heed, start_heed, stop_heed
 from store.artifacts import seal
 from store.connection import connect

@@ -137,7 +137,17 @@ def ask(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     return {"prompts": len(prompts)}
 
 
-def main() -> None:
+STAGES = {
+    "seeds": seeds,
+    "reward": reward,
+    "reward_gate": reward_gate,
+    "ppo": ppo,
+    "gate": gate,
+    "ask": ask,
+}
+
+
+def main(stages: dict[str, Any] = STAGES) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     stage, *words = sys.argv[1:]
     given = {
@@ -149,17 +159,8 @@ def main() -> None:
             json.dumps({"stage": stage, "pid": os.getpid()} | {k: str(v) for k, v in given.items()}) + "\n"
         )
     plan = json.loads(plan_file.read_text()).get(stage, {})
-    stages = {
-        "seeds": seeds,
-        "reward": reward,
-        "reward_gate": reward_gate,
-        "ppo": ppo,
-        "gate": gate,
-        "ask": ask,
-    }
-    work = stages[stage]
     say(event="log", text=f"{stage} begins")
-    say(event="done", report=work(given, plan))
+    say(event="done", report=stages[stage](given, plan))
 
 
 if __name__ == "__main__":

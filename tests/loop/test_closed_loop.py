@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from scripts.loop import Client, session
+from scripts.loop.annotators import Annotator
+from scripts.loop.client import Client, session
 from scripts.started import ROOT, Heed, start_heed, stop_heed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
@@ -80,7 +81,7 @@ async def test_a_vote_changes_the_model_that_answers(client: Client, heed: Heed)
     shown = await client.call("GET", f"/api/v1/conversations/{conversation}")
     assert shown["conversation"]["leaf_id"] == turn["duel"]["answer_a"]
     for number in range(VOTES):
-        assert await client.duel_and_vote(f"Say {number}.") is not None
+        assert await client.duel_and_vote(f"Say {number}.", Annotator()) is not None
 
     # 4. Due? Enough new votes wait, so the beat tick starts a run that nobody asked for.
     run_id = (await wait_for(client, "/api/v1/runs", lambda body: body["items"]))["items"][0]["id"]

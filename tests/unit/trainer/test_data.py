@@ -25,7 +25,7 @@ from trainer.data import (
 from trainer.errors import DataError
 from trainer.pairs import read_pairs, token_pairs
 
-LOOP_PROMPTS = Path(__file__).parents[3] / "scripts" / "loop_prompts.jsonl"
+LOOP_PROMPTS = Path(__file__).parents[3] / "scripts" / "loop" / "prompts.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -242,7 +242,7 @@ def test_the_bundled_prompts_are_many_different_and_not_those_of_the_demonstrati
     bundled, loop = (read_prompts(path) for path in (BUNDLED_PROMPTS, LOOP_PROMPTS))
 
     assert len(bundled) == len(set(bundled)) >= 240
-    assert len(loop) == len(set(loop)) >= 260
+    assert len(loop) == len(set(loop)) >= 780
     assert not {prompt[-1].content.lower() for prompt in bundled} & {
         prompt[-1].content.lower() for prompt in loop
     }
