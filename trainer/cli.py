@@ -233,13 +233,28 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--greedy", action="store_true", help="the likeliest answers; default: drawn ones")
     evaluate.add_argument("--seed", type=int, default=0, help="of the draws and the intervals; default: 0")
 
+    _score(commands)
+    _reproduce(commands)
+    return parser
+
+
+def _score(commands: Any) -> None:
+    score = _command(commands, "score", stages.score, "score answers with a reward model")
+    _folders(score, "--reward-model")
+    score.add_argument(
+        "--cases", type=Path, required=True,
+        help='JSON lines, each {"id", "prompt": [...], "answers": [{"text", "ended"}]}',
+    )  # fmt: skip
+    score.add_argument("--out", type=Path, required=True, help='file for the scores, {"id", "scores"} a line')
+
+
+def _reproduce(commands: Any) -> None:
     reproduce = _command(
         commands, "reproduce", stages.reproduce, "show the paper's findings on a toy language"
     )
     _folders(reproduce, "--out")
     reproduce.add_argument("--rows", default="", help="findings, separated by commas; default: all")
     reproduce.add_argument("--seeds", type=int, default=3, help="runs of each setting; default: 3")
-    return parser
 
 
 def _command(commands: Any, name: str, run: stages.Stage, summary: str) -> argparse.ArgumentParser:

@@ -24,6 +24,7 @@ READS: dict[str, dict[str, Sequence[str]]] = {
     "ppo": {"ppo": EVERY, "rollout": EVERY, "groups": EVERY, "scale": EVERY},
     "plan": {"scale": EVERY, "ppo": EVERY, "reward": EVERY, "rollout": EVERY, "groups": EVERY},
     "gate": {"gate": EVERY, "rollout": EVERY},
+    "score": {"reward": ("micro_batch_tokens", "max_tokens")},
     "evaluate": {"rollout": EVERY, "reward": ("micro_batch_tokens", "max_tokens")},
     "reproduce": {},
 }
