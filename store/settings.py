@@ -18,6 +18,8 @@ SECTIONS = (
     "limits",
     "schedule",
     "release",
+    "opinions",
+    "hacking",
     "scale",
     "sft",
     "reward",

@@ -97,6 +97,19 @@ def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+def score(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    """An answer's score is its length, unless `scores` names another one."""
+    for _ in steps("score", plan):
+        pass
+    lines = []
+    for case in map(json.loads, given["cases"].read_text().splitlines()):
+        texts = [answer["text"] for answer in case["answers"]]
+        scores = [plan.get("scores", {}).get(text, len(text)) for text in texts]
+        lines.append(json.dumps({"id": case["id"], "scores": None if None in scores else scores}) + "\n")
+    given["out"].write_text("".join(lines))
+    return {"cases": len(lines)}
+
+
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     stage, *words = sys.argv[1:]
@@ -109,7 +122,7 @@ def main() -> None:
             json.dumps({"stage": stage, "pid": os.getpid()} | {k: str(v) for k, v in given.items()}) + "\n"
         )
     plan = json.loads(plan_file.read_text()).get(stage, {})
-    work = {"seeds": seeds, "reward": reward, "ppo": ppo, "gate": gate}[stage]
+    work = {"seeds": seeds, "reward": reward, "ppo": ppo, "gate": gate, "score": score}[stage]
     say(event="log", text=f"{stage} begins")
     say(event="done", report=work(given, plan))
 
