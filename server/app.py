@@ -35,6 +35,7 @@ from server.routes import (
     explorer,
     guidelines,
     openai,
+    opinions,
     ops,
     people,
     queue,
@@ -65,6 +66,7 @@ from store.imports import Imports
 from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
+from store.opinions import Opinions
 from store.policies import Policies
 from store.queue import Queue
 from store.responses import Responses
@@ -80,7 +82,7 @@ STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
 _ROUTES = (
     *(accounts, people, api_keys, audit, conversations, archive, answers, streams, votes, guidelines, queue),
-    *(explorer, exchange, statistics, admin, training, versions, engines, system, openai, ops),
+    *(explorer, exchange, statistics, opinions, admin, training, versions, engines, system, openai, ops),
 )
 log = logging.getLogger("heed.server")
 
@@ -171,6 +173,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         tasks=tasks,
         guidelines=book,
         lineage=Lineage(redis),
+        opinions=Opinions(redis),
         accounts=names,
         sessions=Sessions(redis),
         api_keys=ApiKeys(redis),

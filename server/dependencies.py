@@ -37,6 +37,7 @@ from store.imports import Imports
 from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
+from store.opinions import Opinions
 from store.policies import Policies
 from store.queue import Queue
 from store.records import Account, Answer, ApiKey, Conversation, Duel, Session
@@ -65,6 +66,7 @@ class Parts:
     voting: VoteService
     guidelines: GuidelineBook
     lineage: Lineage
+    opinions: Opinions
     queue: Queue
     tasks: QueueService
     accounts: Accounts

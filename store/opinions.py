@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -60,7 +61,23 @@ class Opinion(Record):
     @property
     def margin(self) -> float | None:
         """Score of the first answer over the second; None of more than two."""
-        return self.answers[0].score - self.answers[1].score if len(self.answers) == 2 else None
+        return self.thought.margin
+
+    @property
+    def thought(self) -> Thought:
+        return Thought(self.reward_model, tuple(one.score for one in self.answers), self.learned_from)
+
+
+class Thought(NamedTuple):
+    """An opinion without its names: what the statistics keep of each in memory."""
+
+    reward_model: int
+    scores: tuple[float, ...]
+    learned_from: bool
+
+    @property
+    def margin(self) -> float | None:
+        return self.scores[0] - self.scores[1] if len(self.scores) == 2 else None
 
 
 class Trouble(Record):

@@ -456,7 +456,7 @@ export interface paths {
         };
         /**
          * Admin Events
-         * @description Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id.
+         * @description Events `run`, `metric`, `policy`, `vote`, `opinions`, `engines`; from now on, or after an id.
          */
         get: operations["admin_events_api_v1_events_get"];
         put?: never;
@@ -1637,6 +1637,28 @@ export interface paths {
          * @description Add reasons or a comment to one's own vote; change the choice while it can be undone.
          */
         patch: operations["change_vote_api_v1_votes__vote_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/votes/{vote_id}/opinion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Opinion
+         * @description What the reward model thought of the answers that a vote is about; ask again while it waits.
+         *
+         *     Of one's own vote, or of any where one may look at all of them.
+         */
+        get: operations["get_opinion_api_v1_votes__vote_id__opinion_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/votes/{vote_id}/reviews": {
@@ -3299,6 +3321,33 @@ export interface components {
             this_week: number;
         };
         /**
+         * OpinionOut
+         * @description What the reward model thought of the answers of one vote.
+         */
+        OpinionOut: {
+            /**
+             * Answers
+             * @default []
+             */
+            answers: components["schemas"]["ScoredAnswer"][];
+            /** Chance */
+            chance?: number | null;
+            /**
+             * Learned From
+             * @default false
+             */
+            learned_from: boolean;
+            /** Prefers */
+            prefers?: ("a" | "b") | null;
+            /** Reward Model */
+            reward_model?: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "scored" | "waiting" | "none";
+        };
+        /**
          * PairRate
          * @description How version `a`, the newer one, did against version `b`.
          */
@@ -3880,6 +3929,13 @@ export interface components {
             paused: components["schemas"]["Pause"] | null;
             /** Pending */
             pending: number;
+        };
+        /** ScoredAnswer */
+        ScoredAnswer: {
+            /** Answer Id */
+            answer_id: string;
+            /** Score */
+            score: number;
         };
         /** SearchHit */
         SearchHit: {
@@ -7304,6 +7360,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_opinion_api_v1_votes__vote_id__opinion_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpinionOut"];
                 };
             };
             /** @description Validation Error */
