@@ -61,6 +61,7 @@ from store.conversations import Conversations
 from store.engines import EngineRegistry
 from store.explorer.index import VoteIndex
 from store.guidelines import GuidelineBook
+from store.hacking import HackingWatch
 from store.health import Health
 from store.imports import Imports
 from store.invites import Invites
@@ -174,6 +175,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         guidelines=book,
         lineage=Lineage(redis),
         opinions=Opinions(redis),
+        hacking=HackingWatch(redis),
         accounts=names,
         sessions=Sessions(redis),
         api_keys=ApiKeys(redis),

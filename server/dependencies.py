@@ -32,6 +32,7 @@ from store.audit import Audit
 from store.conversations import Conversations
 from store.engines import EngineRegistry
 from store.guidelines import GuidelineBook
+from store.hacking import HackingWatch
 from store.health import Health
 from store.imports import Imports
 from store.invites import Invites
@@ -67,6 +68,7 @@ class Parts:
     guidelines: GuidelineBook
     lineage: Lineage
     opinions: Opinions
+    hacking: HackingWatch
     queue: Queue
     tasks: QueueService
     accounts: Accounts

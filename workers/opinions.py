@@ -24,6 +24,7 @@ from store.runs import Runs
 from store.stream_ids import position
 from store.votes import VoteLog
 from workers.child import StageFailed, run_trainer
+from workers.hacking import watch
 from workers.lease import Cancelled, Verdict
 from workers.pairs import as_seen
 from workers.settings import WorkerSettings
@@ -60,7 +61,10 @@ async def form(settings: WorkerSettings) -> int:
     redis = connect(settings.redis_url)
     try:
         async with hold(redis, "opinions", LOCK_S):
-            return await _form(_Desk(redis, settings))
+            formed = await _form(_Desk(redis, settings))
+            if formed:
+                await watch(redis, settings)
+            return formed
     except (Cancelled, LockHeld) as reason:
         logger.info("no opinions now: %s", reason)
         return 0

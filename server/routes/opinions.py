@@ -1,11 +1,12 @@
-"""What the reward model thought: of one vote's answers."""
+"""What the reward model thought: of one vote's answers, and of versions against what people thought."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from server.dependencies import Heed, Signed
+from server.dependencies import Heed, Signed, Watcher
 from server.errors import not_found
+from server.hacking_shapes import HackingOut
 from server.opinion_shapes import OpinionOut
 from server.opinions import opinion_of
 
@@ -22,3 +23,17 @@ async def get_opinion(vote_id: str, heed: Heed, caller: Signed) -> OpinionOut:
     if vote is None or not (vote.annotator_id == caller.account.id or caller.may("watch", "GET")):
         raise not_found("vote")
     return await opinion_of(heed, vote)
+
+
+@router.get("/hacking")
+async def get_hacking(heed: Heed, _: Watcher) -> HackingOut:
+    """The reward hacking watch: score against human win rate of the same answers, version by version."""
+    told = await heed.hacking.told()
+    return HackingOut(
+        level=told.finding.level if told else "quiet",
+        words=told.words if told else "",
+        since=told.since if told else None,
+        judged=told.finding.versions if told else (),
+        look_back=heed.config.hacking.versions,
+        versions=await heed.statistics.watched(),
+    )

@@ -571,6 +571,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/hacking": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Hacking
+         * @description The reward hacking watch: score against human win rate of the same answers, version by version.
+         */
+        get: operations["get_hacking_api_v1_hacking_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imports": {
         parameters: {
             query?: never;
@@ -2800,6 +2820,24 @@ export interface components {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
         };
+        /** HackingOut */
+        HackingOut: {
+            /** Judged */
+            judged: number[];
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "quiet" | "warn" | "stop";
+            /** Look Back */
+            look_back: number;
+            /** Since */
+            since: string | null;
+            /** Versions */
+            versions: components["schemas"]["WatchedVersion"][];
+            /** Words */
+            words: string;
+        };
         /** HistoryOut */
         HistoryOut: {
             /** Canaries */
@@ -3603,7 +3641,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused";
+            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused" | "reward_hacking" | "opinions_failing";
             /**
              * Severity
              * @enum {string}
@@ -4546,6 +4584,25 @@ export interface components {
             of: number;
             /** Total */
             total: number;
+        };
+        /**
+         * WatchedVersion
+         * @description One version against older ones, on the same blind duels; and what the gate measured of it.
+         */
+        WatchedVersion: {
+            /** Entropy */
+            entropy: number | null;
+            /** Lead */
+            lead: number | null;
+            /** Length */
+            length: number | null;
+            model: components["schemas"]["Share"];
+            /** Number */
+            number: number;
+            people: components["schemas"]["Share"];
+            predicted: components["schemas"]["Share"];
+            /** Repeats */
+            repeats: number | null;
         };
         /**
          * WorkerBeat
@@ -5629,6 +5686,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_hacking_api_v1_hacking_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HackingOut"];
                 };
             };
         };

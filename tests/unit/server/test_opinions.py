@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
-from store.opinions import Opinion, ScoredAnswer
-from store.records import PolicyVersion, now
+from server.hacking import watched
+from store.explorer.table import VoteRow
+from store.hacking import Told
+from store.opinions import Opinion, ScoredAnswer, Thought
+from store.records import GateCheck, GateReport, PolicyVersion, Vote, now
+from store.statistics.hacking import Step, judge
 from tests.running import Heed, Person
 
 pytestmark = pytest.mark.anyio
@@ -131,3 +135,61 @@ async def test_the_feed_tells_who_watches(heed: Heed, ann: Person, admin: Person
             if line.startswith("data:"):
                 assert json.loads(line[5:]) == {"votes": [vote["id"]]}
                 break
+
+
+async def test_the_watch_over_http_version_by_version_on_the_strip_and_the_system_page(
+    heed: Heed, admin: Person, ann: Person
+) -> None:
+    empty = {"level": "quiet", "words": "", "since": None, "judged": [], "look_back": 3, "versions": []}
+    assert await admin.get("/api/v1/hacking") == empty
+    assert (await ann.call("GET", "/api/v1/hacking")).status_code == 403
+
+    await reward_model(heed)
+    await thought(heed, await voted(ann), 2.0, 0.5)
+    (one,) = (await admin.get("/api/v1/hacking"))["versions"]
+    assert (one["number"], one["people"]["n"], one["lead"]) == (1, 0, None)  # one version met itself
+    assert (one["predicted"]["share"], one["predicted"]["n"]) == (1.0, 1)
+
+    finding = judge([Step(4, 6, 34, 40, 1.0)], versions=3, warn_error=0.05, stop_error=0.01)
+    await heed.parts.hacking.tell(Told(finding=finding, words="people in 15%", since=now()))
+    said = await admin.get("/api/v1/hacking")
+    assert (said["level"], said["judged"], said["words"]) == ("stop", [4], "people in 15%")
+    assert (await admin.get("/api/v1/status"))["warnings"][-1] == "Reward hacking: people in 15%"
+    problems = {one["kind"]: one for one in (await admin.get("/api/v1/system"))["problems"]}
+    assert (problems["reward_hacking"]["severity"], problems["reward_hacking"]["what"]) == (
+        "bad",
+        "people in 15%",
+    )
+
+
+async def test_the_watch_sees_versions_that_met() -> None:
+    rows = [
+        row("v1", (3, 2), "b"),
+        row("v2", (2, 3), "b"),
+        row("v3", (3, 2), "a", blind=False),
+        row("v4", (3, 3), "a"),
+    ]
+    thoughts = {
+        "v1": Thought(3, (1.0, 0.0), False),  # the model likes v3, people do not
+        "v2": Thought(3, (0.0, 3.0), False),  # both like v3
+        "v3": Thought(3, (1.0, 0.0), False),
+        "v4": Thought(3, (0.0, 1.0), False),  # the model is wrong
+    }
+    check = GateCheck(name="length", value=1.5, threshold=2, passed=True, reason="")
+    version = PolicyVersion(
+        number=3, folder="v3", sha256="x", created_at=now(), report=GateReport(passed=True, checks=(check,))
+    )
+
+    (one,) = watched(rows, thoughts, {3: version})
+
+    assert (one.number, one.people.share, one.model.share, one.people.n, one.lead) == (3, 0.5, 1.0, 2, 2.0)
+    assert (one.predicted.share, one.predicted.n) == (1 / 3, 3)
+    assert (one.length, one.entropy) == (1.5, None)
+
+
+def row(vote_id: str, versions: tuple[int, int], choice: str, *, blind: bool = True) -> VoteRow:
+    vote = Vote(
+        id=vote_id, kind="duel", conversation_id="c", duel_id=vote_id, annotator_id="ann", choice=choice,
+        blind=blind, idempotency_key=vote_id, created_at=now(),
+    )  # fmt: skip
+    return VoteRow(vote, "ann", "", versions, "latin", vote_id, choice)
