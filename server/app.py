@@ -36,6 +36,7 @@ from server.routes import (
     explorer,
     guidelines,
     openai,
+    opinions,
     ops,
     people,
     queue,
@@ -62,11 +63,13 @@ from store.conversations import Conversations
 from store.engines import EngineRegistry
 from store.explorer.index import VoteIndex
 from store.guidelines import GuidelineBook
+from store.hacking import HackingWatch
 from store.health import Health
 from store.imports import Imports
 from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
+from store.opinions import Opinions
 from store.outlook import Outlooks
 from store.policies import Policies
 from store.queue import Queue
@@ -84,7 +87,7 @@ STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
 _ROUTES = (
     *(accounts, people, api_keys, audit, conversations, archive, answers, streams, votes, guidelines, queue),
-    *(explorer, exchange, statistics, admin, training, versions, engines, system, openai, ops),
+    *(explorer, exchange, statistics, opinions, admin, training, versions, engines, system, openai, ops),
 )
 log = logging.getLogger("heed.server")
 
@@ -177,6 +180,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         tasks=tasks,
         guidelines=book,
         lineage=Lineage(redis),
+        opinions=Opinions(redis),
+        hacking=HackingWatch(redis),
         accounts=names,
         sessions=Sessions(redis),
         api_keys=ApiKeys(redis),

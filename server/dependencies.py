@@ -34,11 +34,13 @@ from store.audit import Audit
 from store.conversations import Conversations
 from store.engines import EngineRegistry
 from store.guidelines import GuidelineBook
+from store.hacking import HackingWatch
 from store.health import Health
 from store.imports import Imports
 from store.invites import Invites
 from store.limits import Limits
 from store.lineage import Lineage
+from store.opinions import Opinions
 from store.outlook import Outlooks
 from store.policies import Policies
 from store.queue import Queue
@@ -69,6 +71,8 @@ class Parts:
     voting: VoteService
     guidelines: GuidelineBook
     lineage: Lineage
+    opinions: Opinions
+    hacking: HackingWatch
     queue: Queue
     tasks: QueueService
     accounts: Accounts

@@ -86,6 +86,24 @@ class ReleaseShown(BaseModel):
     """Decisive votes after which a canary is stopped."""
 
 
+class OpinionsShown(BaseModel):
+    """What the server shows of the workers' section (`workers/settings.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    every_s: float = 60
+    """0: no opinion will ever come."""
+
+
+class HackingShown(BaseModel):
+    """What the server shows of the workers' section (`workers/settings.py`)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    versions: int = 3
+    """Newest versions that are judged together."""
+
+
 class ServerConfig(Section):
     """The server's sections of the TOML file."""
 
@@ -104,6 +122,10 @@ class ServerConfig(Section):
     schedule: ScheduleShown = ScheduleShown()
     """Read only to show it; the workers act on it."""
     release: ReleaseShown = ReleaseShown()
+    """Read only to show it; the workers act on it."""
+    opinions: OpinionsShown = OpinionsShown()
+    """Read only to know whether opinions come; the workers form them."""
+    hacking: HackingShown = HackingShown()
     """Read only to show it; the workers act on it."""
 
 

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
+from server.hacking import watched
+from server.hacking_shapes import WatchedVersion
 from server.statistics_shapes import AnnotatorOut, BoardOut, CanaryOut, GuardOut, PositionOut, StatisticsOut
 from store.canary_watch import CanaryWatch
 from store.explorer.counted import Counted, canary_counts, counted
@@ -71,6 +73,14 @@ class Statistics:
     async def board(self, *, style: bool) -> BoardOut:
         """The leaderboard, with or without style control."""
         found: BoardOut = await self._computed(f"board {style}", lambda rows: _board(rows, style))
+        return found
+
+    async def watched(self) -> list[WatchedVersion]:
+        """What the reward hacking watch looks at, oldest version first."""
+        versions = {one.number: one for one in await self._policies.versions()}
+        found: list[WatchedVersion] = await self._computed(
+            "watched", lambda rows: watched(rows, dict(self._index.thoughts), versions), versions
+        )
         return found
 
     async def _computed(

@@ -14,6 +14,8 @@ from pathlib import Path
 from server.dependencies import Parts
 from server.system_shapes import DiskOut, MachineOut, ProblemKind, ProblemOut, ServerOut, SystemOut
 from store import disk
+from store.hacking import Told
+from store.opinions import Trouble
 from store.records import EngineStatus, Pause, RedisHealth, WorkerBeat, now
 
 SOFTWARE = ("heed", "fastapi", "uvicorn", "redis", "celery", "vllm", "torch", "transformers")
@@ -41,6 +43,7 @@ async def look(heed: Parts) -> SystemOut:
         *worker_problems(workers, queues, tick, paused),
         *engine_problems(engines, serving, active.number if active else None, since),
         *disk_problems(room),
+        *reward_problems(await heed.hacking.told(), await heed.opinions.trouble()),
     ]
     return SystemOut(
         at=now(),
@@ -146,6 +149,19 @@ def disk_problems(seen: DiskOut) -> list[ProblemOut]:
         return []
     what = f"{_mib(seen.free_bytes)} are free in {seen.folder}, a training may take {_mib(seen.needed_bytes)}"
     return [_bad("disk_low", what, "make room: a training that cannot write its version fails")]
+
+
+def reward_problems(told: Told | None, trouble: Trouble | None) -> list[ProblemOut]:
+    """Whether the reward model still stands for what people like, and whether it can be asked."""
+    found = []
+    if told is not None and told.finding.level != "quiet":
+        fix = "compare the versions' answers, roll back if people are right; then resume on the dashboard"
+        say = _bad if told.finding.level == "stop" else _warning
+        found.append(say("reward_hacking", told.words, fix))
+    if trouble is not None:
+        what = f"votes could not be scored by the reward model ({trouble.tries} times): {trouble.error[:300]}"
+        found.append(_warning("opinions_failing", what, "look at opinions/score.log in the data folder"))
+    return found
 
 
 def disk_of(folder: Path) -> DiskOut:

@@ -27,6 +27,8 @@ ProblemKind = Literal[
     "engine_down",
     "version_behind",
     "schedule_paused",
+    "reward_hacking",
+    "opinions_failing",
 ]
 
 

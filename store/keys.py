@@ -13,6 +13,14 @@ THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
 REVIEWS = "heed:votes:reviews"  # stream: what reviewers say of votes
 IMPORTS = "heed:imports"  # hash: id -> json
 
+OPINIONS = "heed:opinions"  # hash: vote id -> json, what the reward model thought
+OPINION_ORDER = "heed:opinions:order"  # zset: vote id by the number of its opinion
+OPINION_COUNTER = "heed:opinions:counter"
+OPINION_TROUBLE = "heed:opinions:trouble"  # json while none can be formed
+OPINIONS_BEGUN = "heed:opinions:begun"  # until the next may be formed, with a TTL
+
+HACKING = "heed:hacking"  # hash: told -> json of the last finding, through -> the version of the last pause
+
 GUIDELINES = "heed:guidelines"  # list of json, version 1 first
 GUIDELINES_READ = "heed:guidelines:read"  # hash: account id -> the newest version that it has read
 

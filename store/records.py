@@ -374,6 +374,29 @@ class PreferencePair(Record):
     rejected_ended: bool = True
 
 
+class AnswerText(Record):
+    """An answer's words, and whether it ended by itself: only then does an end token follow."""
+
+    text: str
+    ended: bool = True
+
+
+class ScoreCase(Record):
+    """One prompt and its answers, as `trainer score` reads them."""
+
+    id: str
+    prompt: tuple[ChatTurn, ...] = Field(min_length=1)
+    answers: tuple[AnswerText, ...] = Field(min_length=1)
+
+
+class CaseScores(Record):
+    """What the reward model says of a case, in the order of its answers."""
+
+    id: str
+    scores: tuple[float, ...] | None
+    """None: prompt and answer do not fit into the model's limit, or an answer is empty."""
+
+
 class Demonstration(Record):
     """An ideal answer that a person wrote, in the form that `sft.texts` and `ptx.texts` take."""
 

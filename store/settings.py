@@ -20,6 +20,8 @@ SECTIONS = (
     "schedule",
     "release",
     "asking",
+    "opinions",
+    "hacking",
     "scale",
     "sft",
     "reward",

@@ -114,7 +114,7 @@ class AnswerStream:
 
 
 class Feed:
-    """What happens, for the admin page: events `run`, `metric`, `policy`, `vote`, `engines`.
+    """What happens, for the admin page: events `run`, `metric`, `policy`, `vote`, `opinions`, `engines`.
 
     Runs, policies and votes write their events in the same step as the change itself.
     """

@@ -122,6 +122,19 @@ def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
+def score(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    """An answer's score is its length, unless `scores` names another one."""
+    for _ in steps("score", plan):
+        pass
+    lines = []
+    for case in map(json.loads, given["cases"].read_text().splitlines()):
+        texts = [answer["text"] for answer in case["answers"]]
+        scores = [plan.get("scores", {}).get(text, len(text)) for text in texts]
+        lines.append(json.dumps({"id": case["id"], "scores": None if None in scores else scores}) + "\n")
+    given["out"].write_text("".join(lines))
+    return {"cases": len(lines)}
+
+
 def ask(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     """The models are sure of all answers but those to every second prompt."""
     for _ in steps("ask", plan):
@@ -144,6 +157,7 @@ STAGES = {
     "ppo": ppo,
     "gate": gate,
     "ask": ask,
+    "score": score,
 }
 
 

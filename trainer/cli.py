@@ -235,8 +235,20 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--greedy", action="store_true", help="the likeliest answers; default: drawn ones")
     evaluate.add_argument("--seed", type=int, default=0, help="of the draws and the intervals; default: 0")
 
-    _reproducing(commands)
+    _score(commands)
+    _asking(commands)
+    _reproduce(commands)
     return parser
+
+
+def _score(commands: Any) -> None:
+    score = _command(commands, "score", stages.score, "score answers with a reward model")
+    _folders(score, "--reward-model")
+    score.add_argument(
+        "--cases", type=Path, required=True,
+        help='JSON lines, each {"id", "prompt": [...], "answers": [{"text", "ended"}]}',
+    )  # fmt: skip
+    score.add_argument("--out", type=Path, required=True, help='file for the scores, {"id", "scores"} a line')
 
 
 def _asking(commands: Any) -> None:
@@ -249,7 +261,7 @@ def _asking(commands: Any) -> None:
     ask.add_argument("--out", type=Path, required=True, help="file for the answers, JSON lines")
 
 
-def _reproducing(commands: Any) -> None:
+def _reproduce(commands: Any) -> None:
     reproduce = _command(
         commands, "reproduce", stages.reproduce, "show the paper's findings on a toy language"
     )

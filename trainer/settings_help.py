@@ -26,6 +26,7 @@ READS: dict[str, dict[str, Sequence[str]]] = {
     "plan": {"scale": EVERY, "ppo": EVERY, "reward": EVERY, "rollout": EVERY, "groups": EVERY},
     "gate": {"gate": EVERY, "rollout": EVERY},
     "ask": {"rollout": EVERY, "reward": ("micro_batch_tokens", "max_tokens")},
+    "score": {"reward": ("micro_batch_tokens", "max_tokens")},
     "evaluate": {"rollout": EVERY, "reward": ("micro_batch_tokens", "max_tokens")},
     "reproduce": {},
 }

@@ -159,6 +159,18 @@ def ask(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) 
     )
 
 
+def score(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.score import score_file
+
+    return score_file(
+        reward_model=options.reward_model,
+        cases=options.cases,
+        out=options.out,
+        config=config.reward,
+        reporter=reporter,
+    )
+
+
 def evaluate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.contenders import read_questions
     from trainer.evaluation import evaluate, open_judge

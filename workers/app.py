@@ -52,7 +52,12 @@ def celery_config() -> dict[str, Any]:
         "accept_content": ["json"],
         "event_serializer": "json",
         "task_default_queue": "control",
-        "task_routes": {"heed.retrain": {"queue": "train"}, "heed.tick": {"queue": "control"}},
+        # Opinions load a model: where trainings run, and never beside one.
+        "task_routes": {
+            "heed.retrain": {"queue": "train"},
+            "heed.opinions": {"queue": "train"},
+            "heed.tick": {"queue": "control"},
+        },
         # The run record is the result, and its attempt limit is the one that counts.
         "task_ignore_result": True,
         "task_acks_late": True,

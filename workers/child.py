@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from store.connection import StoreUnavailable
 from store.runs import StaleClaim
-from workers.lease import Cancelled, Lease
+from workers.lease import Cancelled, Leash
 
 CANCEL_PATIENCE_S = 15
 """From SIGTERM to SIGKILL: one training step, and time to write a checkpoint."""
@@ -44,7 +44,7 @@ class StageFailed(Exception):
 
 
 async def run_trainer(
-    command: Sequence[str], log: Path, lease: Lease, on_metric: Metric | None = None
+    command: Sequence[str], log: Path, lease: Leash, on_metric: Metric | None = None
 ) -> dict[str, Any]:
     """Run one trainer command to its end; the report of its `done` line.
 
@@ -70,15 +70,15 @@ async def run_trainer(
             await _sweep(process)
         await _drain(listening)
     if verdict == "lost":
-        raise StaleClaim(f"{lease.claim.run_id}: another worker has it; the trainer was killed")
+        raise StaleClaim(f"{lease.name}: another worker has it; the trainer was killed")
     if verdict == "cancel":
-        raise Cancelled(lease.claim.run_id)
+        raise Cancelled(lease.name)
     if process.returncode == 0 and said.report is not None:
         return said.report
     raise StageFailed(_how_it_ended(process.returncode, said.error, log))
 
 
-async def _until_end(process: Process, listening: asyncio.Task[None], lease: Lease) -> str:
+async def _until_end(process: Process, listening: asyncio.Task[None], lease: Leash) -> str:
     """Wait for the child's end or for the lease's word; what the lease said ("ok" when nothing)."""
     exit_ = asyncio.create_task(_exit(process))
     stop = asyncio.create_task(lease.stopped())
@@ -125,7 +125,7 @@ async def _exit(process: Process) -> None:
 class _Said:
     """What the child says on stdout."""
 
-    def __init__(self, log_file: BinaryIO, lease: Lease, on_metric: Metric | None) -> None:
+    def __init__(self, log_file: BinaryIO, lease: Leash, on_metric: Metric | None) -> None:
         self.report: dict[str, Any] | None = None
         self.error: str | None = None
         self._log_file = log_file

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from store.connection import StoreUnavailable
 from store.runs import Claim, Runs, StaleClaim
@@ -42,6 +42,20 @@ async def patiently(call: Callable[[], Awaitable[T]], patience_s: float = PATIEN
             waited_s += RETRY_EVERY_S
 
 
+class Leash(Protocol):
+    """Who may stop a child: the lease of a run, or whoever lets it work only while nobody needs the room."""
+
+    redis_errors: int
+
+    @property
+    def name(self) -> str:
+        """What the child works on."""
+
+    async def stopped(self) -> Verdict:
+        """Wait until the child must stop."""
+        ...
+
+
 class Lease:
     """Keeps a claim alive in the background: `async with Lease(runs, claim) as lease`.
 
@@ -56,6 +70,10 @@ class Lease:
         self._verdict: Verdict = "ok"
         self._stopped = asyncio.Event()
         self._renewal: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.claim.run_id
 
     async def __aenter__(self) -> Lease:
         self._renewal = asyncio.create_task(self._renew_for_ever())

@@ -1,4 +1,4 @@
-"""Settings of the workers: the environment says where, [votes], [schedule] and [release] say how."""
+"""Settings of the workers: the environment says where, the TOML how."""
 
 from __future__ import annotations
 
@@ -149,6 +149,26 @@ class Asking(_Section):
     """Answers that are drawn to a prompt, of which two are asked about."""
 
 
+class Opinions(_Section):
+    """What the reward model thinks of answers that people voted on; formed while no run is open."""
+
+    every_s: float = Field(default=60, ge=0)
+    """Shortest time between two passes over what was voted on since; 0: opinions are never formed."""
+    at_once: int = Field(default=64, ge=1)
+    """Votes of one pass. A run that becomes due waits for no pass: the pass is stopped and done later."""
+
+
+class Hacking(_Section):
+    """When the reward hacking watch speaks up: scores rise while people like the answers less."""
+
+    versions: int = Field(default=3, ge=1)
+    """Newest versions whose duels are judged together."""
+    warn_error: float = Field(default=0.05, ge=0, lt=1)
+    """Chance of a warning where people like the versions as much as those before; 0: never warn."""
+    stop_error: float = Field(default=0.01, ge=0, lt=1)
+    """The same for pausing the schedule; 0: never pause."""
+
+
 LAUNCHED = ("reward", "ppo")
 """The stages that train, which several processes can share."""
 
@@ -179,6 +199,8 @@ class WorkerSettings:
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
     asking: Asking = field(default_factory=Asking)
+    opinions: Opinions = field(default_factory=Opinions)
+    hacking: Hacking = field(default_factory=Hacking)
 
     def start_of(self, stage: str) -> tuple[str, ...]:
         """The words that start a stage of the trainer."""
@@ -201,6 +223,8 @@ def load_settings() -> WorkerSettings:
         schedule=_section(Schedule, where.config, "schedule", sections),
         release=_section(Release, where.config, "release", sections),
         asking=_section(Asking, where.config, "asking", sections),
+        opinions=_section(Opinions, where.config, "opinions", sections),
+        hacking=_section(Hacking, where.config, "hacking", sections),
     )
 
 

@@ -1,14 +1,15 @@
-"""The two Celery tasks: wake-ups that carry an id at most, may be lost and may come twice."""
+"""The Celery tasks: wake-ups that carry an id at most, may be lost and may come twice."""
 
 from __future__ import annotations
 
 import asyncio
 
-from workers import recipe, schedule
+from workers import opinions, recipe, schedule
 from workers.app import app
 from workers.settings import load_settings
 
 WAKE_EXPIRES_S = 3600
+OPINIONS_EXPIRE_S = 60
 
 
 @app.task(name="heed.retrain")  # type: ignore[untyped-decorator]
@@ -19,6 +20,14 @@ def retrain(run_id: str) -> None:
 
 @app.task(name="heed.tick")  # type: ignore[untyped-decorator]
 def tick() -> None:
-    """Look at the schedule: start what is due, wake what nobody holds."""
+    """Look at the schedule: start what is due, wake what nobody holds; form opinions where nothing is."""
     for run_id in asyncio.run(schedule.tick(load_settings())):
         retrain.apply_async((run_id,), expires=WAKE_EXPIRES_S)
+    if asyncio.run(opinions.due(load_settings())):
+        form_opinions.apply_async(expires=OPINIONS_EXPIRE_S)
+
+
+@app.task(name="heed.opinions")  # type: ignore[untyped-decorator]
+def form_opinions() -> None:
+    """Ask the reward model about what was voted on since; gives way to a run."""
+    asyncio.run(opinions.form(load_settings()))

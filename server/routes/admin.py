@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from server import shapes
+from server import hacking, shapes
 from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Releaser, Watcher
 from server.errors import not_found
@@ -37,7 +37,7 @@ async def status(heed: Heed, me: Watcher) -> shapes.StatusOut:
         paused=await heed.runs.paused(),
         votes=shapes.VoteCounts(total=await heed.votes.total(), pending=pending, min_votes=min_votes),
         run=await heed.runs.current(),
-        warnings=heed.warnings,
+        warnings=[*heed.warnings, *await hacking.warnings(heed.hacking)],
     )
 
 

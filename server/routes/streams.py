@@ -51,7 +51,7 @@ async def turn_events(
 async def admin_events(
     request: Request, heed: Heed, me: Watcher, after: After = None, last_event_id: LastEventId = None
 ) -> Response:
-    """Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id."""
+    """Events `run`, `metric`, `policy`, `vote`, `opinions`, `engines`; from now on, or after an id."""
     start = last_event_id or after or await heed.feed.last_id()
     return EventStream(_counted(heed, _feed(request, heed, start)))
 

@@ -32,7 +32,7 @@ async def evidence_of(conversations: Conversations, vote: Vote, new: bool) -> li
     if len(said) < len(answers):
         return "conversation deleted"
     if vote.early:
-        said = _as_seen(said)
+        said = as_seen(said)
     if any(answer.state not in _USABLE.get(vote.kind, ("finished",)) for answer in said):
         return "answer unfinished"
     if any(len(set(answer.versions)) != 1 for answer in said):
@@ -61,7 +61,7 @@ async def _about(conversations: Conversations, vote: Vote) -> list[str]:
     return [duel.answer_a, duel.answer_b] if duel else [""]
 
 
-def _as_seen(said: list[Answer]) -> list[Answer]:
+def as_seen(said: list[Answer]) -> list[Answer]:
     """Both sides of an early vote, as long as the one that the vote stopped.
 
     What the other one went on to say was not judged, and pairs that are longer on the preferred side because

@@ -70,6 +70,11 @@ def canary_counts(rows: Iterable[VoteRow], canary: Canary, active: int) -> tuple
     return wins, len(decisive) - wins
 
 
+def counts(row: VoteRow) -> bool:
+    """Whether the vote is among those that the statistics count."""
+    return row.vote.kind == "duel" and row.vote.choice in ("a", "b", "tie", "both_bad") and not _why_not(row)
+
+
 def _why_not(row: VoteRow) -> str | None:
     vote = row.vote
     reasons = {

@@ -18,6 +18,7 @@ from store.connection import Redis, available
 from store.explorer.script import script_of
 from store.explorer.table import VoteRow, VoteTable
 from store.lineage import Lineage
+from store.opinions import Opinions, Thought
 from store.policies import Policies
 from store.records import Vote
 from store.reviews import Reviews
@@ -44,6 +45,9 @@ class VoteIndex:
         self._votes_through = self._reviews_through = "0"
         self._used: dict[str, tuple[int, ...]] = {}
         self._margins: dict[str, float] = {}
+        self.thoughts: dict[str, Thought] = {}
+        """By vote: what the reward model thought of its answers."""
+        self._opinions, self._opinions_through = Opinions(redis), 0
         self._reward_models = volume / "reward_models"
         self._versions_seen: set[int] = set()
         self._busy = asyncio.Lock()
@@ -53,6 +57,7 @@ class VoteIndex:
         async with self._busy:
             await self._follow_versions()
             await self._follow_votes()
+            await self._follow_opinions()
             await self._follow_reviews()
         return self.table
 
@@ -88,6 +93,18 @@ class VoteIndex:
                 if row is not None:
                     self._put(row._replace(used=self._used.get(vote_id, ()), margin=self._margin(row.vote)))
 
+    async def _follow_opinions(self) -> None:
+        while True:
+            self._opinions_through, new = await self._opinions.after(self._opinions_through)
+            for opinion in new:
+                self.thoughts[opinion.vote_id] = opinion.thought
+                row = self.table.get(opinion.vote_id)
+                if row is not None:
+                    self._put(row._replace(margin=self._margin(row.vote)))
+            if not new:
+                return
+            await asyncio.sleep(0)
+
     def _read_margins(self, reward_model: int | None) -> dict[str, float]:
         """Vote id -> how far the chosen answer was ahead; nothing of reward models of version 0.1."""
         path = self._reward_models / f"v{reward_model or 0:04d}" / "margins.json"
@@ -97,7 +114,10 @@ class VoteIndex:
             return {}
 
     def _margin(self, vote: Vote) -> float | None:
-        """Of the first answer over the second."""
+        """Of the first answer over the second, as it was predicted."""
+        thought = self.thoughts.get(vote.id)
+        if thought is not None and not thought.learned_from and vote.kind == "duel":
+            return thought.margin
         ahead = self._margins.get(vote.id) if vote.kind == "duel" else None
         return None if ahead is None else -ahead if vote.choice == "b" else ahead
 

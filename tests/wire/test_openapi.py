@@ -57,6 +57,8 @@ GET POST /api/v1/imports
 PATCH /api/v1/imports/{import_id}
 GET /api/v1/policies/{number}/taint
 GET PUT /api/v1/guidelines
+GET /api/v1/votes/{vote_id}/opinion
+GET /api/v1/hacking
 GET /api/v1/guidelines/{version}
 POST /api/v1/guidelines/read
 GET /api/v1/queue

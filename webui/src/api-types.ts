@@ -456,7 +456,7 @@ export interface paths {
         };
         /**
          * Admin Events
-         * @description Events `run`, `metric`, `policy`, `vote`, `engines` as they happen; from now on, or after an id.
+         * @description Events `run`, `metric`, `policy`, `vote`, `opinions`, `engines`; from now on, or after an id.
          */
         get: operations["admin_events_api_v1_events_get"];
         put?: never;
@@ -563,6 +563,26 @@ export interface paths {
          * @description An earlier version.
          */
         get: operations["get_guidelines_version_api_v1_guidelines__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/hacking": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Hacking
+         * @description The reward hacking watch: score against human win rate of the same answers, version by version.
+         */
+        get: operations["get_hacking_api_v1_hacking_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1637,6 +1657,28 @@ export interface paths {
          * @description Add reasons or a comment to one's own vote; change the choice while it can be undone.
          */
         patch: operations["change_vote_api_v1_votes__vote_id__patch"];
+        trace?: never;
+    };
+    "/api/v1/votes/{vote_id}/opinion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Opinion
+         * @description What the reward model thought of the answers that a vote is about; ask again while it waits.
+         *
+         *     Of one's own vote, or of any where one may look at all of them.
+         */
+        get: operations["get_opinion_api_v1_votes__vote_id__opinion_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/votes/{vote_id}/reviews": {
@@ -2840,6 +2882,24 @@ export interface components {
             /** Detail */
             detail?: components["schemas"]["ValidationError"][];
         };
+        /** HackingOut */
+        HackingOut: {
+            /** Judged */
+            judged: number[];
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "quiet" | "warn" | "stop";
+            /** Look Back */
+            look_back: number;
+            /** Since */
+            since: string | null;
+            /** Versions */
+            versions: components["schemas"]["WatchedVersion"][];
+            /** Words */
+            words: string;
+        };
         /** HistoryOut */
         HistoryOut: {
             /** Canaries */
@@ -3361,6 +3421,33 @@ export interface components {
             this_week: number;
         };
         /**
+         * OpinionOut
+         * @description What the reward model thought of the answers of one vote.
+         */
+        OpinionOut: {
+            /**
+             * Answers
+             * @default []
+             */
+            answers: components["schemas"]["ScoredAnswer"][];
+            /** Chance */
+            chance?: number | null;
+            /**
+             * Learned From
+             * @default false
+             */
+            learned_from: boolean;
+            /** Prefers */
+            prefers?: ("a" | "b") | null;
+            /** Reward Model */
+            reward_model?: number | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "scored" | "waiting" | "none";
+        };
+        /**
          * PairRate
          * @description How version `a`, the newer one, did against version `b`.
          */
@@ -3616,7 +3703,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused";
+            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused" | "reward_hacking" | "opinions_failing";
             /**
              * Severity
              * @enum {string}
@@ -3942,6 +4029,13 @@ export interface components {
             paused: components["schemas"]["Pause"] | null;
             /** Pending */
             pending: number;
+        };
+        /** ScoredAnswer */
+        ScoredAnswer: {
+            /** Answer Id */
+            answer_id: string;
+            /** Score */
+            score: number;
         };
         /** SearchHit */
         SearchHit: {
@@ -4552,6 +4646,25 @@ export interface components {
             of: number;
             /** Total */
             total: number;
+        };
+        /**
+         * WatchedVersion
+         * @description One version against older ones, on the same blind duels; and what the gate measured of it.
+         */
+        WatchedVersion: {
+            /** Entropy */
+            entropy: number | null;
+            /** Lead */
+            lead: number | null;
+            /** Length */
+            length: number | null;
+            model: components["schemas"]["Share"];
+            /** Number */
+            number: number;
+            people: components["schemas"]["Share"];
+            predicted: components["schemas"]["Share"];
+            /** Repeats */
+            repeats: number | null;
         };
         /**
          * WorkerBeat
@@ -5635,6 +5748,26 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_hacking_api_v1_hacking_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HackingOut"];
                 };
             };
         };
@@ -7366,6 +7499,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CastOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_opinion_api_v1_votes__vote_id__opinion_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OpinionOut"];
                 };
             };
             /** @description Validation Error */

@@ -16,6 +16,7 @@ export type FeedEvent =
   | { type: "metric"; data: MetricRow }
   | { type: "policy"; data: unknown }
   | { type: "vote"; data: unknown }
+  | { type: "opinions"; data: { votes: string[] } }
   | { type: "engines"; data: { engines: Engine[] } };
 
 export const TURN_EVENTS = [
@@ -26,7 +27,7 @@ export const TURN_EVENTS = [
   "duel.ready",
   "turn.end",
 ] as const;
-export const FEED_EVENTS = ["run", "metric", "policy", "vote", "engines"] as const;
+export const FEED_EVENTS = ["run", "metric", "policy", "vote", "opinions", "engines"] as const;
 
 /** `open`: events flow. `waiting`: the line is cut and will be tried again. */
 export type LineState = "open" | "waiting";

@@ -16,7 +16,10 @@ import pytest
 from store.records import ChatTurn, PreferencePair
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-COMMANDS = ("base", "sft", "seeds", "reward", "reward_gate", "ppo", "plan", "gate", "evaluate", "reproduce")
+COMMANDS = (
+    *("base", "sft", "seeds", "reward", "reward_gate", "ppo", "plan", "gate"),
+    *("score", "ask", "evaluate", "reproduce"),
+)
 
 
 def run(*arguments: object, code: str | None = None) -> subprocess.CompletedProcess[str]:

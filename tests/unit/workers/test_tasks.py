@@ -19,8 +19,8 @@ from store.outlook import Outlooks, nothing_scored
 from store.records import PolicyVersion, now
 from store.requests import Requests
 from tests.worker_parts import Platform
-from workers import app, schedule
-from workers.tasks import retrain, tick
+from workers import app, opinions, schedule
+from workers.tasks import form_opinions, retrain, tick
 
 
 def with_schedule(heed: Platform, **changes: Any) -> Platform:
@@ -187,12 +187,20 @@ def test_the_tick_task_sends_the_runs_to_the_train_queue(
     async def two_runs(settings: Any) -> list[str]:
         return ["run_1", "run_2"]
 
+    async def votes_wait(settings: Any) -> bool:
+        return True
+
     sent: list[tuple[str, ...]] = []
+    passes: list[dict[str, Any]] = []
     monkeypatch.setattr(schedule, "tick", two_runs)
+    monkeypatch.setattr(opinions, "due", votes_wait)
     monkeypatch.setattr(retrain, "apply_async", lambda arguments, **options: sent.append(arguments))
+    monkeypatch.setattr(form_opinions, "apply_async", lambda **options: passes.append(options))
     tick()
     assert sent == [("run_1",), ("run_2",)]
-    assert app.celery_config()["task_routes"][retrain.name] == {"queue": "train"}
+    assert passes == [{"expires": 60}]
+    routes = app.celery_config()["task_routes"]
+    assert routes[retrain.name] == routes[form_opinions.name] == {"queue": "train"}
 
 
 @pytest.mark.parametrize(

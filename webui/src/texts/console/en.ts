@@ -238,6 +238,8 @@ export const en = {
       engine_down: "An engine is down",
       version_behind: "A server is behind",
       schedule_paused: "The schedule is paused",
+      reward_hacking: "Reward hacking",
+      opinions_failing: "The reward model cannot be asked",
     },
     aof: "Append-only file",
     policy: "When full",

@@ -226,6 +226,8 @@ export const zh: ConsoleTexts = {
       engine_down: "引擎已停止",
       version_behind: "服务器版本落后",
       schedule_paused: "计划已暂停",
+      reward_hacking: "奖励作弊",
+      opinions_failing: "无法询问奖励模型",
     },
     aof: "追加文件",
     policy: "内存满时",

@@ -32,6 +32,10 @@ export function takeFeedEvent(client: QueryClient, event: FeedEvent): void {
     case "vote":
       void client.invalidateQueries({ queryKey: keys.status });
       return;
+    case "opinions":
+      for (const queryKey of [["opinion"], ["vote"], ["hacking"]])
+        void client.invalidateQueries({ queryKey });
+      return;
     case "engines":
       status((before) => ({ ...before, engines: event.data.engines }));
   }

@@ -1,10 +1,13 @@
 /** What became of the vote: saved or not, which versions spoke, how far the next training is, the way back. */
+import { lazy, Suspense } from "react";
 import type { Duel, DuelChoice } from "../../api";
 import { capOf, useActions, useKeys } from "../../keys";
 import { outbox, useSending } from "../../outbox";
 import { type Texts, useTexts } from "../../texts";
 import { problemText } from "../../ui/notice";
 import { Reasons } from "./reasons";
+
+const Opinion = lazy(() => import("../opinion"));
 
 function revealText(choice: DuelChoice, a: number, b: number, texts: Texts): string {
   if (a === b) return texts.duel.same(a);
@@ -34,6 +37,7 @@ export function Verdict({ duel, choice, isLast, onIdeal }: Props) {
   const much = sending
     ? "vote" in sending && sending.vote.kind === "duel" && sending.vote.strength === 2
     : duel.vote?.strength === 2;
+  const voted = counted?.counted.vote.id ?? duel.vote?.id;
   const canUndo = isLast && isNew && choice !== null && !counted?.problem;
   const undo = () => outbox.undo(duel.id, duel.vote?.id);
   useActions({ voteUndo: canUndo ? undo : undefined });
@@ -78,6 +82,11 @@ export function Verdict({ duel, choice, isLast, onIdeal }: Props) {
           </button>
         )}
       </div>
+      {choice && voted && sending?.state !== "sending" && (isNew || isLast) && (
+        <Suspense fallback={null}>
+          <Opinion vote={voted} />
+        </Suspense>
+      )}
       {isNew && isLast && choice && choice !== "skip" && (
         <Reasons target={duel.id} about={choice === "both_bad" ? "bad" : "good"} />
       )}

@@ -1,11 +1,12 @@
 /** One vote: what was said about what, what became of it, and what can still be changed. */
-import { type FormEvent, useId, useState } from "react";
+import { type FormEvent, lazy, Suspense, useId, useState } from "react";
 import { Link } from "wouter";
 import { api, type DuelChoice, type MyVote, type VoteChange } from "../../api";
 import { formatTime } from "../../format";
 import { type Texts, useLanguage, useTexts } from "../../texts";
 import { ProblemLine } from "../../ui/notice";
 
+const Opinion = lazy(() => import("../opinion"));
 const CHOICES = ["a", "b", "tie", "both_bad", "skip"] as const;
 
 export function VoteRow({ vote, onChanged }: { vote: MyVote; onChanged: () => void }) {
@@ -82,6 +83,9 @@ export function VoteRow({ vote, onChanged }: { vote: MyVote; onChanged: () => vo
       {open && (
         <div id={details} className="flex flex-col gap-3 border-t border-line pt-3">
           <Answers vote={vote} />
+          <Suspense fallback={null}>
+            <Opinion vote={vote.id} />
+          </Suspense>
           {!undone && <Change vote={vote} busy={busy} amend={amend} />}
           {vote.guideline_version !== null && (
             <p className="text-[0.87rem] text-muted">{texts.mine.under(vote.guideline_version)}</p>

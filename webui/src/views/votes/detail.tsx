@@ -6,6 +6,7 @@ import { useLanguage } from "../../texts";
 import { useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { Loading, ProblemLine } from "../../ui/notice";
+import Opinion from "../opinion";
 import { explorer, type ReviewChoice, type VoteDetail, type VoteRow } from "./calls";
 import { diff, type Piece } from "./diff";
 import { outcomeWords, statusChip, versionsText } from "./words";
@@ -152,6 +153,7 @@ function Facts({ row }: { row: VoteRow }) {
           {words.scored(formatNumber(row.margin, language), values[`rm_${row.reward_model}`] ?? "")}
         </p>
       )}
+      <Opinion vote={row.id} />
     </div>
   );
 }
