@@ -1406,7 +1406,9 @@ export interface paths {
         };
         /**
          * Search
-         * @description The caller's conversations that hold every word: titles of all, texts of the newest 500.
+         * @description The caller's conversations that hold every word in their title or in one text, newest first.
+         *
+         *     A page looks through 500 of them; `next` goes on.
          */
         get: operations["search_api_v1_search_get"];
         put?: never;
@@ -1975,6 +1977,8 @@ export interface components {
             text: string;
             /** Thumb */
             thumb: ("up" | "down") | null;
+            /** Withdrawn */
+            withdrawn: boolean;
         };
         /**
          * AnswerShown
@@ -3891,6 +3895,10 @@ export interface components {
         SearchPage: {
             /** Items */
             items: components["schemas"]["SearchHit"][];
+            /** Next */
+            next: number | null;
+            /** Of */
+            of: number;
         };
         /**
          * SelectionOut
@@ -6864,6 +6872,8 @@ export interface operations {
         parameters: {
             query: {
                 q: string;
+                /** @description Conversations that earlier pages looked through */
+                skip?: number;
             };
             header?: never;
             path?: never;

@@ -93,7 +93,7 @@ export class ScriptedServer {
     const answer = (side: "a" | "b") => ({
       id: `ans_${side}`, parent_id: "msg_1", duel_id: `duel_${n}`, side, state: ready ? ("finished" as const) : ("streaming" as const),
       text: ready ? `The ${side} text` : "", finish_reason: ready ? "stop" : null, error: null, created_at: AT, policy_version: null,
-      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null, edited_from: null,
+      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null, edited_from: null, withdrawn: false,
     }); // biome-ignore format: a fixture
     const conversation = {
       id: "conv_1",

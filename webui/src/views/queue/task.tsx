@@ -63,6 +63,7 @@ export function Task({ task, onGivenBack }: Props) {
     sayInstead: nothing,
     rank: nothing,
     ideal: nothing,
+    flag: nothing,
     seenBoth: () => setSeen(true),
     busy: true,
   };
