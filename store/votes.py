@@ -328,7 +328,7 @@ class VoteLog:
         return Duel.model_validate_json(text).model_copy(update={"vote_id": None, "revealed": True})
 
     async def _withdrawn(self, vote: Vote) -> Answer | None:
-        """The ideal answer that the vote wrote, withdrawn; None when it wrote none or its conversation is gone."""
+        """The ideal answer that the vote wrote, withdrawn; None where there is none."""
         if vote.kind != "edit":
             return None
         with available():
