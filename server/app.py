@@ -69,6 +69,7 @@ from store.policies import Policies
 from store.queue import Queue
 from store.responses import Responses
 from store.reviews import Reviews
+from store.run_options import RunOptionsBook
 from store.runs import Runs
 from store.search import Search
 from store.sessions import Sessions
@@ -180,6 +181,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         policies=policies,
         registry=EngineRegistry(redis),
         runs=Runs(redis),
+        run_options=RunOptionsBook(redis),
         health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),

@@ -41,6 +41,7 @@ from store.policies import Policies
 from store.queue import Queue
 from store.records import Account, Answer, ApiKey, Conversation, Duel, Session
 from store.responses import Responses
+from store.run_options import RunOptionsBook
 from store.runs import Runs
 from store.search import Search
 from store.sessions import Sessions, is_fresh
@@ -76,6 +77,7 @@ class Parts:
     policies: Policies
     registry: EngineRegistry
     runs: Runs
+    run_options: RunOptionsBook
     health: Health
     streams: AnswerStream
     feed: Feed

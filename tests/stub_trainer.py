@@ -6,6 +6,7 @@ Every start is noted in `calls.jsonl` beside it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -103,6 +104,8 @@ def main() -> None:
     given = {
         name.removeprefix("--"): Path(value) for name, value in zip(words[::2], words[1::2], strict=True)
     }
+    if "set" in given:  # the one that may be there more than once
+        given["set"] = Path(" ".join(word for name, word in itertools.pairwise(words) if name == "--set"))
     plan_file = Path(os.environ["HEED_STUB"])
     with open(plan_file.with_name("calls.jsonl"), "a") as calls:
         calls.write(

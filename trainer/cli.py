@@ -162,9 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    base = _command(commands, "base", stages.base, "write the base policy's folder")
-    base.add_argument("--model", help="Hugging Face id or folder; default: the bundled SmolLM2-135M-Instruct")
-    _folders(base, "--out")
+    _base(commands)
 
     sft = _command(commands, "sft", stages.sft, "teach a policy to imitate conversations")
     _folders(sft, "--policy", "--texts", "--out")
@@ -201,6 +199,8 @@ def build_parser() -> argparse.ArgumentParser:
     plan = _command(commands, "plan", stages.plan, "say how much memory `reward` and `ppo` would take")
     _folders(plan, "--policy")
     plan.add_argument("--processes", type=int, default=1, help="of the training; default: 1")
+
+    _command(commands, "settings", stages.settings, "say every setting as a training would have it")
 
     gate = _command(commands, "gate", stages.gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")
@@ -240,6 +240,12 @@ def build_parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--rows", default="", help="findings, separated by commas; default: all")
     reproduce.add_argument("--seeds", type=int, default=3, help="runs of each setting; default: 3")
     return parser
+
+
+def _base(commands: Any) -> None:
+    base = _command(commands, "base", stages.base, "write the base policy's folder")
+    base.add_argument("--model", help="Hugging Face id or folder; default: the bundled SmolLM2-135M-Instruct")
+    _folders(base, "--out")
 
 
 def _command(commands: Any, name: str, run: stages.Stage, summary: str) -> argparse.ArgumentParser:

@@ -23,6 +23,7 @@ READS: dict[str, dict[str, Sequence[str]]] = {
     "reward": {"reward": EVERY, "scale": EVERY},
     "ppo": {"ppo": EVERY, "rollout": EVERY, "groups": EVERY, "scale": EVERY},
     "plan": {"scale": EVERY, "ppo": EVERY, "reward": EVERY, "rollout": EVERY, "groups": EVERY},
+    "settings": {},
     "gate": {"gate": EVERY, "rollout": EVERY},
     "evaluate": {"rollout": EVERY, "reward": ("micro_batch_tokens", "max_tokens")},
     "reproduce": {},

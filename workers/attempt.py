@@ -22,6 +22,7 @@ from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
 from store.records import Stage, StageState
+from store.run_options import RunOptions, RunOptionsBook
 from store.runs import Claim, Runs, StaleClaim
 from store.votes import VoteLog
 from workers.lease import Cancelled, Lease, patiently
@@ -48,6 +49,7 @@ class Work:
     imports: Imports
     policies: Policies
     conversations: Conversations
+    options: RunOptionsBook
 
     @property
     def folder(self) -> Path:
@@ -61,6 +63,12 @@ class Work:
     def config(self) -> Path:
         """The configuration as it was when the run began: every attempt trains with the same one."""
         return self.folder / "config.toml"
+
+    @property
+    def asked(self) -> RunOptions:
+        """What whoever asked for the run wants otherwise than the configuration has it."""
+        kept = self.folder / "options.json"
+        return RunOptions.model_validate_json(kept.read_text()) if kept.exists() else RunOptions()
 
     def attempts(self) -> list[Path]:
         """Folders of this attempt and the ones before, newest first."""

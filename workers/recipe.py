@@ -17,6 +17,7 @@ from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
 from store.records import RunState
+from store.run_options import RunOptionsBook
 from store.runs import Runs, StaleClaim
 from store.votes import VoteLog
 from workers.attempt import RunFailed, Work
@@ -65,6 +66,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
+                options=RunOptionsBook(redis),
             )
             try:
                 await _to_its_end(work)

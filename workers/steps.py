@@ -28,7 +28,7 @@ async def freeze(work: Work) -> Frozen:
         raise RunFailed("no policy version is active: `make up` publishes the base model as version 1")
 
     async def step() -> dict[str, Any]:
-        await asyncio.to_thread(_keep_config, work)
+        await _keep_config(work)
         imported = await patiently(work.imports.pairs)
         frozen = await patiently(
             lambda: snapshot.freeze(
@@ -38,14 +38,14 @@ async def freeze(work: Work) -> Frozen:
                 votes=work.votes,
                 conversations=work.conversations,
                 bundled_prompts=work.settings.prompts,
-                schedule=work.settings.schedule,
+                schedule=work.settings.schedule.model_copy(update=work.asked.schedule),
                 imported=imported,
             )
         )
         used = await asyncio.to_thread(snapshot.votes_used, work.folder / "snapshot")
         await patiently(lambda: work.lineage.record(work.claim.run_id, used))
         await patiently(lambda: work.votes.advance("frozen_through", frozen.snapshot.through))
-        sections = await asyncio.to_thread(read_sections, work.config)
+        sections = work.asked.over(await asyncio.to_thread(read_sections, work.config))
         await patiently(lambda: work.runs.update(work.claim, snapshot=frozen.snapshot, config=sections))
         return frozen.snapshot.model_dump(mode="json", exclude={"run_id"}) | {
             "parent": frozen.parent,
@@ -117,7 +117,8 @@ async def _train(work: Work, stage: Stage, arguments: tuple[object, ...]) -> dic
     async def forward(step: int, of: int | None, values: dict[str, float]) -> None:
         await work.runs.metric(work.claim, stage, step, of, values)
 
-    command = [*work.settings.start_of(stage), "--config", str(work.config), *map(str, arguments)]
+    settings = ["--config", str(work.config), *work.asked.trainer_arguments()]
+    command = [*work.settings.start_of(stage), *settings, *map(str, arguments)]
     return await run_trainer(command, work.attempt / f"{stage}.log", work.lease, forward)
 
 
@@ -191,7 +192,13 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _keep_config(work: Work) -> None:
+async def _keep_config(work: Work) -> None:
+    """The configuration, and what whoever asked for the run wants otherwise, for this and later attempts."""
     work.folder.mkdir(parents=True, exist_ok=True)
-    if not work.config.exists():
-        write_durably(work.config, work.settings.config.read_text(encoding="utf-8"))
+    if work.config.exists():
+        return
+    run = await patiently(lambda: work.runs.get(work.claim.run_id))
+    options = await patiently(lambda: work.options.of(run.requested_by if run else ""))
+    text = work.settings.config.read_text(encoding="utf-8")
+    await asyncio.to_thread(write_durably, work.folder / "options.json", options.model_dump_json())
+    await asyncio.to_thread(write_durably, work.config, text)

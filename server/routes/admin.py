@@ -10,7 +10,9 @@ from server import shapes
 from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Releaser, Watcher
 from server.errors import not_found
+from server.run_settings import resolved
 from store.records import Activation, Run
+from store.run_options import RunOptions
 
 router = APIRouter(prefix="/api/v1", tags=["admin"])
 
@@ -44,10 +46,18 @@ async def list_runs(heed: Heed, me: Watcher) -> shapes.RunPage:
 
 
 @router.post("/runs", status_code=201)
-async def train_now(heed: Heed, me: Engineer, noted: Noted) -> Run:
-    """Queue a retrain on the votes there are. 409 while one is queued or running."""
+async def train_now(heed: Heed, me: Engineer, noted: Noted, body: RunOptions | None = None) -> Run:
+    """Queue a retrain on the votes there are, with other settings if any are given.
+
+    409 while one is queued or running; 422 names the option that the trainer refuses.
+    """
+    options = body or RunOptions()
+    given = options.model_dump(exclude_none=True)
+    if given:
+        await resolved(heed.settings.config, options)
+    await heed.run_options.keep(me.id, options)
     run = await heed.runs.request(me.id)
-    await noted("train_now", run.id)
+    await noted("train_now", run.id, after=given or None)
     return run
 
 

@@ -78,7 +78,7 @@ GET /api/v1/runs/{run_id}/log
 GET /api/v1/runs/{run_id}/samples
 GET /api/v1/runs/{run_id}/alerts
 POST /api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge
-GET /api/v1/plan
+GET POST /api/v1/plan
 GET /api/v1/schedule
 PUT DELETE /api/v1/schedule/pause
 GET /api/v1/system

@@ -878,7 +878,13 @@ export interface paths {
          */
         get: operations["plan_api_v1_plan_get"];
         put?: never;
-        post?: never;
+        /**
+         * Plan With
+         * @description The same with other settings, every field of the trainer's as it resolves them. Nothing starts.
+         *
+         *     422 names the option that the trainer refuses.
+         */
+        post: operations["plan_with_api_v1_plan_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1184,7 +1190,9 @@ export interface paths {
         put?: never;
         /**
          * Train Now
-         * @description Queue a retrain on the votes there are. 409 while one is queued or running.
+         * @description Queue a retrain on the votes there are, with other settings if any are given.
+         *
+         *     409 while one is queued or running; 422 names the option that the trainer refuses.
          */
         post: operations["train_now_api_v1_runs_post"];
         delete?: never;
@@ -3801,6 +3809,24 @@ export interface components {
             /** Version */
             version?: number | null;
         };
+        /**
+         * RunOptions
+         * @description Settings of one training; None: as the configuration file says.
+         *
+         *     The trainer checks its own (`trainer_settings`), the bounds of the others stand here.
+         */
+        RunOptions: {
+            /** Epochs */
+            epochs?: number | null;
+            /** Max Pairs */
+            max_pairs?: number | null;
+            /** Preset */
+            preset?: string | null;
+            /** Rollout Prompts */
+            rollout_prompts?: number | null;
+            /** Updates */
+            updates?: number | null;
+        };
         /** RunPage */
         RunPage: {
             /** Items */
@@ -6099,6 +6125,39 @@ export interface operations {
             };
         };
     };
+    plan_with_api_v1_plan_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunOptions"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_policies_api_v1_policies_get: {
         parameters: {
             query?: never;
@@ -6533,7 +6592,11 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RunOptions"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             201: {
@@ -6542,6 +6605,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

@@ -32,6 +32,8 @@ export type VoteIn =
   /** Ids of answers, the best first; those in one list tie. */
   | { kind: "ranking"; ranking: string[][]; shown_ms?: number }
   | { kind: "edit"; answer_id: string; text: string; shown_ms?: number };
+/** What one training does otherwise than the configuration file says. */
+export type RunOptions = Schemas["RunOptions"];
 export type MyVote = Schemas["MyVote"];
 export type MyQueue = Schemas["MyQueue"];
 export type QueueItems = Schemas["ItemPage"];
@@ -161,7 +163,7 @@ export const api = {
   runs: () => call<Items<Run>>("GET", at`runs`),
   run: (id: string) => call<Run>("GET", at`runs/${id}`),
   metrics: (id: string) => call<Items<MetricRow>>("GET", at`runs/${id}/metrics`),
-  train: () => call<Run>("POST", at`runs`),
+  train: (options: RunOptions) => call<Run>("POST", at`runs`, options),
   cancel: (id: string) => call<void>("POST", at`runs/${id}/cancel`),
   policies: () => call<Policies>("GET", at`policies`),
   rollBack: (reason: string) => call<Activation>("POST", at`policies/rollback`, { reason }),

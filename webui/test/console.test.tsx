@@ -42,10 +42,7 @@ describe("dashboard", () => {
   it("says what a training would learn from before it starts one", async () => {
     const idle = { ...status(), run: null };
     server.on("GET /api/v1/status", () => idle);
-    server.on("GET /api/v1/plan", () => ({
-      parent: 2, new_votes: { a: 7, tie: 2 }, new_pairs: 7, total_votes: 144, total_pairs: 131, max_pairs: 2000, held_out_share: 0.1, rollout_prompts: 256,
-      gate_prompts: 64, settings: { ppo: { kl_coef: 0.05 } }, estimate: [{ stage: "ppo", seconds: 600 }], blocked: null,
-    })); // biome-ignore format: a fixture
+    server.on("POST /api/v1/plan", () => PLAN);
     server.on("POST /api/v1/runs", () => [409, "run_open"]);
     open("/admin");
     await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
@@ -56,6 +53,35 @@ describe("dashboard", () => {
     await isAccessible();
     await userEvent.click(within(dialog).getByRole("button", { name: "Train now" }));
     await within(dialog).findByText("A training is queued or running already.");
+  });
+
+  it("takes other settings for one training, refused at their field", async () => {
+    const idle = { ...status(), run: null };
+    server.on("GET /api/v1/status", () => idle);
+    const wanted = () => server.bodies("POST /api/v1/plan").at(-1) as { updates?: number };
+    server.on("POST /api/v1/plan", () =>
+      wanted().updates === 0 ? [422, "ppo.updates: at least 1", "updates"] : PLAN,
+    );
+    server.on("POST /api/v1/runs", () => [409, "run_open"]);
+    open("/admin");
+    await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
+    const dialog = within(await screen.findByRole("dialog", { name: "Train now?" }));
+    await userEvent.click(await dialog.findByText("Otherwise in this training"));
+    const updates = dialog.getByRole("spinbutton", { name: "Policy updates" });
+    expect(updates.getAttribute("placeholder")).toBe("16");
+    await userEvent.type(updates, "0{Tab}");
+    expect((await dialog.findByRole("alert")).textContent).toBe("at least 1");
+    const start = dialog.getByRole<HTMLButtonElement>("button", { name: "Train now" });
+    expect([updates.getAttribute("aria-invalid"), start.disabled]).toEqual(["true", true]);
+    await isAccessible();
+    await userEvent.clear(updates);
+    await userEvent.type(updates, "4");
+    await userEvent.selectOptions(dialog.getByRole("combobox", { name: "Preset of PPO" }), "vanilla");
+    await waitFor(() => expect(wanted()).toEqual({ updates: 4, preset: "vanilla" }));
+    await waitFor(() => expect(start.disabled).toBe(false));
+    await userEvent.click(start);
+    await dialog.findByText("A training is queued or running already.");
+    expect(server.bodies("POST /api/v1/runs")).toEqual([{ updates: 4, preset: "vanilla" }]);
   });
 
   it("takes a failed training up again where it failed", async () => {
@@ -94,6 +120,11 @@ describe("dashboard", () => {
     expect(FakeEventSource.all).toEqual([]);
   });
 });
+
+const PLAN = {
+  parent: 2, new_votes: { a: 7, tie: 2 }, new_pairs: 7, total_votes: 144, total_pairs: 131, max_pairs: 2000, held_out_share: 0.1, rollout_prompts: 256,
+  gate_prompts: 64, settings: { ppo: { kl_coef: 0.05, updates: 16 } }, estimate: [{ stage: "ppo", seconds: 600 }], blocked: null,
+}; // biome-ignore format: a fixture
 
 const status = () => {
   const reply = server.reply("GET /api/v1/status");

@@ -47,6 +47,7 @@ GET /api/v1/engines
 GET /metrics
 """
 TRAIN = """
+POST /api/v1/plan
 POST /api/v1/runs
 POST /api/v1/runs/{run_id}/cancel
 POST /api/v1/runs/{run_id}/retry

@@ -16,6 +16,7 @@ from store.artifacts import verify
 from store.lineage import Lineage
 from store.policies import read_pointer
 from store.records import PolicyVersion, Run
+from store.run_options import RunOptions, RunOptionsBook
 from tests.worker_parts import Platform
 from workers import recipe
 from workers.settings import Release
@@ -71,6 +72,21 @@ def stages(run: Run) -> dict[str, str]:
 
 def summary(run: Run, stage: str) -> dict[str, Any]:
     return next(status.summary for status in run.stages if status.stage == stage)
+
+
+@pytest.mark.usefixtures("serving")
+async def test_a_run_trains_as_whoever_asked_for_it_wants(heed: Platform) -> None:
+    for number in range(4):
+        await heed.vote(text=f"Question {number}")
+    await RunOptionsBook(heed.redis).keep("acc_ann", RunOptions(max_pairs=2, updates=5))
+    first = await attempt(heed, await heed.runs.request("acc_ann"))
+    assert summary(first, "freeze")["train_pairs"] + summary(first, "freeze")["held_out_pairs"] == 2
+    for stage in ("reward", "ppo", "gate"):
+        assert "ppo.updates=5" in heed.calls(stage)[-1]["set"]
+    assert (first.config["ppo"]["updates"], first.config["schedule"]["max_pairs"]) == (5, 2)
+    second = await attempt(heed, await heed.runs.request("votes"))
+    assert "ppo.updates" not in heed.calls("ppo")[-1]["set"]
+    assert second.config.get("ppo", {}).get("updates") != 5
 
 
 @pytest.mark.usefixtures("serving")

@@ -392,6 +392,16 @@ export const en = {
     takes: (time: string) => `Earlier ones took ${time}:`,
     noEstimate: "No training has gone through yet, so nothing is known of how long it takes.",
     settings: "Settings it would use",
+    options: {
+      title: "Otherwise in this training",
+      hint: "An empty field is as the configuration file says. Other trainings keep to the file.",
+      asInFile: "As in the file",
+      max_pairs: "Pairs at most",
+      epochs: "Passes of the reward model",
+      rollout_prompts: "Prompts to answer",
+      updates: "Policy updates",
+      preset: "Preset of PPO",
+    },
     afterwards: "If the candidate passes the gate it is released; else it is kept and marked.",
     blocked: {
       run_open: "A training is queued or running already.",
