@@ -2038,6 +2038,28 @@ export interface components {
             /** Parent Id */
             parent_id: string;
         };
+        /**
+         * AnswersOut
+         * @description The chat's answers of this server in the last `window_s` seconds.
+         */
+        AnswersOut: {
+            /** By Minute P95 S */
+            by_minute_p95_s: (number | null)[];
+            /** Ended */
+            ended: number;
+            /** Failed */
+            failed: number;
+            /** First Word P50 S */
+            first_word_p50_s: number | null;
+            /** First Word P95 S */
+            first_word_p95_s: number | null;
+            /** First Words */
+            first_words: number;
+            /** Waiting */
+            waiting: number;
+            /** Window S */
+            window_s: number;
+        };
         /** AuditOut */
         AuditOut: {
             /** Action */
@@ -4140,6 +4162,7 @@ export interface components {
         };
         /** SystemOut */
         SystemOut: {
+            answers: components["schemas"]["AnswersOut"];
             /**
              * At
              * Format: date-time

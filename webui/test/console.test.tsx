@@ -39,6 +39,20 @@ describe("dashboard", () => {
     expect(within(chart).getByRole("cell", { name: "0.25" })).toBeTruthy();
   });
 
+  it("says what is wrong on every page, and how fast and how often answers come", async () => {
+    server.on("GET /api/v1/system", () => SYSTEM);
+    open("/admin");
+    const wrong = await screen.findByRole("link", { name: /1 problem/ });
+    expect([wrong.getAttribute("href"), wrong.textContent]).toEqual([
+      "/system",
+      "Votes are not safe1 problem",
+    ]);
+    const tile = (await screen.findByText("0.41 s / 1.9 s")).closest("article");
+    expect(tile?.textContent).toContain("4 of 131 answers failed · 2 in the queue · last 15 min");
+    screen.getByText("Canary");
+    await isAccessible();
+  });
+
   it("says what a training would learn from before it starts one", async () => {
     const idle = { ...status(), run: null };
     server.on("GET /api/v1/status", () => idle);
@@ -120,6 +134,21 @@ describe("dashboard", () => {
     expect(FakeEventSource.all).toEqual([]);
   });
 });
+
+const ANSWERS = {
+  window_s: 900, first_words: 131, first_word_p50_s: 0.412, first_word_p95_s: 1.9349, by_minute_p95_s: [null, 1.2, 1.9], ended: 131, failed: 4, waiting: 2,
+}; // biome-ignore format: a fixture
+
+const SYSTEM = {
+  at: AT, problems: [{ kind: "aof_off", severity: "bad", what: "Redis keeps no append-only file", fix: "redis-cli CONFIG SET appendonly yes" }],
+  redis: {
+    version: "8.2", uptime_s: 10, ping_ms: 0.2, clock_skew_s: 0, appendonly: "no", appendfsync: "always", maxmemory_policy: "noeviction", aof_write_ok: true,
+    memory_bytes: 1e6, maxmemory_bytes: 0, aof_bytes: null, clients: 2, blocked_clients: 1,
+  },
+  queues: { train: 0, control: 0 }, workers: [], last_tick: null, engines: [], servers: [], sse_clients: 1, answers: ANSWERS,
+  disk: { folder: "/data", total_bytes: 1e9, free_bytes: 5e8, policies_bytes: 1e8 }, machine: { cores: 2, load: 1, memory_bytes: null, memory_free_bytes: null },
+  versions: { python: "3.11" },
+}; // biome-ignore format: a fixture
 
 const PLAN = {
   parent: 2, new_votes: { a: 7, tie: 2 }, new_pairs: 7, total_votes: 144, total_pairs: 131, max_pairs: 2000, held_out_share: 0.1, rollout_prompts: 256,
@@ -364,16 +393,7 @@ describe("audit", () => {
 
 describe("system", () => {
   it("names each problem with its fix", async () => {
-    server.on("GET /api/v1/system", () => ({
-      at: AT, problems: [{ kind: "aof_off", severity: "bad", what: "Redis keeps no append-only file", fix: "redis-cli CONFIG SET appendonly yes" }],
-      redis: {
-        version: "8.2", uptime_s: 10, ping_ms: 0.2, clock_skew_s: 0, appendonly: "no", appendfsync: "always", maxmemory_policy: "noeviction", aof_write_ok: true,
-        memory_bytes: 1e6, maxmemory_bytes: 0, aof_bytes: null, clients: 2, blocked_clients: 1,
-      },
-      queues: { train: 0, control: 0 }, workers: [], last_tick: null, engines: [], servers: [], sse_clients: 1,
-      disk: { folder: "/data", total_bytes: 1e9, free_bytes: 5e8, policies_bytes: 1e8 }, machine: { cores: 2, load: 1, memory_bytes: null, memory_free_bytes: null },
-      versions: { python: "3.11" },
-    })); // biome-ignore format: a fixture
+    server.on("GET /api/v1/system", () => SYSTEM);
     open("/system");
     const problem = await screen.findByTestId("problem-aof_off");
     expect(problem.textContent).toContain("Fix: redis-cli CONFIG SET appendonly yes");

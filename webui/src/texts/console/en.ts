@@ -488,6 +488,10 @@ export const en = {
     position: (share: string, low: string, high: string, n: number) =>
       `left wins ${share} (${low} to ${high}, n = ${n})`,
     noPosition: "no side preferred yet",
+    firstWord: "First word, p50 / p95",
+    failed: (n: number, of: number) => `${n} of ${many(of, "answer", "answers")} failed`,
+    waiting: (n: number) => `${n} in the queue`,
+    lately: (minutes: number) => `last ${minutes} min`,
     health: "System",
     fine: "Well",
     problems: (n: number) => many(n, "problem", "problems"),
