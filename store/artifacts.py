@@ -18,6 +18,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 MANIFEST = "manifest.json"
+SAMPLES = "samples.json"
+"""In a version's folder: what it and its parent said to the gate's fixed prompts."""
 ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".md"}
 SPACE_FACTOR = 1.2
 HEADER_BYTES = 100 << 20

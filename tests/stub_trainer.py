@@ -95,6 +95,8 @@ def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     }
     report = {"passed": passed, "checks": [check], "fingerprints": [{"prompt": "Hi", "token_ids": [1, 2]}]}
     given["out"].write_text(json.dumps(report))
+    samples = {"prompts": ["Hi"], "answers": {"active": ["Hello."], "candidate": ["Hello there!"]}}
+    given["out"].with_name("samples.json").write_text(json.dumps(samples))
     return report
 
 

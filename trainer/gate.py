@@ -15,6 +15,7 @@ from trainer.config import GateConfig, RolloutConfig
 from trainer.data import Prompt, load_tokenizer, pad_right, prompt_ids
 from trainer.errors import DataError
 from trainer.experience import Experience, gather
+from trainer.gate_samples import answer_samples, write_samples
 from trainer.intervals import wilson
 from trainer.models import RewardModel, autocast, default_device, load_policy, load_reward_model
 from trainer.monitor import action_space
@@ -48,6 +49,8 @@ def judge(
 ) -> GateReport:
     """Let candidate and active version answer the same held-out prompts; write the report to `out`.
 
+    What both say to the fixed prompts is written beside it, to `samples.json`.
+
     Raises DataError when no prompt fits.
     """
     skill = load_tokenizer(active).encode(SKILL_TEXT.read_text(encoding="utf-8"))
@@ -61,12 +64,15 @@ def judge(
     sampler = make_sampler(active, rollout)
     answers: dict[str, Experience] = {}
     perplexity: dict[str, float] = {}
+    samples: dict[str, list[str]] = {}
     for step, (name, model) in enumerate(models.items(), start=1):
         sampler.update(model.state_dict().items())
         answers[name] = _answer(sampler, model, ids, *judges, rollout)
         perplexity[name] = _perplexity(model, skill)
+        samples[name] = answer_samples(sampler, active)
         metrics = action_space(answers[name]) | {"text_perplexity": perplexity[name]}
         reporter.metric(step, len(models), metrics)
+    write_samples(out.with_name("samples.json"), samples)
     fingerprints = tuple(_fingerprint(sampler, active, prompt) for prompt in FINGERPRINT_PROMPTS)
     checks = [
         _finite_check(None),

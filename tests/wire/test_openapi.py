@@ -86,6 +86,7 @@ GET /api/v1/policies
 GET /api/v1/policies/history
 GET /api/v1/policies/{number}
 GET /api/v1/policies/{number}/preflight
+GET /api/v1/policies/{number}/samples
 POST /api/v1/policies/{number}/promote
 PUT /api/v1/canary
 POST /api/v1/canary/end

@@ -365,6 +365,7 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ["GET", /^statistics$/, () => [200, STATISTICS]],
     ["GET", /^policies\/history$/, () => [200, { canaries: [{ number: 3, share: 0.1, started_at: ago(30), ended_at: ago(22), outcome: "rolled_back" }] }]],
     ["GET", /^policies\/(\d+)$/, ([number]) => [200, detail(version(number))]],
+    ["GET", /^policies\/(\d+)\/samples$/, ([number]) => [200, { items: saidBy(Number(number)) }]],
     ["GET", /^policies\/(\d+)\/preflight$/, ([number]) => [200, {
       number: Number(number), state: version(number).state, ok: true, error: null, bytes: 272_580_413, checked_s: 0.42, warm_on: ["engine-2"], ready_engines: 2, in_flight: 3,
       leaves: db.versions.find((one) => one.state === "active")?.number ?? null, canary: db.canary,
@@ -396,6 +397,16 @@ export function consoleRoutes({ db, tell, Refusal }) {
     }]],
   ]; // biome-ignore format: one route a line
 }
+
+/** What versions said to the gate's prompts; the first was asked with the second. */
+const saidBy = (number) => [
+  ["Explain in three sentences why the sky is blue.", [
+    "The sky is blue because of the air. Light is scattered by the air. Blue light is scattered more than red light, so we see blue.",
+    "Sunlight holds all colours. The air scatters blue light more than red light, so blue reaches the eye from every side. Near the horizon more of the blue is lost, which is why the evening is red.",
+  ]],
+  ["A train leaves at 14:35 and arrives at 16:10. How long does the journey take?", ["The journey takes 1 hour and 45 minutes.", "The journey takes 1 hour and 35 minutes."]],
+  ["用两句话解释什么是强化学习。", ["强化学习是一种学习。", "强化学习让模型在尝试中得到奖励或惩罚。它由此学会选择得分更高的做法。"]],
+].map(([prompt, answers]) => ({ prompt, answer: answers[number > 1 ? 1 : 0] })); // biome-ignore format: texts
 
 const alert = (id, step, text, seen) => ({
   id, stage: "ppo", step, text, stopped: false, acknowledged_by: seen.has(id) ? "acc_1" : null, acknowledged_at: seen.has(id) ? ago(0) : null,

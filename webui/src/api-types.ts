@@ -1011,6 +1011,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/policies/{number}/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Samples
+         * @description What it said to the gate's fixed prompts, which are the same for every version.
+         */
+        get: operations["get_samples_api_v1_policies__number__samples_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/policies/{number}/taint": {
         parameters: {
             query?: never;
@@ -3855,6 +3875,21 @@ export interface components {
             items: components["schemas"]["Run"][];
         };
         /**
+         * SaidOut
+         * @description What a version said to one of the gate's fixed prompts, word for word the likeliest.
+         */
+        SaidOut: {
+            /** Answer */
+            answer: string;
+            /** Prompt */
+            prompt: string;
+        };
+        /** SaidPage */
+        SaidPage: {
+            /** Items */
+            items: components["schemas"]["SaidOut"][];
+        };
+        /**
          * SampleOut
          * @description An answer that the policy gave during the training.
          */
@@ -6338,6 +6373,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PromotedOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_samples_api_v1_policies__number__samples_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaidPage"];
                 };
             };
             /** @description Validation Error */

@@ -171,9 +171,19 @@ describe("versions", () => {
     expect(document.activeElement).toBe(screen.getByTestId("version-3"));
     await userEvent.keyboard("{Enter}");
     await within(screen.getByTestId("drawer")).findByText("answers are twice as long");
+    const said = { 2: "It is blue.", 3: "It is deep blue." };
+    for (const [number, answer] of Object.entries(said))
+      server.on(`GET /api/v1/policies/${number}/samples`, () => ({
+        items: [{ prompt: "The sea?", answer }],
+      }));
     await userEvent.keyboard("c{ArrowLeft}c");
     await screen.findByRole("heading", { name: "v3 beside v2" });
+    const samples = await screen.findByTestId("samples");
+    expect(samples.textContent).toContain("The sea?v3It is deep blue.v2It is blue.");
     await isAccessible();
+    await userEvent.click(screen.getByText("What v2 and v3 say to the same prompts"));
+    await waitFor(() => expect(screen.getAllByTestId("samples")).toHaveLength(2));
+    expect(document.querySelector("ins")?.textContent).toContain("deep");
   });
 
   it("rolls back only with a reason, after a preflight, and tells the steps", async () => {

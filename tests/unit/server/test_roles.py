@@ -43,6 +43,7 @@ GET /api/v1/policies
 GET /api/v1/policies/history
 GET /api/v1/policies/{number}
 GET /api/v1/policies/{number}/preflight
+GET /api/v1/policies/{number}/samples
 GET /api/v1/engines
 GET /metrics
 """

@@ -100,7 +100,8 @@ async def test_a_run_publishes_one_version_and_activates_it(heed: Platform) -> N
     assert active.report is not None
     assert active.report.fingerprints[0].token_ids == (1, 2)
     assert read_pointer(heed.settings.data) == heed.settings.data / "policies" / "v0002"
-    assert verify(heed.settings.data / "policies" / "v0002")["sha256"] == active.sha256
+    sealed = verify(heed.settings.data / "policies" / "v0002")
+    assert (sealed["sha256"], "samples.json" in sealed["files"]) == (active.sha256, True)
     assert verify(heed.settings.data / "reward_models" / "v0002")["run_id"] == run.id
     assert [(line.number, line.actor) for line in await heed.policies.timeline()] == [
         (2, "release"),

@@ -135,6 +135,12 @@ export const consoleQueries = {
       queryKey: consoleKeys.version(number),
       queryFn: () => call<Version>("GET", at`policies/${number}`),
     }),
+  said: (number: number) =>
+    queryOptions({
+      queryKey: [...consoleKeys.version(number), "samples"],
+      queryFn: () => call<Items<Schemas["SaidOut"]>>("GET", at`policies/${number}/samples`),
+      staleTime: 60_000,
+    }),
   alerts: (run: string) =>
     queryOptions({
       queryKey: consoleKeys.alerts(run),
