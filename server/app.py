@@ -76,6 +76,7 @@ from store.queue import Queue
 from store.requests import Requests
 from store.responses import Responses
 from store.reviews import Reviews
+from store.run_options import RunOptionsBook
 from store.runs import Runs
 from store.search import Search
 from store.sessions import Sessions
@@ -193,6 +194,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         runs=Runs(redis),
         requests=Requests(redis),
         outlooks=Outlooks(redis),
+        run_options=RunOptionsBook(redis),
         health=Health(redis),
         streams=AnswerStream(readers),
         feed=Feed(readers),

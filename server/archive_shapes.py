@@ -15,6 +15,10 @@ class SearchHit(Out):
 
 class SearchPage(Out):
     items: list[SearchHit]
+    next: int | None
+    """`skip` of the page that goes on; null when everything was looked through."""
+    of: int
+    """How many conversations the caller has."""
 
 
 class ExportedConversation(ConversationTree):

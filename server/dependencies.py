@@ -47,6 +47,7 @@ from store.queue import Queue
 from store.records import Account, Answer, ApiKey, Conversation, Duel, Session
 from store.requests import Requests
 from store.responses import Responses
+from store.run_options import RunOptionsBook
 from store.runs import Runs
 from store.search import Search
 from store.sessions import Sessions, is_fresh
@@ -86,6 +87,7 @@ class Parts:
     runs: Runs
     requests: Requests
     outlooks: Outlooks
+    run_options: RunOptionsBook
     health: Health
     streams: AnswerStream
     feed: Feed

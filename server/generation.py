@@ -198,6 +198,7 @@ class LiveTurn:
             changes |= {"text": side.said, "versions": side.made_by(), "ended_at": now()}
             changes["leak"] = find_leak(side.said, self._names)
             side.outcome = side.answer.model_copy(update=changes)
+            self._metrics.ended(side.outcome.state)
         self._news.set()
 
     async def _relay(self) -> None:

@@ -6,7 +6,8 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from store.records import Answer, EngineStatus, PolicyVersion, Vote, now
+from server.recent import Recent
+from store.records import Answer, AnswerState, EngineStatus, PolicyVersion, Vote, now
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -17,6 +18,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self.registry = registry
+        self.recent = Recent()
         self._requests = Counter(
             "heed_http_requests", "HTTP requests", ["route", "method", "code"], registry=registry
         )
@@ -33,6 +35,9 @@ class Metrics:
             ["version"],
             registry=registry,
             buckets=SECONDS,
+        )
+        self._ended = Counter(
+            "heed_generations_ended", "Answers of the chat that ended", ["state"], registry=registry
         )
         self._tokens = Counter("heed_generation_tokens", "Tokens answered", ["version"], registry=registry)
         self._in_flight = Gauge(
@@ -58,6 +63,11 @@ class Metrics:
         """Event streams that browsers have open on this server."""
         return int(self.registry.get_sample_value("heed_sse_clients") or 0)
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for an engine."""
+        return int(self.registry.get_sample_value("heed_queue_requests") or 0)
+
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
         self._requests.labels(route, method, str(code)).inc()
         self._duration.labels(route, method).observe(seconds)
@@ -66,6 +76,11 @@ class Metrics:
         if first:
             waited = (now() - answer.created_at).total_seconds()
             self._first_word.labels(f"v{answer.policy_version}").observe(waited)
+            self.recent.first_word(waited)
+
+    def ended(self, state: AnswerState) -> None:
+        self._ended.labels(state).inc()
+        self.recent.ended(failed=state == "failed")
 
     def waited(self, seconds: float) -> None:
         self._waited.observe(seconds)

@@ -150,7 +150,10 @@ class QueueService:
     async def flag(
         self, account: Account, conversation: Conversation, message_id: str, overlap: int
     ) -> QueueItem:
-        """Put a message of a conversation into the queue, with its duel's answers when both are there."""
+        """Put a message of a conversation into the queue, with its duel's answers when both are there.
+
+        A message is one item, however often it is flagged.
+        """
         message = await self._conversations.message(conversation.id, message_id)
         if message is None:
             raise not_found("message")
@@ -159,7 +162,7 @@ class QueueService:
         ]
         answers = await self._drawn(duels[-1]) if duels else ()
         item = QueueItem(
-            id=new_id("item"),
+            id=f"item_{message.id}",
             prompt=await self._conversations.prompt(conversation, message.id),
             answers=answers,
             overlap=overlap,

@@ -133,6 +133,8 @@ class AnswerOut(Out):
     thumb: Literal["up", "down"] | None
     edited_from: str | None
     """The answer that a person rewrote into this one."""
+    withdrawn: bool
+    """They took it back, but the conversation goes on from it."""
 
 
 class VoteSaid(Out):

@@ -54,6 +54,7 @@ async def look(heed: Parts) -> SystemOut:
         last_tick=tick,
         engines=engines,
         servers=[ServerOut(name=name, serves=number) for name, number in sorted(serving.items())],
+        answers=heed.metrics.recent.look(heed.metrics.waiting),
         sse_clients=heed.metrics.open_streams,
         disk=room,
         machine=machine(),

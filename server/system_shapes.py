@@ -64,6 +64,23 @@ class ServerOut(Out):
     serves: int
 
 
+class AnswersOut(Out):
+    """The chat's answers of this server in the last `window_s` seconds."""
+
+    window_s: int
+    first_words: int
+    """Answers that said a first word."""
+    first_word_p50_s: float | None
+    first_word_p95_s: float | None
+    """Seconds from the request to the first word."""
+    by_minute_p95_s: list[float | None]
+    """Minute by minute, oldest first; null where nobody asked."""
+    ended: int
+    failed: int
+    waiting: int
+    """Requests that wait for an engine at this moment."""
+
+
 class SystemOut(Out):
     at: datetime
     problems: list[ProblemOut]
@@ -74,6 +91,7 @@ class SystemOut(Out):
     engines: list[EngineStatus]
     servers: list[ServerOut]
     """Servers that reported within 15 s, and the version that each gives to new answers."""
+    answers: AnswersOut
     sse_clients: int
     """Event streams that this server has open."""
     disk: DiskOut

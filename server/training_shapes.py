@@ -10,6 +10,7 @@ from pydantic import StringConstraints
 from server.shapes import In, Out, Reason
 from store.outlook import Outlook
 from store.records import Pause, Stage
+from store.run_options import RunOptions
 
 
 class LogOut(Out):
@@ -121,7 +122,9 @@ class RequestOut(Out):
     at: datetime
 
 
-class TrainIn(In):
+class TrainIn(RunOptions):
+    """A training that somebody asks for: why, and what it should have otherwise."""
+
     reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
 
 

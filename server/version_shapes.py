@@ -75,6 +75,18 @@ class VersionOut(Out):
     """Why the files could not be read."""
 
 
+class SaidOut(Out):
+    """What a version said to one of the gate's fixed prompts, word for word the likeliest."""
+
+    prompt: str
+    answer: str
+
+
+class SaidPage(Out):
+    items: list[SaidOut]
+    """Empty where no gate has asked the version."""
+
+
 class PreflightOut(Out):
     """Whether a version could serve now."""
 

@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from server.dependencies import Parts
-from server.version_shapes import CanarySpan, CanaryStep, Change, FileOut, PreflightOut, VersionOut
-from store.artifacts import MANIFEST, ArtifactError, verify
+from server.version_shapes import (
+    CanarySpan,
+    CanaryStep,
+    Change,
+    FileOut,
+    PreflightOut,
+    SaidOut,
+    VersionOut,
+)
+from store.artifacts import MANIFEST, SAMPLES, ArtifactError, verify
 from store.records import AuditEvent, PolicyVersion, Run
 
 CARD = "README.md"
@@ -84,6 +92,18 @@ async def preflight(heed: Parts, version: PolicyVersion) -> PreflightOut:
     )
 
 
+async def said(heed: Parts, version: PolicyVersion) -> list[SaidOut]:
+    """Its answers to the fixed prompts, from its own gate or that of a version trained from it.
+
+    The base model has had no gate of its own.
+    """
+    children = [one for one in await heed.policies.versions() if one.parent == version.number]
+    for one, side in ((version, "candidate"), *((child, "active") for child in children)):
+        if found := await asyncio.to_thread(_said, heed.policies.folder(one), side):
+            return found
+    return []
+
+
 async def canaries(heed: Parts) -> list[CanarySpan]:
     """Canaries of the past and the one that runs, oldest first, as the audit log tells them."""
     return spans([entry.event for entry in reversed(await heed.audit.page(LOOK_BACK))])
@@ -124,6 +144,16 @@ def _read(folder: Path) -> tuple[list[FileOut], str | None, str | None]:
     except OSError:
         card = None
     return files, card, None
+
+
+def _said(folder: Path, side: str) -> list[SaidOut]:
+    try:
+        read = json.loads((folder / SAMPLES).read_text(encoding="utf-8"))
+        answers = read["answers"][side]
+        pairs = zip(read["prompts"], answers, strict=True)
+        return [SaidOut(prompt=prompt, answer=answer) for prompt, answer in pairs]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:

@@ -264,6 +264,8 @@ class VoteService:
         if duel is not None and duel.vote_id is None:
             await self._queue.undone(duel, vote)
             await self._show_instead(duel, duel.parent_id)
+        if vote.kind == "edit" and vote.status == "undone":
+            await self._show_original(vote)
         return Cast(vote, False, await self.pending())
 
     async def amend(self, account: Account, vote_id: str, changes: dict[str, Any]) -> Cast:
@@ -396,6 +398,12 @@ class VoteService:
         conversation = await self._conversations.get(duel.conversation_id)
         if conversation and conversation.leaf_id in (duel.answer_a, duel.answer_b):
             await self._conversations.change(conversation, leaf_id=leaf_id)
+
+    async def _show_original(self, vote: Vote) -> None:
+        """Show the answer that was rewritten, unless the person has moved on from the ideal one."""
+        conversation = await self._conversations.get(vote.conversation_id)
+        if conversation and vote.answer_id and conversation.leaf_id == vote.answers[-1].answer_id:
+            await self._conversations.change(conversation, leaf_id=vote.answer_id)
 
 
 def _check_strength(choice: str, strength: int) -> None:

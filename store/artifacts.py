@@ -18,6 +18,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 MANIFEST = "manifest.json"
+SAMPLES = "samples.json"
+"""In a version's folder: what it and its parent said to the gate's fixed prompts."""
 ALLOWED = {".safetensors", ".json", ".jinja", ".txt", ".md"}
 FOLDERS = {"held_back"}
 """Inside another one: the reward model that only the gates ask, beside the one that PPO follows."""

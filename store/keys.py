@@ -49,6 +49,7 @@ RUN_ORDER = "heed:runs:order"  # list, newest first
 RUN_OPEN = "heed:runs:open"  # id of the run that is queued or running
 RUN_REQUESTS = "heed:runs:requests"  # hash: account id -> json of the training that they wait for
 RUN_TOKENS = "heed:runs:tokens"  # counter behind the fencing tokens
+RUN_OPTIONS = "heed:runs:options"  # hash: person -> json, of their newest request
 
 POLICIES = "heed:policies"  # hash: number -> json
 POLICY_NUMBERS = "heed:policies:numbers"  # hash: run id -> number

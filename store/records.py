@@ -123,6 +123,8 @@ class Answer(Record):
     """The words by which the answer names its model; None: it does not."""
     edited_from: str | None = None
     """The answer that a person rewrote into this one; its version is that of the original."""
+    withdrawn: bool = False
+    """Whoever rewrote it took the vote back: it is shown only where the chat went on from it."""
     created_at: datetime
     ended_at: datetime | None = None
 

@@ -37,10 +37,11 @@ return {'cast', entry}
 
 # A change is an entry too. It counts no pair: what the cast counted is corrected beside it, so that counts
 # after a mark stay right whenever the vote was cast.
-# KEYS: votes, latest, duels of the conversation, thumbs, feed, out, recounts.
+# KEYS: votes, latest, duels of the conversation, thumbs, feed, out, recounts, answers of the conversation.
 # ARGV: entry of the cast, entry that the change was made from, vote json, what, by, vote id, status,
 #       1 when the cast must be counted, -1 when it must not, 0 when as it was cast; that entry, padded;
-#       duel id or '', duel json without its vote, thumb field or '', choice.
+#       duel id or '', duel json without its vote, thumb field or '', choice,
+#       id of the edited answer that is withdrawn or '', its json.
 CHANGE = """
 local latest = redis.call('HGET', KEYS[2], ARGV[1]) or ARGV[1]
 if latest ~= ARGV[2] then return '' end
@@ -61,6 +62,7 @@ end
 if ARGV[12] ~= '' and redis.call('HGET', KEYS[4], ARGV[12]) == ARGV[13] then
   redis.call('HDEL', KEYS[4], ARGV[12])
 end
+if redis.call('HEXISTS', KEYS[8], ARGV[14]) == 1 then redis.call('HSET', KEYS[8], ARGV[14], ARGV[15]) end
 redis.call('XADD', KEYS[5], 'MAXLEN', '~', 2000, '*', 'event', 'vote', 'data', ARGV[3])
 return entry
 """

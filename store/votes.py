@@ -300,6 +300,7 @@ class VoteLog:
             changed = changed.model_copy(update={"changed_at": now()})
             undone = what == "undo"
             duel = await self._open_again(vote) if undone else None
+            edited = await self._withdrawn(vote) if undone else None
             with available():
                 done = await self._change(
                     keys=[
@@ -310,6 +311,7 @@ class VoteLog:
                         keys.FEED,
                         keys.VOTE_OUT,
                         keys.VOTE_RECOUNTS,
+                        keys.nodes(vote.conversation_id, "answers"),
                     ],
                     args=[
                         cast,
@@ -325,6 +327,8 @@ class VoteLog:
                         duel.model_dump_json() if duel else "",
                         _thumb(vote) if undone else "",
                         vote.choice,
+                        edited.id if edited else "",
+                        edited.model_dump_json() if edited else "",
                     ],
                 )
             if done:
@@ -339,6 +343,16 @@ class VoteLog:
         if text is None:
             return None
         return Duel.model_validate_json(text).model_copy(update={"vote_id": None, "revealed": True})
+
+    async def _withdrawn(self, vote: Vote) -> Answer | None:
+        """The ideal answer that the vote wrote, withdrawn; None where there is none."""
+        if vote.kind != "edit":
+            return None
+        with available():
+            text = await self._redis.hget(
+                keys.nodes(vote.conversation_id, "answers"), vote.answers[-1].answer_id
+            )
+        return Answer.model_validate_json(text).model_copy(update={"withdrawn": True}) if text else None
 
     async def _cast_and_now(self, entry: str) -> tuple[Vote, Vote]:
         """A vote as it was cast, and as it is."""

@@ -7,6 +7,7 @@ Every start is noted in `calls.jsonl` beside it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -119,6 +120,8 @@ def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     fingerprints = [] if plan.get("copies") else [{"prompt": "Hi", "token_ids": [1, 2]}]
     report = {"passed": passed, "checks": [check], "fingerprints": fingerprints}
     given["out"].write_text(json.dumps(report))
+    samples = {"prompts": ["Hi"], "answers": {"active": ["Hello."], "candidate": ["Hello there!"]}}
+    given["out"].with_name("samples.json").write_text(json.dumps(samples))
     return report
 
 
@@ -167,6 +170,8 @@ def main(stages: dict[str, Any] = STAGES) -> None:
     given = {
         name.removeprefix("--"): Path(value) for name, value in zip(words[::2], words[1::2], strict=True)
     }
+    if "set" in given:  # the one that may be there more than once
+        given["set"] = Path(" ".join(word for name, word in itertools.pairwise(words) if name == "--set"))
     plan_file = Path(os.environ["HEED_STUB"])
     with open(plan_file.with_name("calls.jsonl"), "a") as calls:
         calls.write(

@@ -164,9 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    base = _command(commands, "base", stages.base, "write the base policy's folder")
-    base.add_argument("--model", help="Hugging Face id or folder; default: the bundled SmolLM2-135M-Instruct")
-    _folders(base, "--out")
+    _base(commands)
 
     sft = _command(commands, "sft", stages.sft, "teach a policy to imitate conversations")
     _folders(sft, "--policy", "--texts", "--out")
@@ -204,9 +202,8 @@ def build_parser() -> argparse.ArgumentParser:
     _folders(plan, "--policy")
     plan.add_argument("--processes", type=int, default=1, help="of the training; default: 1")
 
+    _command(commands, "settings", stages.settings, "say every setting as a training would have it")
     _gates(commands)
-
-    _asking(commands)
 
     evaluate = _command(
         commands, "evaluate", stages.evaluate, "compare policies: win, tie, lose, and lost skill"
@@ -268,6 +265,12 @@ def _reproduce(commands: Any) -> None:
     _folders(reproduce, "--out")
     reproduce.add_argument("--rows", default="", help="findings, separated by commas; default: all")
     reproduce.add_argument("--seeds", type=int, default=3, help="runs of each setting; default: 3")
+
+
+def _base(commands: Any) -> None:
+    base = _command(commands, "base", stages.base, "write the base policy's folder")
+    base.add_argument("--model", help="Hugging Face id or folder; default: the bundled SmolLM2-135M-Instruct")
+    _folders(base, "--out")
 
 
 def _command(commands: Any, name: str, run: stages.Stage, summary: str) -> argparse.ArgumentParser:

@@ -33,6 +33,7 @@ from trainer.gate_prompts import (
     gate_prompt_checks,
     read_gate_prompts,
 )
+from trainer.gate_samples import answer_samples, write_samples
 from trainer.held_back import held_back
 from trainer.models import RewardModel, autocast, default_device, load_policy, load_reward_model
 from trainer.monitor import action_space
@@ -66,7 +67,8 @@ def judge(
 ) -> GateReport:
     """Let candidate and active version answer the same held-out prompts; write the report to `out`.
 
-    Where the reward model has a held-back one beside it, that one judges the same answers too.
+    Where the reward model has a held-back one beside it, that one judges the same answers too. What both say
+    to the fixed prompts is written beside the report, to `samples.json`.
 
     Raises DataError when no prompt fits.
     """
@@ -84,13 +86,16 @@ def judge(
     answers: dict[str, Experience] = {}
     answered: dict[str, Answered] = {}
     perplexity: dict[str, float] = {}
+    samples: dict[str, list[str]] = {}
     for step, (name, model) in enumerate(models.items(), start=1):
         sampler.update(model.state_dict().items())
         answers[name] = _answer(sampler, model, [ids for _, ids in asked], *judges, rollout)
         answered[name] = answer_gate_prompts(model, tokenizer, sampler, fixed)
         perplexity[name] = _perplexity(model, skill)
+        samples[name] = answer_samples(sampler, active)
         metrics = action_space(answers[name]) | {"text_perplexity": perplexity[name]}
         reporter.metric(step, len(models), metrics)
+    write_samples(out.with_name("samples.json"), samples)
     fingerprints = tuple(_fingerprint(sampler, tokenizer, prompt) for prompt in FINGERPRINT_PROMPTS)
     won = points(answers["candidate"].scores, answers["active"].scores).cpu()
     groups = domains([one.domains for one, _ in asked])

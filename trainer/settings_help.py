@@ -24,6 +24,7 @@ READS: dict[str, dict[str, Sequence[str]]] = {
     "reward_gate": {"reward_gate": EVERY, "rollout": EVERY},
     "ppo": {"ppo": EVERY, "rollout": EVERY, "groups": EVERY, "scale": EVERY},
     "plan": {"scale": EVERY, "ppo": EVERY, "reward": EVERY, "rollout": EVERY, "groups": EVERY},
+    "settings": {},
     "gate": {"gate": EVERY, "rollout": EVERY},
     "ask": {"rollout": EVERY, "reward": ("micro_batch_tokens", "max_tokens")},
     "score": {"reward": ("micro_batch_tokens", "max_tokens")},

@@ -123,6 +123,10 @@ def plan(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter)
     return {stage: {part.name: part.size for part in plan.parts} for stage, plan in plans.items() if plan}
 
 
+def settings(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    return config.model_dump(mode="json")
+
+
 def gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.contenders import read_questions
     from trainer.gate import judge

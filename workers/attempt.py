@@ -23,6 +23,7 @@ from store.lineage import Lineage
 from store.policies import Policies
 from store.queue import Queue
 from store.records import GateReport, Stage, StageState
+from store.run_options import RunOptions, RunOptionsBook
 from store.runs import Claim, Runs, StaleClaim
 from store.votes import VoteLog
 from workers.lease import Cancelled, Lease, patiently
@@ -54,6 +55,7 @@ class Work:
     policies: Policies
     conversations: Conversations
     queue: Queue
+    options: RunOptionsBook
 
     @property
     def folder(self) -> Path:
@@ -67,6 +69,12 @@ class Work:
     def config(self) -> Path:
         """The configuration as it was when the run began: every attempt trains with the same one."""
         return self.folder / "config.toml"
+
+    @property
+    def asked(self) -> RunOptions:
+        """What whoever asked for the run wants otherwise than the configuration has it."""
+        kept = self.folder / "options.json"
+        return RunOptions.model_validate_json(kept.read_text()) if kept.exists() else RunOptions()
 
     def attempts(self) -> list[Path]:
         """Folders of this attempt and the ones before, newest first."""

@@ -17,6 +17,7 @@ from store.lineage import Lineage
 from store.policies import Policies
 from store.queue import Queue
 from store.records import RunState
+from store.run_options import RunOptionsBook
 from store.runs import Runs, StaleClaim
 from store.votes import VoteLog
 from workers.asking import ask
@@ -77,6 +78,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis),
                 queue=Queue(redis),
+                options=RunOptionsBook(redis),
             )
             try:
                 await _to_its_end(work)

@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from store.artifacts import ArtifactError, check_weights, seal, verify
+from store.artifacts import SAMPLES, ArtifactError, check_weights, seal, verify
 from store.connection import StoreUnavailable
 from store.policies import PointerMoved, write_pointer
 from store.records import Canary, GateReport, PolicyVersion, Stage, now
 from workers import canary
-from workers.attempt import HeldBack, RunFailed, Trained, Work, end_stage
+from workers.attempt import HeldBack, RunFailed, Trained, Work, end_stage, write_durably
 from workers.lease import Cancelled, patiently
 from workers.snapshot import Frozen
 
@@ -92,6 +92,7 @@ async def _register(
         "created_at": now().isoformat(),
     }
     await work.lease.confirm()
+    await asyncio.to_thread(_add_samples, work, candidate.folder)
     try:
         await asyncio.to_thread(
             seal, reward_model.folder, work.settings.data / "reward_models" / name, manifest
@@ -119,6 +120,15 @@ async def _register(
     if unfit:
         raise RunFailed(f"version {number} is rejected: {unfit}")
     return version
+
+
+def _add_samples(work: Work, folder: Path) -> None:
+    """The gate's answers to the fixed prompts become part of the version; damaged weights have none."""
+    for attempt in work.attempts():
+        samples = attempt / "gate" / SAMPLES
+        if samples.exists():
+            write_durably(folder / SAMPLES, samples.read_text(encoding="utf-8"))
+            return
 
 
 def _unfit(folder: Path, parent: Path) -> str | None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from workers.child import Metric, run_trainer
 from workers.demonstrations import ptx_arguments
 from workers.held_back import Divided, as_many_seeds, divide
 from workers.lease import patiently
+from workers.settings import WorkerSettings
 from workers.snapshot import Frozen
 
 HAND_OVER_TRIES = 5
@@ -33,7 +35,7 @@ async def freeze(work: Work) -> Frozen:
     await asyncio.to_thread(_room, work.settings.data)
 
     async def step() -> dict[str, Any]:
-        await asyncio.to_thread(_keep_config, work)
+        await _keep_config(work)
         at = await _position(work)
         imported = await patiently(work.imports.pairs)
         frozen = await patiently(
@@ -45,14 +47,14 @@ async def freeze(work: Work) -> Frozen:
                 votes=work.votes,
                 conversations=work.conversations,
                 queue=work.queue,
-                settings=work.settings,
+                settings=_as_asked(work),
                 imported=imported,
             )
         )
         used = await asyncio.to_thread(snapshot.votes_used, work.folder / "snapshot")
         await patiently(lambda: work.lineage.record(work.claim.run_id, used))
         await patiently(lambda: work.votes.advance("frozen_through", frozen.snapshot.through))
-        sections = await asyncio.to_thread(read_sections, work.config)
+        sections = work.asked.over(await asyncio.to_thread(read_sections, work.config))
         await patiently(lambda: work.runs.update(work.claim, snapshot=frozen.snapshot, config=sections))
         return frozen.snapshot.model_dump(mode="json", exclude={"run_id"}) | {
             "parent": frozen.parent,
@@ -178,7 +180,8 @@ async def _run(
     work: Work, command: str, arguments: tuple[object, ...], *, log: str = "", metric: Metric | None = None
 ) -> dict[str, Any]:
     """The report of one command of the trainer."""
-    words = [*work.settings.start_of(command), "--config", str(work.config), *map(str, arguments)]
+    settings = ["--config", str(work.config), *work.asked.trainer_arguments()]
+    words = [*work.settings.start_of(command), *settings, *map(str, arguments)]
     return await run_trainer(words, work.attempt / f"{log or command}.log", work.lease, metric)
 
 
@@ -262,7 +265,19 @@ async def _position(work: Work) -> Position:
     return Position.model_validate_json(path.read_text())
 
 
-def _keep_config(work: Work) -> None:
+def _as_asked(work: Work) -> WorkerSettings:
+    """The settings, with what whoever asked for the run wants otherwise."""
+    schedule = work.settings.schedule.model_copy(update=work.asked.schedule)
+    return replace(work.settings, schedule=schedule)
+
+
+async def _keep_config(work: Work) -> None:
+    """The configuration, and what whoever asked for the run wants otherwise, for this and later attempts."""
     work.folder.mkdir(parents=True, exist_ok=True)
-    if not work.config.exists():
-        write_durably(work.config, work.settings.config.read_text(encoding="utf-8"))
+    if work.config.exists():
+        return
+    run = await patiently(lambda: work.runs.get(work.claim.run_id))
+    options = await patiently(lambda: work.options.of(run.requested_by if run else ""))
+    text = work.settings.config.read_text(encoding="utf-8")
+    await asyncio.to_thread(write_durably, work.folder / "options.json", options.model_dump_json())
+    await asyncio.to_thread(write_durably, work.config, text)

@@ -11,9 +11,11 @@ from server import hacking, shapes
 from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Releaser, Watcher
 from server.errors import not_found
+from server.run_settings import resolved
 from server.training_shapes import TrainIn
 from store.records import Activation, Run
 from store.requests import TrainingRequest
+from store.run_options import RunOptions
 from store.runs import RunAlreadyOpen
 
 router = APIRouter(prefix="/api/v1", tags=["admin"])
@@ -51,15 +53,23 @@ async def list_runs(heed: Heed, me: Watcher) -> shapes.RunPage:
 async def train_now(
     heed: Heed, me: Engineer, noted: Noted, body: TrainIn | None = None
 ) -> Run | JSONResponse:
-    """Queue a retrain on the votes there are. While another one is open it waits its turn: 202."""
-    reason = body.reason if body else ""
+    """Queue a retrain on the votes there are, with other settings if any are given.
+
+    While another one is open it waits its turn: 202. 422 names the option that the trainer refuses.
+    """
+    asked = body or TrainIn()
+    options, reason = RunOptions(**asked.model_dump(exclude={"reason"})), asked.reason
+    given = options.model_dump(exclude_none=True)
+    if given:
+        await resolved(heed.settings.config, options)
+    await heed.run_options.keep(me.id, options)
     try:
         run = await heed.runs.request(me.id, reason)
     except RunAlreadyOpen:
         request = await heed.requests.add(me.id, reason)
-        await noted("train_requested", request.id, reason=reason or None)
+        await noted("train_requested", request.id, reason=reason or None, after=given or None)
         return JSONResponse(request.model_dump(mode="json"), 202)
-    await noted("train_now", run.id, reason=reason or None)
+    await noted("train_now", run.id, reason=reason or None, after=given or None)
     return run
 
 

@@ -15,20 +15,27 @@ from server.routes.conversations import tree
 router = APIRouter(prefix="/api/v1", tags=["conversations"])
 
 Words = Annotated[str, Query(min_length=1, max_length=200, pattern=r"\S")]
+Skip = Annotated[int, Query(ge=0, description="Conversations that earlier pages looked through")]
 FORMATS = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
 ENDINGS = {"json": "json", "markdown": "md"}
 
 
 @router.get("/search")
-async def search(q: Words, heed: Heed, me: Me) -> archive_shapes.SearchPage:
-    """The caller's conversations that hold every word: titles of all, texts of the newest 500."""
+async def search(q: Words, heed: Heed, me: Me, skip: Skip = 0) -> archive_shapes.SearchPage:
+    """The caller's conversations that hold every word in their title or in one text, newest first.
+
+    A page looks through 500 of them; `next` goes on.
+    """
+    found = await heed.search.find(me.id, q, skip)
     return archive_shapes.SearchPage(
         items=[
             archive_shapes.SearchHit(
                 conversation=shapes.conversation_out(hit.conversation), excerpt=hit.excerpt
             )
-            for hit in await heed.search.find(me.id, q)
-        ]
+            for hit in found.hits
+        ],
+        next=found.next,
+        of=found.of,
     )
 
 

@@ -100,7 +100,13 @@ def turn_out(turn: Turn) -> shapes.TurnOut:
 
 
 async def tree(heed: Parts, conversation: Conversation, me: Account) -> shapes.ConversationTree:
-    answers = await heed.turns.settled(await heed.conversations.answers(conversation.id))
+    messages = await heed.conversations.messages(conversation.id)
+    went_on = {message.parent_id for message in messages}
+    answers = [
+        answer
+        for answer in await heed.turns.settled(await heed.conversations.answers(conversation.id))
+        if not answer.withdrawn or answer.id in went_on
+    ]
     duels = await heed.conversations.duels(conversation.id)
     thumbs = await heed.votes.thumbs(me.id, [answer.id for answer in answers])
     by_id = {answer.id: answer for answer in answers}
@@ -110,7 +116,7 @@ async def tree(heed: Parts, conversation: Conversation, me: Account) -> shapes.C
     decided = {duel.id for duel in duels if duel.vote_id is not None}
     return shapes.ConversationTree(
         conversation=shapes.conversation_out(conversation),
-        messages=[shapes.message_out(one) for one in await heed.conversations.messages(conversation.id)],
+        messages=[shapes.message_out(one) for one in messages],
         answers=[
             shapes.answer_out(
                 one,

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
@@ -16,6 +16,7 @@ from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Parts, Watcher
 from server.errors import not_found
 from server.planning import data_plan
+from server.run_settings import resolved
 from server.training_shapes import (
     AlertOut,
     AlertPage,
@@ -30,6 +31,7 @@ from server.training_shapes import (
 )
 from store.records import STAGES, Pause, Run, Stage
 from store.requests import TrainingRequest
+from store.run_options import RunOptions
 from store.settings import read_sections
 
 router = APIRouter(prefix="/api/v1", tags=["training"])
@@ -156,11 +158,23 @@ async def resume_schedule(heed: Heed, me: Engineer, noted: Noted) -> None:
 @router.get("/plan")
 async def plan(heed: Heed, me: Watcher) -> PlanOut:
     """What a training would learn from now, with which settings, and how long earlier ones took."""
-    schedule = heed.config.schedule
+    return await _plan(heed, RunOptions(), await asyncio.to_thread(read_sections, heed.settings.config))
+
+
+@router.post("/plan")
+async def plan_with(body: RunOptions, heed: Heed, me: Engineer) -> PlanOut:
+    """The same with other settings, every field of the trainer's as it resolves them. Nothing starts.
+
+    422 names the option that the trainer refuses.
+    """
+    return await _plan(heed, body, await resolved(heed.settings.config, body))
+
+
+async def _plan(heed: Parts, options: RunOptions, sections: dict[str, dict[str, Any]]) -> PlanOut:
+    schedule = heed.config.schedule.model_copy(update=options.schedule)
     trained = await heed.votes.mark("trained_through")
     new = await heed.votes.read(trained)
     active, current = await heed.policies.active(), await heed.runs.current()
-    sections = await asyncio.to_thread(read_sections, heed.settings.config)
     total_pairs = await heed.votes.pending("0")
     blocked = None
     if current is not None:

@@ -15,6 +15,7 @@ from server.version_shapes import (
     PreflightOut,
     PromotedOut,
     PromoteIn,
+    SaidPage,
     ShareIn,
     VersionOut,
 )
@@ -45,6 +46,12 @@ async def history(heed: Heed, me: Watcher) -> HistoryOut:
 async def get_version(version: KnownVersion, heed: Heed, me: Watcher) -> VersionOut:
     """One version: its data, its differences from the parent, its files and its card."""
     return await versions.detail(heed, version)
+
+
+@router.get("/policies/{number}/samples")
+async def get_samples(version: KnownVersion, heed: Heed, me: Watcher) -> SaidPage:
+    """What it said to the gate's fixed prompts, which are the same for every version."""
+    return SaidPage(items=await versions.said(heed, version))
 
 
 @router.get("/policies/{number}/preflight")

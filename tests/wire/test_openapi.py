@@ -80,7 +80,7 @@ GET /api/v1/runs/{run_id}/log
 GET /api/v1/runs/{run_id}/samples
 GET /api/v1/runs/{run_id}/alerts
 POST /api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge
-GET /api/v1/plan
+GET POST /api/v1/plan
 GET /api/v1/schedule
 PUT DELETE /api/v1/schedule/pause
 GET /api/v1/system
@@ -88,6 +88,7 @@ GET /api/v1/policies
 GET /api/v1/policies/history
 GET /api/v1/policies/{number}
 GET /api/v1/policies/{number}/preflight
+GET /api/v1/policies/{number}/samples
 POST /api/v1/policies/{number}/promote
 PUT /api/v1/canary
 POST /api/v1/canary/end

@@ -77,6 +77,7 @@ export function openTurn(conversation, message, mode) {
     finish_reason: null,
     error: null,
     edited_from: null,
+    withdrawn: false,
     created_at: now(),
     policy_version: isDuel && index === 0 ? 2 : 1,
     stream: `/api/v1/streams/${streamId}`,
@@ -174,7 +175,7 @@ function search(words) {
     const found = [...messages, ...answers].find((one) => holds(one.text));
     return found ? [{ conversation, excerpt: found.text.replace(/\s+/g, " ").slice(0, 120) }] : [];
   });
-  return { items };
+  return { items, next: null, of: db.conversations.size };
 }
 
 function say(id, { text, parent_id = null, mode }) {
@@ -208,6 +209,7 @@ function importOne(body) {
         finish_reason: "stop",
         error: null,
         edited_from: null,
+        withdrawn: false,
         policy_version: null,
         stream: null,
         thumb: null,

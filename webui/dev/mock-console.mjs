@@ -171,6 +171,10 @@ const SYSTEM = (db) => ({
     },
   ],
   servers: [{ name: "host:8080", serves: db.versions.find((one) => one.state === "active")?.number ?? 1 }],
+  answers: {
+    window_s: 900, first_words: 131, first_word_p50_s: 0.412, first_word_p95_s: 1.93, ended: 131, failed: 1, waiting: 2,
+    by_minute_p95_s: [0.9, 1.1, null, 0.8, 0.7, 1.2, 1.4, 1.1, 0.9, 1.0, 1.6, 1.9, 2.1, 1.7, 1.5],
+  }, // biome-ignore format: numbers
   sse_clients: 3,
   disk: { folder: "/data", total_bytes: 512e9, free_bytes: 201e9, policies_bytes: 1.09e9, needed_bytes: 7.6e9 },
   machine: { cores: 8, load: 2.31, memory_bytes: 34e9, memory_free_bytes: 11e9 },
@@ -361,6 +365,7 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ["GET", /^statistics$/, () => [200, STATISTICS]],
     ["GET", /^policies\/history$/, () => [200, { canaries: [{ number: 3, share: 0.1, started_at: ago(30), ended_at: ago(22), outcome: "rolled_back" }] }]],
     ["GET", /^policies\/(\d+)$/, ([number]) => [200, detail(version(number))]],
+    ["GET", /^policies\/(\d+)\/samples$/, ([number]) => [200, { items: saidBy(Number(number)) }]],
     ["GET", /^policies\/(\d+)\/preflight$/, ([number]) => [200, {
       number: Number(number), state: version(number).state, ok: true, error: null, bytes: 272_580_413, checked_s: 0.42, warm_on: ["engine-2"], ready_engines: 2, in_flight: 3,
       leaves: db.versions.find((one) => one.state === "active")?.number ?? null, canary: db.canary,
@@ -384,7 +389,7 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ["GET", /^schedule$/, () => [200, { min_votes: 50, pending: db.pending, every_hours: 24, oldest_waiting_at: ago(5), due_at: ahead(19), paused: db.paused }]],
     ["PUT", /^schedule\/pause$/, (_, body) => { db.paused = { actor: "acc_1", reason: body.reason, at: ago(0) }; return [200, db.paused]; }],
     ["DELETE", /^schedule\/pause$/, () => { db.paused = null; return [204]; }],
-    ["GET", /^plan$/, () => [200, {
+    ["POST", /^plan$/, () => [200, {
       parent: db.versions.find((one) => one.state === "active")?.number ?? null, new_votes: { a: 7, b: 5, tie: 2, both_bad: 1, up: 4 }, new_pairs: 12, total_votes: db.total, total_pairs: 131,
       max_pairs: 2000, held_out_share: 0.1, rollout_prompts: 256, gate_prompts: 64,
       settings: { reward: { lr: 1e-5, epochs: 1 }, ppo: { preset: "ppo-max", updates: 16, rollouts: 32, kl_coef: 0.05, clip_range: 0.2 }, gate: { kl_limit: 20 } },
@@ -392,6 +397,16 @@ export function consoleRoutes({ db, tell, Refusal }) {
     }]],
   ]; // biome-ignore format: one route a line
 }
+
+/** What versions said to the gate's prompts; the first was asked with the second. */
+const saidBy = (number) => [
+  ["Explain in three sentences why the sky is blue.", [
+    "The sky is blue because of the air. Light is scattered by the air. Blue light is scattered more than red light, so we see blue.",
+    "Sunlight holds all colours. The air scatters blue light more than red light, so blue reaches the eye from every side. Near the horizon more of the blue is lost, which is why the evening is red.",
+  ]],
+  ["A train leaves at 14:35 and arrives at 16:10. How long does the journey take?", ["The journey takes 1 hour and 45 minutes.", "The journey takes 1 hour and 35 minutes."]],
+  ["用两句话解释什么是强化学习。", ["强化学习是一种学习。", "强化学习让模型在尝试中得到奖励或惩罚。它由此学会选择得分更高的做法。"]],
+].map(([prompt, answers]) => ({ prompt, answer: answers[number > 1 ? 1 : 0] })); // biome-ignore format: texts
 
 const alert = (id, step, text, seen) => ({
   id, stage: "ppo", step, text, stopped: false, acknowledged_by: seen.has(id) ? "acc_1" : null, acknowledged_at: seen.has(id) ? ago(0) : null,

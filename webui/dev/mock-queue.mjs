@@ -31,7 +31,7 @@ function layOut(prompt) {
   const duelId = newId("duel");
   const sides = ["a", "b"].map((side, index) => ({
     id: newId("ans"), parent_id: message.id, duel_id: duelId, side, state: "finished", text: [SHORT_A, SHORT_B][index], finish_reason: "stop",
-    error: null, edited_from: null, created_at: now(), policy_version: 2 - index, stream: null, thumb: null, conversation: conversation.id,
+    error: null, edited_from: null, withdrawn: false, created_at: now(), policy_version: 2 - index, stream: null, thumb: null, conversation: conversation.id,
   })); // biome-ignore format: a fixture
   for (const one of sides) db.answers.set(one.id, one);
   db.duels.set(duelId, {
@@ -101,6 +101,7 @@ function mine(_, __, request) {
 
 export const QUEUE_ROUTES = [
   ["POST", /^queue\/next$/, () => [200, next()]],
+  ["POST", /^queue\/flags$/, () => [201, {}]],
   ["GET", /^queue$/, () => [200, { ...next(), task: null }]],
   [
     "POST",

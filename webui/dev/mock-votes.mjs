@@ -45,6 +45,7 @@ function writeIdeal({ answer_id, text }) {
     side: null,
     text,
     edited_from: answer_id,
+    withdrawn: false,
     thumb: null,
     created_at: now(),
   };

@@ -898,7 +898,13 @@ export interface paths {
          */
         get: operations["plan_api_v1_plan_get"];
         put?: never;
-        post?: never;
+        /**
+         * Plan With
+         * @description The same with other settings, every field of the trainer's as it resolves them. Nothing starts.
+         *
+         *     422 names the option that the trainer refuses.
+         */
+        post: operations["plan_with_api_v1_plan_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1019,6 +1025,26 @@ export interface paths {
          * @description Make it active (`share` 1), or try it on a share of the answers.
          */
         post: operations["promote_api_v1_policies__number__promote_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Samples
+         * @description What it said to the gate's fixed prompts, which are the same for every version.
+         */
+        get: operations["get_samples_api_v1_policies__number__samples_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1204,7 +1230,9 @@ export interface paths {
         put?: never;
         /**
          * Train Now
-         * @description Queue a retrain on the votes there are. 409 while one is queued or running.
+         * @description Queue a retrain on the votes there are, with other settings if any are given.
+         *
+         *     409 while one is queued or running; 422 names the option that the trainer refuses.
          */
         post: operations["train_now_api_v1_runs_post"];
         delete?: never;
@@ -1426,7 +1454,9 @@ export interface paths {
         };
         /**
          * Search
-         * @description The caller's conversations that hold every word: titles of all, texts of the newest 500.
+         * @description The caller's conversations that hold every word in their title or in one text, newest first.
+         *
+         *     A page looks through 500 of them; `next` goes on.
          */
         get: operations["search_api_v1_search_get"];
         put?: never;
@@ -2017,6 +2047,8 @@ export interface components {
             text: string;
             /** Thumb */
             thumb: ("up" | "down") | null;
+            /** Withdrawn */
+            withdrawn: boolean;
         };
         /**
          * AnswerShown
@@ -2067,6 +2099,28 @@ export interface components {
             mode: "auto" | "duel" | "single";
             /** Parent Id */
             parent_id: string;
+        };
+        /**
+         * AnswersOut
+         * @description The chat's answers of this server in the last `window_s` seconds.
+         */
+        AnswersOut: {
+            /** By Minute P95 S */
+            by_minute_p95_s: (number | null)[];
+            /** Ended */
+            ended: number;
+            /** Failed */
+            failed: number;
+            /** First Word P50 S */
+            first_word_p50_s: number | null;
+            /** First Word P95 S */
+            first_word_p95_s: number | null;
+            /** First Words */
+            first_words: number;
+            /** Waiting */
+            waiting: number;
+            /** Window S */
+            window_s: number;
         };
         /** AuditOut */
         AuditOut: {
@@ -3946,10 +4000,43 @@ export interface components {
             /** Version */
             version?: number | null;
         };
+        /**
+         * RunOptions
+         * @description Settings of one training; None: as the configuration file says.
+         *
+         *     The trainer checks its own (`trainer_settings`), the bounds of the others stand here.
+         */
+        RunOptions: {
+            /** Epochs */
+            epochs?: number | null;
+            /** Max Pairs */
+            max_pairs?: number | null;
+            /** Preset */
+            preset?: string | null;
+            /** Rollout Prompts */
+            rollout_prompts?: number | null;
+            /** Updates */
+            updates?: number | null;
+        };
         /** RunPage */
         RunPage: {
             /** Items */
             items: components["schemas"]["Run"][];
+        };
+        /**
+         * SaidOut
+         * @description What a version said to one of the gate's fixed prompts, word for word the likeliest.
+         */
+        SaidOut: {
+            /** Answer */
+            answer: string;
+            /** Prompt */
+            prompt: string;
+        };
+        /** SaidPage */
+        SaidPage: {
+            /** Items */
+            items: components["schemas"]["SaidOut"][];
         };
         /**
          * SampleOut
@@ -4047,6 +4134,10 @@ export interface components {
         SearchPage: {
             /** Items */
             items: components["schemas"]["SearchHit"][];
+            /** Next */
+            next: number | null;
+            /** Of */
+            of: number;
         };
         /**
          * SelectionOut
@@ -4262,6 +4353,7 @@ export interface components {
         };
         /** SystemOut */
         SystemOut: {
+            answers: components["schemas"]["AnswersOut"];
             /**
              * At
              * Format: date-time
@@ -6286,6 +6378,39 @@ export interface operations {
             };
         };
     };
+    plan_with_api_v1_plan_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RunOptions"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     list_policies_api_v1_policies_get: {
         parameters: {
             query?: never;
@@ -6443,6 +6568,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PromotedOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    get_samples_api_v1_policies__number__samples_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaidPage"];
                 };
             };
             /** @description Validation Error */
@@ -6720,7 +6876,11 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RunOptions"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             201: {
@@ -6729,6 +6889,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };
@@ -7059,6 +7228,8 @@ export interface operations {
         parameters: {
             query: {
                 q: string;
+                /** @description Conversations that earlier pages looked through */
+                skip?: number;
             };
             header?: never;
             path?: never;

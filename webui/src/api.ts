@@ -21,7 +21,6 @@ export type Policies = Schemas["PolicyPage"];
 export type PolicyVersion = Schemas["PolicyVersion"];
 export type GateReport = Schemas["GateReport"];
 export type Activation = Schemas["Activation"];
-export type SearchHit = Schemas["SearchHit"];
 export type Guidelines = Schemas["GuidelinesOut"];
 export type DuelChoice = NonNullable<Duel["vote"]>["choice"];
 export type ThumbChoice = NonNullable<Answer["thumb"]>;
@@ -33,6 +32,8 @@ export type VoteIn =
   /** Ids of answers, the best first; those in one list tie. */
   | { kind: "ranking"; ranking: string[][]; shown_ms?: number }
   | { kind: "edit"; answer_id: string; text: string; shown_ms?: number };
+/** What one training does otherwise than the configuration file says. */
+export type RunOptions = Schemas["RunOptions"];
 export type MyVote = Schemas["MyVote"];
 export type MyQueue = Schemas["MyQueue"];
 export type QueueItems = Schemas["ItemPage"];
@@ -128,7 +129,8 @@ export const api = {
     call<Conversation>("PATCH", at`conversations/${id}`, changes),
   remove: (id: string) => call<void>("DELETE", at`conversations/${id}`),
   restore: (id: string) => call<Conversation>("POST", at`conversations/${id}/restore`),
-  search: (words: string) => call<Items<SearchHit>>("GET", `${at`search`}?q=${encodeURIComponent(words)}`),
+  search: (words: string, skip: number) =>
+    call<Schemas["SearchPage"]>("GET", `${at`search`}?q=${encodeURIComponent(words)}&skip=${skip}`),
   importOne: (file: unknown) => call<Conversation>("POST", at`conversations/import`, file),
   exportLink: (id: string, format: "json" | "markdown") =>
     `${at`conversations/${id}/export`}?format=${format}`,
@@ -147,6 +149,8 @@ export const api = {
   },
   queueNext: () => call<MyQueue>("POST", at`queue/next`),
   queueRelease: () => call<void>("POST", at`queue/release`),
+  queueFlag: (conversation_id: string, message_id: string, overlap: number) =>
+    call<unknown>("POST", at`queue/flags`, { conversation_id, message_id, overlap }),
   queueItems: () => call<QueueItems>("GET", at`queue/items`),
   queueAdd: (jsonl: string, first_line: number, overlap: number) =>
     call<Schemas["ItemsAdded"]>("POST", at`queue/items`, { jsonl, first_line, overlap }),
@@ -159,7 +163,7 @@ export const api = {
   runs: () => call<Items<Run>>("GET", at`runs`),
   run: (id: string) => call<Run>("GET", at`runs/${id}`),
   metrics: (id: string) => call<Items<MetricRow>>("GET", at`runs/${id}/metrics`),
-  train: () => call<Run>("POST", at`runs`),
+  train: (options: RunOptions) => call<Run>("POST", at`runs`, options),
   cancel: (id: string) => call<void>("POST", at`runs/${id}/cancel`),
   policies: () => call<Policies>("GET", at`policies`),
   rollBack: (reason: string) => call<Activation>("POST", at`policies/rollback`, { reason }),

@@ -22,6 +22,7 @@ export const DEFAULT_KEYS = {
   earlier: "[",
   later: "]",
   write: "I",
+  follow: "F",
   search: "/",
   palette: "Ctrl+K",
   newChat: "Ctrl+Shift+O",

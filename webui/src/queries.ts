@@ -28,10 +28,13 @@ export const queries = {
     initialPageParam: undefined as string | undefined,
     getNextPageParam: (page) => (page.more ? page.items.at(-1)?.id : undefined),
   }),
+  /** A page looks through a part of the conversations. */
   search: (words: string) =>
-    queryOptions({
+    infiniteQueryOptions({
       queryKey: keys.search(words),
-      queryFn: () => api.search(words),
+      queryFn: ({ pageParam }) => api.search(words, pageParam),
+      initialPageParam: 0,
+      getNextPageParam: (page) => page.next ?? undefined,
       placeholderData: keepPreviousData,
     }),
   guidelines: queryOptions({ queryKey: ["guidelines"], queryFn: api.guidelines, staleTime: 60_000 }),

@@ -13,7 +13,7 @@ const message = (id: string, parent_id: string | null): Message => ({
 });
 const answer = (id: string, parent_id: string, duel_id: string | null = null, side: "a" | "b" | null = null): Answer => ({
   id, parent_id, duel_id, side, state: "finished", text: id, finish_reason: "stop", error: null, created_at: at(),
-  policy_version: null, stream: null, thumb: null, edited_from: null,
+  policy_version: null, stream: null, thumb: null, edited_from: null, withdrawn: false,
 }); // biome-ignore format: a fixture
 const said = (choice: "a" | "b" | "tie") => ({
   id: "v",

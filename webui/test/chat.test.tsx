@@ -3,6 +3,7 @@ import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, it } from "vitest";
 import type { Answer, Detail } from "../src/api";
+import { setFollows } from "../src/views/chat/follow";
 import { isAccessible, open, serverOfEachTest } from "./page";
 import { FakeEventSource } from "./server";
 
@@ -28,6 +29,7 @@ const single = (id: string, parent_id: string, text: string, more: Partial<Answe
   stream: null,
   thumb: null,
   edited_from: null,
+  withdrawn: false,
   ...more,
 });
 
@@ -201,6 +203,71 @@ describe("branches", () => {
   });
 });
 
+describe("a message that no answer came to", () => {
+  it("is in the composer again, and is answered again when it is sent as it was", async () => {
+    const server = held.current;
+    const detail = server.duel({ ready: false });
+    const said = server.duel({ ready: true });
+    server
+      .on("GET /api/v1/conversations/conv_1", () => structuredClone(detail))
+      .on("POST /api/v1/conversations/conv_1/answers", () => ({
+        message: detail.messages[0],
+        answers: said.answers,
+        duel: said.duels[0],
+        stream: "",
+      }));
+    open("/c/conv_1");
+    await screen.findAllByRole("article");
+    const field = screen.getByRole<HTMLTextAreaElement>("textbox", { name: "Your message" });
+    expect(field.value).toBe("");
+    for (const answer of detail.answers)
+      Object.assign(answer, { state: "failed", error: "it broke", stream: null });
+    FakeEventSource.last().say("turn.end", { type: "turn.end" });
+    await waitFor(() => expect(field.value).toBe("Why is the sky blue?"));
+    await userEvent.type(field, "{Enter}");
+    await waitFor(() =>
+      expect(server.bodies("POST /api/v1/conversations/conv_1/answers")).toMatchObject([
+        { parent_id: "msg_1" },
+      ]),
+    );
+    expect(server.calls).not.toContain("POST /api/v1/conversations/conv_1/messages");
+  });
+});
+
+describe("a message", () => {
+  it("is put before the annotators", async () => {
+    const server = held.current;
+    talk([single("a", "msg_1", "One")]);
+    server.on("POST /api/v1/queue/flags", () => ({}));
+    open("/c/conv_1");
+    await userEvent.click(await screen.findByRole("button", { name: "Ask others to judge this" }));
+    const number = await screen.findByRole("spinbutton", { name: "How many annotators" });
+    await isAccessible();
+    await userEvent.clear(number);
+    await userEvent.type(number, "3");
+    await userEvent.click(screen.getByRole("button", { name: "Put into the queue" }));
+    await screen.findByText("It is in the judging queue.");
+    expect(server.bodies("POST /api/v1/queue/flags")).toEqual([
+      { conversation_id: "conv_1", message_id: "msg_1", overlap: 3 },
+    ]);
+  });
+});
+
+describe("the view", () => {
+  it("follows new text or stays where it is, by key and in every page", async () => {
+    held.current.duel({ ready: true });
+    const page = open("/c/conv_1");
+    await screen.findByRole("button", { name: /Follow the text/, pressed: true });
+    (document.activeElement as HTMLElement | null)?.blur();
+    await userEvent.keyboard("f");
+    await screen.findByText("The view stays where it is");
+    screen.getByRole("button", { name: /Follow the text/, pressed: false });
+    expect(localStorage.getItem("heed.follow")).toBe("no");
+    page.unmount();
+    setFollows(true);
+  });
+});
+
 describe("siblings", () => {
   it("are ranked by digits alone, equal digits tie", async () => {
     const server = held.current;
@@ -261,13 +328,26 @@ describe("conversations", () => {
   it("are found by their words, by keys alone", async () => {
     const server = held.current;
     const { conversation } = talk([single("a", "msg_1", "One")]);
-    server.on("GET /api/v1/search?q=air", () => ({ items: [{ conversation, excerpt: "of the air" }] }));
+    const other = { ...conversation, id: "conv_2", title: "Grass" };
+    server
+      .on("GET /api/v1/search?q=air&skip=0", () => ({
+        items: [{ conversation, excerpt: "of the air" }],
+        next: 500,
+        of: 700,
+      }))
+      // It was said in again meanwhile, and so came to the front.
+      .on("GET /api/v1/search?q=air&skip=500", () => ({
+        items: [conversation, other].map((one) => ({ conversation: one, excerpt: "of the air" })),
+        next: null,
+        of: 700,
+      }));
     open("/");
     await screen.findByRole("heading", { name: "Ask something" });
     (document.activeElement as HTMLElement | null)?.blur();
     await userEvent.keyboard("/");
     await userEvent.type(await screen.findByRole("combobox", { name: "Search and commands" }), "air");
-    await screen.findByText("of the air");
+    await screen.findByText("2 conversations");
+    expect(screen.getAllByText("of the air")).toHaveLength(2);
     await isAccessible();
     await userEvent.keyboard("{Enter}");
     await waitFor(() => expect(location.pathname).toBe("/c/conv_1"));

@@ -39,13 +39,24 @@ describe("dashboard", () => {
     expect(within(chart).getByRole("cell", { name: "0.25" })).toBeTruthy();
   });
 
+  it("says what is wrong on every page, and how fast and how often answers come", async () => {
+    server.on("GET /api/v1/system", () => SYSTEM);
+    open("/admin");
+    const wrong = await screen.findByRole("link", { name: /1 problem/ });
+    expect([wrong.getAttribute("href"), wrong.textContent]).toEqual([
+      "/system",
+      "Votes are not safe1 problem",
+    ]);
+    const tile = (await screen.findByText("0.41 s / 1.9 s")).closest("article");
+    expect(tile?.textContent).toContain("4 of 131 answers failed · 2 in the queue · last 15 min");
+    screen.getByText("Canary");
+    await isAccessible();
+  });
+
   it("says what a training would learn from before it starts one", async () => {
     const idle = { ...status(), run: null };
     server.on("GET /api/v1/status", () => idle);
-    server.on("GET /api/v1/plan", () => ({
-      parent: 2, new_votes: { a: 7, tie: 2 }, new_pairs: 7, total_votes: 144, total_pairs: 131, max_pairs: 2000, held_out_share: 0.1, rollout_prompts: 256,
-      gate_prompts: 64, settings: { ppo: { kl_coef: 0.05 } }, estimate: [{ stage: "ppo", seconds: 600 }], blocked: null,
-    })); // biome-ignore format: a fixture
+    server.on("POST /api/v1/plan", () => PLAN);
     server.on("POST /api/v1/runs", () => [409, "run_open"]);
     open("/admin");
     await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
@@ -56,6 +67,35 @@ describe("dashboard", () => {
     await isAccessible();
     await userEvent.click(within(dialog).getByRole("button", { name: "Train now" }));
     await within(dialog).findByText("A training is queued or running already.");
+  });
+
+  it("takes other settings for one training, refused at their field", async () => {
+    const idle = { ...status(), run: null };
+    server.on("GET /api/v1/status", () => idle);
+    const wanted = () => server.bodies("POST /api/v1/plan").at(-1) as { updates?: number };
+    server.on("POST /api/v1/plan", () =>
+      wanted().updates === 0 ? [422, "ppo.updates: at least 1", "updates"] : PLAN,
+    );
+    server.on("POST /api/v1/runs", () => [409, "run_open"]);
+    open("/admin");
+    await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
+    const dialog = within(await screen.findByRole("dialog", { name: "Train now?" }));
+    await userEvent.click(await dialog.findByText("Otherwise in this training"));
+    const updates = dialog.getByRole("spinbutton", { name: "Policy updates" });
+    expect(updates.getAttribute("placeholder")).toBe("16");
+    await userEvent.type(updates, "0{Tab}");
+    expect((await dialog.findByRole("alert")).textContent).toBe("at least 1");
+    const start = dialog.getByRole<HTMLButtonElement>("button", { name: "Train now" });
+    expect([updates.getAttribute("aria-invalid"), start.disabled]).toEqual(["true", true]);
+    await isAccessible();
+    await userEvent.clear(updates);
+    await userEvent.type(updates, "4");
+    await userEvent.selectOptions(dialog.getByRole("combobox", { name: "Preset of PPO" }), "vanilla");
+    await waitFor(() => expect(wanted()).toEqual({ updates: 4, preset: "vanilla" }));
+    await waitFor(() => expect(start.disabled).toBe(false));
+    await userEvent.click(start);
+    await dialog.findByText("A training is queued or running already.");
+    expect(server.bodies("POST /api/v1/runs")).toEqual([{ updates: 4, preset: "vanilla" }]);
   });
 
   it("takes a failed training up again where it failed", async () => {
@@ -95,6 +135,26 @@ describe("dashboard", () => {
   });
 });
 
+const ANSWERS = {
+  window_s: 900, first_words: 131, first_word_p50_s: 0.412, first_word_p95_s: 1.9349, by_minute_p95_s: [null, 1.2, 1.9], ended: 131, failed: 4, waiting: 2,
+}; // biome-ignore format: a fixture
+
+const SYSTEM = {
+  at: AT, problems: [{ kind: "aof_off", severity: "bad", what: "Redis keeps no append-only file", fix: "redis-cli CONFIG SET appendonly yes" }],
+  redis: {
+    version: "8.2", uptime_s: 10, ping_ms: 0.2, clock_skew_s: 0, appendonly: "no", appendfsync: "always", maxmemory_policy: "noeviction", aof_write_ok: true,
+    memory_bytes: 1e6, maxmemory_bytes: 0, aof_bytes: null, clients: 2, blocked_clients: 1,
+  },
+  queues: { train: 0, control: 0 }, workers: [], last_tick: null, engines: [], servers: [], sse_clients: 1, answers: ANSWERS,
+  disk: { folder: "/data", total_bytes: 1e9, free_bytes: 5e8, policies_bytes: 1e8 }, machine: { cores: 2, load: 1, memory_bytes: null, memory_free_bytes: null },
+  versions: { python: "3.11" },
+}; // biome-ignore format: a fixture
+
+const PLAN = {
+  parent: 2, new_votes: { a: 7, tie: 2 }, new_pairs: 7, total_votes: 144, total_pairs: 131, max_pairs: 2000, held_out_share: 0.1, rollout_prompts: 256,
+  gate_prompts: 64, settings: { ppo: { kl_coef: 0.05, updates: 16 } }, estimate: [{ stage: "ppo", seconds: 600 }], blocked: null,
+}; // biome-ignore format: a fixture
+
 const status = () => {
   const reply = server.reply("GET /api/v1/status");
   return reply as Record<string, unknown>;
@@ -111,9 +171,19 @@ describe("versions", () => {
     expect(document.activeElement).toBe(screen.getByTestId("version-3"));
     await userEvent.keyboard("{Enter}");
     await within(screen.getByTestId("drawer")).findByText("answers are twice as long");
+    const said = { 2: "It is blue.", 3: "It is deep blue." };
+    for (const [number, answer] of Object.entries(said))
+      server.on(`GET /api/v1/policies/${number}/samples`, () => ({
+        items: [{ prompt: "The sea?", answer }],
+      }));
     await userEvent.keyboard("c{ArrowLeft}c");
     await screen.findByRole("heading", { name: "v3 beside v2" });
+    const samples = await screen.findByTestId("samples");
+    expect(samples.textContent).toContain("The sea?v3It is deep blue.v2It is blue.");
     await isAccessible();
+    await userEvent.click(screen.getByText("What v2 and v3 say to the same prompts"));
+    await waitFor(() => expect(screen.getAllByTestId("samples")).toHaveLength(2));
+    expect(document.querySelector("ins")?.textContent).toContain("deep");
   });
 
   it("rolls back only with a reason, after a preflight, and tells the steps", async () => {
@@ -359,16 +429,7 @@ describe("audit", () => {
 
 describe("system", () => {
   it("names each problem with its fix", async () => {
-    server.on("GET /api/v1/system", () => ({
-      at: AT, problems: [{ kind: "aof_off", severity: "bad", what: "Redis keeps no append-only file", fix: "redis-cli CONFIG SET appendonly yes" }],
-      redis: {
-        version: "8.2", uptime_s: 10, ping_ms: 0.2, clock_skew_s: 0, appendonly: "no", appendfsync: "always", maxmemory_policy: "noeviction", aof_write_ok: true,
-        memory_bytes: 1e6, maxmemory_bytes: 0, aof_bytes: null, clients: 2, blocked_clients: 1,
-      },
-      queues: { train: 0, control: 0 }, workers: [], last_tick: null, engines: [], servers: [], sse_clients: 1,
-      disk: { folder: "/data", total_bytes: 1e9, free_bytes: 5e8, policies_bytes: 1e8 }, machine: { cores: 2, load: 1, memory_bytes: null, memory_free_bytes: null },
-      versions: { python: "3.11" },
-    })); // biome-ignore format: a fixture
+    server.on("GET /api/v1/system", () => SYSTEM);
     open("/system");
     const problem = await screen.findByTestId("problem-aof_off");
     expect(problem.textContent).toContain("Fix: redis-cli CONFIG SET appendonly yes");

@@ -1,7 +1,7 @@
 /** A scripted server at the two edges that the page has: fetch and EventSource. */
 import type { Detail, DuelChoice, Policies, Run, Status } from "../src/api";
 
-type Reply = unknown | [status: number, kind: string];
+type Reply = unknown | [status: number, kind: string, field?: string];
 const AT = "2026-01-01T00:00:00Z";
 /** The outbox and the live turns outlive a test, as they outlive a view: no two tests share a duel. */
 let serial = 0;
@@ -83,8 +83,8 @@ export class ScriptedServer {
     if (typeof init.body === "string") this.sent.push([route, JSON.parse(String(init.body))]);
     const reply = this.routes.get(route)?.() ?? [404, "not_found"];
     if (!Array.isArray(reply)) return Response.json(reply);
-    const [status, kind] = reply;
-    return Response.json({ type: `urn:heed:${kind}`, title: kind, status, detail: kind }, { status });
+    const [status, kind, field = null] = reply;
+    return Response.json({ type: `urn:heed:${kind}`, title: kind, status, detail: kind, field }, { status });
   };
 
   /** A conversation whose one message got a duel: under way, or complete and undecided. */
@@ -93,7 +93,7 @@ export class ScriptedServer {
     const answer = (side: "a" | "b") => ({
       id: `ans_${side}`, parent_id: "msg_1", duel_id: `duel_${n}`, side, state: ready ? ("finished" as const) : ("streaming" as const),
       text: ready ? `The ${side} text` : "", finish_reason: ready ? "stop" : null, error: null, created_at: AT, policy_version: null,
-      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null, edited_from: null,
+      stream: ready ? null : `/api/v1/streams/stream_${n}`, thumb: null, edited_from: null, withdrawn: false,
     }); // biome-ignore format: a fixture
     const conversation = {
       id: "conv_1",

@@ -5,6 +5,10 @@ import { adminZh } from "../src/texts/console/admin-zh";
 import { en as consoleEn } from "../src/texts/console/en";
 import { zh as consoleZh } from "../src/texts/console/zh";
 import { en } from "../src/texts/en";
+import { en as explorerEn } from "../src/texts/explorer/en";
+import { zh as explorerZh } from "../src/texts/explorer/zh";
+import { en as judgingEn } from "../src/texts/judging/en";
+import { zh as judgingZh } from "../src/texts/judging/zh";
 import { zh } from "../src/texts/zh";
 
 type Leaves = Map<string, unknown>;
@@ -25,6 +29,8 @@ const FIRST: Record<string, unknown> = {
 
 describe.each([
   ["of the page", en, zh],
+  ["of the explorer", explorerEn, explorerZh],
+  ["of the queue", judgingEn, judgingZh],
   ["behind the dashboard", consoleEn, consoleZh],
   ["of the dashboard", adminEn, adminZh],
 ])("texts %s", (_, inEnglish, inChinese) => {

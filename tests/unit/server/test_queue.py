@@ -211,7 +211,9 @@ async def test_a_chat_can_be_put_before_others_with_its_history(heed: Any, admin
     flag = {"conversation_id": conversation, "message_id": two["message"]["id"]}
     bob = await heed.person("bob")
     assert (await bob.call("POST", "/api/v1/queue/flags", flag)).status_code == 404
-    assert (await ann.call("POST", "/api/v1/queue/flags", flag)).json()["has_answers"]
+    first, again = [(await ann.call("POST", "/api/v1/queue/flags", flag)).json() for _ in range(2)]
+    assert (first["has_answers"], again["id"]) == (True, first["id"])
+    assert (await heed.parts.queue.progress()).wanted == 1
     task = await next_task(bob)
     tree = await bob.get(f"/api/v1/conversations/{task['task']['conversation_id']}")
     assert tree["conversation"]["system_prompt"] == "Be kind."

@@ -43,10 +43,12 @@ GET /api/v1/policies
 GET /api/v1/policies/history
 GET /api/v1/policies/{number}
 GET /api/v1/policies/{number}/preflight
+GET /api/v1/policies/{number}/samples
 GET /api/v1/engines
 GET /metrics
 """
 TRAIN = """
+POST /api/v1/plan
 POST /api/v1/runs
 POST /api/v1/runs/{run_id}/cancel
 POST /api/v1/runs/{run_id}/retry

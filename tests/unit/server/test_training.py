@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from store.records import PolicyVersion, Run, now
+from store.run_options import RunOptions
 from tests.fakes import Script
 
 pytestmark = pytest.mark.anyio
@@ -176,3 +177,33 @@ async def test_a_paused_schedule_says_so_until_it_is_resumed(heed: Any, admin: A
     assert (await admin.get("/api/v1/schedule"))["paused"] is None
     actions = [event.action for event in await heed.parts.audit.newest()]
     assert actions == ["schedule_resumed", "train_now", "schedule_paused"]
+
+
+async def test_a_training_with_other_settings_is_shown_as_the_trainer_has_it_and_refused_at_the_field(
+    heed: Any, admin: Any
+) -> None:
+    options = {"preset": "vanilla", "updates": 3, "max_pairs": 40}
+    shown = (await admin.call("POST", "/api/v1/plan", options)).json()
+    assert (shown["max_pairs"], shown["settings"]["schedule"]) == (40, {"min_votes": 3, "max_pairs": 40})
+    ppo = shown["settings"]["ppo"]
+    assert (ppo["preset"], ppo["updates"], ppo["kl_coef"], ppo["gamma"]) == ("vanilla", 3, 0.0, 1.0)
+    cases = [({"updates": 0}, "updates"), ({"preset": "best"}, "preset"), ({"epochs": -1}, "epochs")]
+    for path in ("plan", "runs"):
+        for body, field in cases:
+            refused = await admin.call("POST", f"/api/v1/{path}", body)
+            assert (refused.status_code, refused.json()["field"]) == (422, field), refused.text
+    assert (await admin.call("POST", "/api/v1/runs", {"max_pairs": 1})).json()["field"] == "max_pairs"
+    assert await heed.parts.runs.current() is None
+
+
+async def test_other_settings_are_kept_for_the_run_that_was_asked_for_and_no_later_one(
+    heed: Any, admin: Any
+) -> None:
+    made = Run.model_validate((await admin.call("POST", "/api/v1/runs", {"updates": 3})).json())
+    assert (await heed.parts.run_options.of(made.requested_by)).updates == 3
+    assert await heed.parts.run_options.of("votes") == RunOptions()
+    [entry] = [one for one in (await admin.get("/api/v1/audit"))["items"] if one["action"] == "train_now"]
+    assert entry["after"] == {"updates": 3}
+    await admin.call("POST", f"/api/v1/runs/{made.id}/cancel")
+    await admin.call("POST", "/api/v1/runs")
+    assert await heed.parts.run_options.of(made.requested_by) == RunOptions()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from store.records import EngineStatus, PolicyVersion, now
 pytestmark = pytest.mark.anyio
 
 
-async def publish(heed: Any, number: int, parent: int | None = None, **fields: Any) -> Path:
+async def publish(
+    heed: Any, number: int, parent: int | None = None, samples: Any = None, **fields: Any
+) -> Path:
     """A sealed version in the registry: a card and some bytes for weights."""
     source = heed.parts.settings.data / f"source-{number}"
     source.mkdir()
     (source / "README.md").write_text(f"---\nlicense: apache-2.0\n---\n# Version {number}\n")
     (source / "model.safetensors").write_bytes(bytes([number]) * 1000)
+    if samples is not None:
+        (source / "samples.json").write_text(json.dumps(samples))
     folder: Path = heed.parts.settings.data / "policies" / f"v{number:04d}"
     digest = seal(source, folder, {"version": number})
     version = PolicyVersion(
@@ -77,6 +82,20 @@ async def test_a_version_says_which_of_its_votes_no_longer_count(
     shown = await admin.get("/api/v1/policies/3")
     assert (shown["votes_added"], shown["votes_removed"], shown["tainted"]) == (2, 1, 1)
     assert (await admin.get("/api/v1/policies/1"))["votes_added"] is None
+
+
+async def test_versions_are_shown_by_what_they_said_to_the_same_prompts(heed: Any, admin: Any) -> None:
+    samples = {"prompts": ["Hi"], "answers": {"active": ["Hello."], "candidate": ["Hello there!"]}}
+    await publish(heed, 1)
+    await publish(heed, 2, 1, samples=samples)
+    await publish(heed, 3, 2, samples={"prompts": ["Hi"], "answers": {}})
+    said = [(await admin.get(f"/api/v1/policies/{number}/samples"))["items"] for number in (1, 2, 3)]
+    assert said == [
+        [{"prompt": "Hi", "answer": "Hello."}],
+        [{"prompt": "Hi", "answer": "Hello there!"}],
+        [],
+    ]
+    assert (await admin.call("GET", "/api/v1/policies/9/samples")).status_code == 404
 
 
 async def test_a_preflight_finds_a_changed_file(heed: Any, admin: Any) -> None:

@@ -116,6 +116,30 @@ async def test_an_ideal_answer_becomes_a_sibling_of_its_original(heed: Any, ann:
     assert len((await ann.get(f"/api/v1/conversations/{conversation}"))["answers"]) == 2
 
 
+async def test_an_ideal_answer_that_is_taken_back_goes_unless_the_chat_went_on_from_it(
+    heed: Any, ann: Any
+) -> None:
+    conversation, (original,) = await siblings(ann, ("The Rhine.",), heed.pool)
+    path = f"/api/v1/conversations/{conversation}"
+
+    async def shown() -> dict[str, bool]:
+        return {one["text"]: one["withdrawn"] for one in (await ann.get(path))["answers"]}
+
+    for key, text in (("k1", "The Nile."), ("k2", "The Amazon.")):
+        edit = (await cast(ann, key, kind="edit", answer_id=original, text=text)).json()["vote"]
+        if key == "k2":
+            edited = edit["answers"][-1]["answer_id"]
+            said = {"text": "And the deepest?", "parent_id": edited, "mode": "single"}
+            assert (await ann.call("POST", f"{path}/messages", said)).status_code == 202
+        assert (await ann.call("DELETE", f"/api/v1/votes/{edit['id']}")).status_code == 200
+        if key == "k1":
+            assert await shown() == {"The Rhine.": False}
+            assert await leaf(ann, conversation) == original
+    assert (await shown())["The Amazon."] is True
+    assert await leaf(ann, conversation) != original
+    assert (await ann.get("/api/v1/search?q=nile"))["items"] == []
+
+
 async def test_undo_opens_the_duel_again_and_counts_down(ann: Any) -> None:
     turn, body = await on_duel(ann, "b")
     vote = body["vote"]["id"]

@@ -11,35 +11,56 @@ from store.search import Search, excerpt
 pytestmark = pytest.mark.anyio
 
 
+async def find(client, words, owner="ann", **page):
+    return (await Search(client).find(owner, words, **page)).hits
+
+
 async def test_words_are_found_in_titles_messages_and_answers_whatever_their_case(client, ask):
     conversations, asked = Conversations(client), await ask(client)  # Rivers: Longest? The Nile. The Rhine.
     titled = await conversations.create("ann", "The NILE delta")
-    found = [(hit.conversation.id, hit.excerpt) for hit in await Search(client).find("ann", "nile the")]
+    found = [(hit.conversation.id, hit.excerpt) for hit in await find(client, "nile the")]
     assert found == [(titled.id, None), (asked.conversation.id, "The Nile.")]
-    assert [hit.excerpt for hit in await Search(client).find("ann", "LONG")] == ["Longest?"]
+    assert [hit.excerpt for hit in await find(client, "LONG")] == ["Longest?"]
 
 
 async def test_every_word_must_be_in_the_same_text(client, ask):
     await ask(client)
-    assert await Search(client).find("ann", "nile rhine") == []
-    assert await Search(client).find("ann", "  ") == []
+    assert await find(client, "nile rhine") == []
+    assert await find(client, "  ") == []
+
+
+async def test_names_of_fields_are_no_words_and_quotes_are_found(client, ask):
+    asked = await ask(client)
+    assert await find(client, "conversation_id") == []
+    quoted = asked.message.model_copy(update={"id": "msg_2", "text": 'They said "C:\\new" twice.'})
+    await Conversations(client).open_turn(quoted)
+    assert [hit.excerpt for hit in await find(client, '"c:\\new" said')] == ['They said "C:\\new" twice.']
 
 
 async def test_others_conversations_are_not_found(client, ask):
     await ask(client)
-    assert await Search(client).find("bob", "nile") == []
+    assert await find(client, "nile", owner="bob") == []
 
 
-async def test_titles_are_looked_through_beyond_the_depth_of_texts(client, ask, monkeypatch):
-    await ask(client)
-    conversations = Conversations(client)
+async def test_pages_look_through_every_conversation(client, ask, monkeypatch):
+    asked, conversations = await ask(client), Conversations(client)
     for _ in range(3):
         await conversations.create("ann", "other")
     monkeypatch.setattr(module, "DEPTH", 2)
-    monkeypatch.setattr(module, "BATCH", 2)
-    assert await Search(client).find("ann", "nile") == []
-    assert len(await Search(client).find("ann", "rivers")) == 1
-    assert len(await Search(client).find("ann", "other", limit=2)) == 2
+    monkeypatch.setattr(module, "BATCH", 1)
+    assert await Search(client).find("ann", "nile") == ([], 2, 4)
+    hits, after, of = await Search(client).find("ann", "nile", skip=2)
+    assert ([hit.conversation.id for hit in hits], after, of) == ([asked.conversation.id], None, 4)
+
+
+async def test_a_page_ends_when_it_is_full(client, monkeypatch):
+    for number in range(3):
+        await Conversations(client).create("ann", f"other {number}")
+    monkeypatch.setattr(module, "BATCH", 1)
+    first, after, _ = await Search(client).find("ann", "other", limit=2)
+    assert ([hit.conversation.title for hit in first], after) == (["other 2", "other 1"], 2)
+    rest, end, _ = await Search(client).find("ann", "other", skip=2, limit=2)
+    assert ([hit.conversation.title for hit in rest], end) == (["other 0"], None)
 
 
 def test_excerpt_is_one_line_around_the_word():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.trainer.gate_toys import few_gate_prompts
 from trainer.config import GateConfig, RolloutConfig
 from trainer.contenders import Question
 from trainer.gate import judge
+from trainer.gate_samples import PROMPTS
 from trainer.models import load_policy, save_policy
 from trainer.reporting import Reporter
 
@@ -58,6 +60,18 @@ def test_fingerprints_are_greedy_answers_to_fixed_prompts(
     assert len(one.fingerprints) == 4
     assert one.fingerprints == two.fingerprints
     assert all(fingerprint.token_ids for fingerprint in one.fingerprints)
+
+
+def test_both_versions_answer_the_same_fixed_prompts(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    other = noisy(tiny_policy, tmp_path / "other", scale=0.5)
+    ask(other, tiny_policy, reward_folder, tmp_path / "report.json")
+    samples = json.loads((tmp_path / "samples.json").read_text())
+    assert samples["prompts"] == list(PROMPTS)
+    active, candidate = samples["answers"]["active"], samples["answers"]["candidate"]
+    assert len(active) == len(candidate) == len(PROMPTS)
+    assert active != candidate
 
 
 def test_a_policy_that_moved_too_far_is_held_back(

@@ -17,6 +17,7 @@ from store.artifacts import verify
 from store.lineage import Lineage
 from store.policies import read_pointer
 from store.records import PolicyVersion, Run
+from store.run_options import RunOptions, RunOptionsBook
 from tests.worker_parts import Platform
 from workers import recipe
 from workers.settings import Release
@@ -75,6 +76,21 @@ def summary(run: Run, stage: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("serving")
+async def test_a_run_trains_as_whoever_asked_for_it_wants(heed: Platform) -> None:
+    for number in range(4):
+        await heed.vote(text=f"Question {number}")
+    await RunOptionsBook(heed.redis).keep("acc_ann", RunOptions(max_pairs=2, updates=5))
+    first = await attempt(heed, await heed.runs.request("acc_ann"))
+    assert summary(first, "freeze")["train_pairs"] + summary(first, "freeze")["held_out_pairs"] == 2
+    for stage in ("reward", "ppo", "gate"):
+        assert "ppo.updates=5" in heed.calls(stage)[-1]["set"]
+    assert (first.config["ppo"]["updates"], first.config["schedule"]["max_pairs"]) == (5, 2)
+    second = await attempt(heed, await heed.runs.request("votes"))
+    assert "ppo.updates" not in heed.calls("ppo")[-1]["set"]
+    assert second.config.get("ppo", {}).get("updates") != 5
+
+
+@pytest.mark.usefixtures("serving")
 async def test_a_run_publishes_one_version_and_activates_it(heed: Platform) -> None:
     run = await attempt(heed, await queued(heed))
     assert (run.state, run.version, run.error) == ("succeeded", 2, None)
@@ -85,7 +101,8 @@ async def test_a_run_publishes_one_version_and_activates_it(heed: Platform) -> N
     assert active.report is not None
     assert active.report.fingerprints[0].token_ids == (1, 2)
     assert read_pointer(heed.settings.data) == heed.settings.data / "policies" / "v0002"
-    assert verify(heed.settings.data / "policies" / "v0002")["sha256"] == active.sha256
+    sealed = verify(heed.settings.data / "policies" / "v0002")
+    assert (sealed["sha256"], "samples.json" in sealed["files"]) == (active.sha256, True)
     assert verify(heed.settings.data / "reward_models" / "v0002")["run_id"] == run.id
     assert [(line.number, line.actor) for line in await heed.policies.timeline()] == [
         (2, "release"),

@@ -1,5 +1,5 @@
 /** The language of the page: English at once, others when chosen; kept in this browser. */
-import { useSyncExternalStore } from "react";
+import { useMemo, useSyncExternalStore } from "react";
 import { en, type Texts } from "./en";
 
 export type { Texts };
@@ -47,3 +47,10 @@ function subscribe(listener: () => void): () => void {
 
 export const useTexts = (): Texts => useSyncExternalStore(subscribe, () => texts);
 export const useLanguage = (): Language => useSyncExternalStore(subscribe, () => language);
+
+/** The page's texts with more among them, which come with the page that says them. */
+export function useMore<More>(more: Record<Language, More>): Texts & More {
+  const page = useTexts();
+  const own = more[useLanguage()];
+  return useMemo(() => ({ ...page, ...own }), [page, own]);
+}

@@ -28,7 +28,7 @@ const GROUPS: Record<"vote" | "answer" | "page", Action[]> = {
     "guideline",
   ],
   answer: ["thumbUp", "thumbDown", "again", "rank", "ideal", "copy", "earlier", "later"],
-  page: ["write", "search", "palette", "newChat", "keys"],
+  page: ["write", "follow", "search", "palette", "newChat", "keys"],
 };
 
 export default function KeySettings({ onClose }: { onClose: () => void }) {

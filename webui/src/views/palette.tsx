@@ -1,5 +1,5 @@
 /** Search and commands in one list: type, arrows, Enter. */
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { type KeyboardEvent, useDeferredValue, useEffect, useId, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { capOf, useKeys } from "../keys";
@@ -8,6 +8,10 @@ import { LANGUAGES, setLanguage, useLanguage, useTexts } from "../texts";
 import { setTheme, useShownTheme } from "../theme";
 import { Icon, type IconName } from "../ui/icons";
 import { problemText } from "../ui/notice";
+import { setFollows, useFollows } from "./chat/follow";
+
+/** So many hits are looked for unasked. */
+const ENOUGH = 30;
 
 interface Entry {
   id: string;
@@ -15,6 +19,8 @@ interface Entry {
   label: string;
   detail?: string | null;
   cap?: string;
+  /** The list stays open. */
+  stays?: boolean;
   run: () => void;
 }
 
@@ -25,7 +31,18 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
   const [words, setWords] = useState("");
   const [at, setAt] = useState(0);
   const wanted = useDeferredValue(words.trim());
-  const found = useQuery({ ...queries.search(wanted), enabled: wanted !== "" });
+  const found = useInfiniteQuery({ ...queries.search(wanted), enabled: wanted !== "" });
+  const pages = wanted ? (found.data?.pages ?? []) : [];
+  // A conversation that changed between two pages is in both.
+  const hits = [
+    ...new Map(pages.flatMap((page) => page.items).map((one) => [one.conversation.id, one])).values(),
+  ];
+  const { hasNextPage, isFetching, isPlaceholderData, fetchNextPage } = found;
+  const canGoOn = wanted !== "" && hasNextPage && !isFetching && !isPlaceholderData && !found.error;
+  const goesOn = canGoOn && hits.length < ENOUGH;
+  useEffect(() => {
+    if (goesOn) void fetchNextPage();
+  }, [goesOn, fetchNextPage]);
   const commands = useCommands(onKeys);
   const [, go] = useLocation();
   useEffect(() => {
@@ -33,18 +50,27 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
   }, []);
 
   const matching = commands.filter((one) => one.label.toLowerCase().includes(wanted.toLowerCase()));
-  const hits: Entry[] = (wanted ? (found.data?.items ?? []) : []).map(({ conversation, excerpt }) => ({
-    id: conversation.id,
-    icon: "chat",
-    label: conversation.title || texts.rail.untitled,
-    detail: excerpt,
-    run: () => go(`/c/${conversation.id}`),
-  }));
-  const entries = [...hits, ...matching];
+  const talks = hits.map(
+    ({ conversation, excerpt }): Entry => ({
+      id: conversation.id,
+      icon: "chat",
+      label: conversation.title || texts.rail.untitled,
+      detail: excerpt,
+      run: () => go(`/c/${conversation.id}`),
+    }),
+  );
+  const further: Entry = {
+    id: "further",
+    icon: "search",
+    label: texts.palette.further,
+    stays: true,
+    run: () => void fetchNextPage(),
+  };
+  const entries = [...talks, ...(canGoOn && !goesOn ? [further] : []), ...matching];
   const chosen = Math.min(at, entries.length - 1);
   const run = (entry: Entry | undefined) => {
     if (!entry) return;
-    onClose();
+    if (!entry.stays) onClose();
     entry.run();
   };
   const onKeyDown = (event: KeyboardEvent) => {
@@ -120,9 +146,11 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
       <p role="status" className="border-t border-line px-4 py-2 text-[0.87rem] text-muted empty:hidden">
         {found.error && wanted
           ? problemText(found.error, texts)
-          : wanted && !found.isFetching
-            ? texts.palette.found(hits.length)
-            : texts.palette.hint}
+          : !wanted || pages.length === 0
+            ? texts.palette.hint
+            : hasNextPage
+              ? texts.palette.looking(hits.length, pages.at(-1)?.next ?? 0, pages.at(-1)?.of ?? 0)
+              : texts.palette.found(hits.length)}
       </p>
     </dialog>
   );
@@ -133,6 +161,7 @@ function useCommands(onKeys: () => void): Entry[] {
   const keys = useKeys();
   const shown = useShownTheme();
   const language = useLanguage();
+  const follows = useFollows();
   const [, go] = useLocation();
   const others = (Object.keys(LANGUAGES) as (keyof typeof LANGUAGES)[]).filter((one) => one !== language);
   return [
@@ -143,6 +172,13 @@ function useCommands(onKeys: () => void): Entry[] {
       icon: "theme",
       label: shown === "dark" ? texts.palette.light : texts.palette.dark,
       run: () => setTheme(shown === "dark" ? "light" : "dark"),
+    },
+    {
+      id: "follow",
+      icon: "unfold",
+      label: follows ? texts.palette.still : texts.palette.follow,
+      cap: capOf(keys.follow),
+      run: () => setFollows(!follows),
     },
     ...others.map(
       (one): Entry => ({

@@ -20,6 +20,10 @@ export const adminEn = {
     run: "Training",
     idle: "None is running",
     engines: "Engines",
+    noCanary: "None",
+    health: "Health",
+    fine: "All well",
+    problems: (n: number) => many(n, "problem", "problems"),
     noEngines: "No engine has reported",
     serving: (n: number) => `serves v${n}`,
     engine: (name: string, state: string, inFlight: number) =>

@@ -19,6 +19,10 @@ export const adminZh: AdminTexts = {
     run: "训练",
     idle: "没有进行中的训练",
     engines: "引擎",
+    noCanary: "无",
+    health: "状况",
+    fine: "一切正常",
+    problems: (n) => `${n} 个问题`,
     noEngines: "还没有引擎上报",
     serving: (n) => `提供 v${n}`,
     engine: (name, state, inFlight) =>

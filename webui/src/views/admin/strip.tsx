@@ -1,11 +1,14 @@
-/** The strip on top: live version, next training, the run, the engines; and the three actions. */
+/** The strip on top: live version, canary, next training, the run, engines, what is wrong; and the three actions. */
+import { useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
+import { Link } from "wouter";
 import type { Engine, Me, Status } from "../../api";
 import { formatShare, formatTime } from "../../format";
 import { useLanguage } from "../../texts";
 import { useConsole, useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { PHONE, useMedia } from "../../ui/media";
+import { consoleQueries, type SystemProblem } from "../console/calls";
 import { Actions } from "./actions";
 
 export function Strip({ status, me }: { status: Status; me: Me }) {
@@ -20,7 +23,9 @@ export function Strip({ status, me }: { status: Status; me: Me }) {
   const stage = status.run?.stages.find((one) => one.state === "running")?.stage;
   const phone = useMedia(PHONE);
   const [open, setOpen] = useState(false);
+  const problems = useQuery(consoleQueries.system).data?.problems;
   const shown = [
+    problems?.length ? texts.problems(problems.length) : "",
     status.active ? common.version(status.active.number) : texts.none,
     due ? texts.due : texts.votes(pending, min_votes),
     status.run ? (stage ? steps[stage] : run.states[status.run.state]) : texts.idle,
@@ -37,7 +42,7 @@ export function Strip({ status, me }: { status: Status; me: Me }) {
           aria-expanded={open}
           onClick={() => setOpen(!open)}
         >
-          <span className="min-w-0 flex-1 truncate">{shown.join(" · ")}</span>
+          <span className="min-w-0 flex-1 truncate">{shown.filter(Boolean).join(" · ")}</span>
           <Icon name={open ? "fold" : "unfold"} className="size-4.5 text-muted" />
         </button>
       )}
@@ -56,12 +61,10 @@ export function Strip({ status, me }: { status: Status; me: Me }) {
             <Small>{texts.none}</Small>
           )}
         </Cell>
-        {status.canary && (
-          <Cell name={words.canary}>
-            <Big>{common.version(status.canary.number)}</Big>
-            <Small>{formatShare(status.canary.share, language)}</Small>
-          </Cell>
-        )}
+        <Cell name={words.canary}>
+          <Big>{status.canary ? common.version(status.canary.number) : common.none}</Big>
+          <Small>{status.canary ? formatShare(status.canary.share, language) : texts.noCanary}</Small>
+        </Cell>
         <Cell name={texts.next}>
           <Big>{due ? texts.due : texts.votes(pending, min_votes)}</Big>
           <progress
@@ -90,9 +93,35 @@ export function Strip({ status, me }: { status: Status; me: Me }) {
             ))}
           </ul>
         </Cell>
+        <Cell name={texts.health}>
+          <Health problems={problems} />
+        </Cell>
         <Actions status={status} me={me} />
       </div>
     </section>
+  );
+}
+
+/** What is wrong, in words, and the way to its fix. */
+function Health({ problems }: { problems: SystemProblem[] | undefined }) {
+  const texts = useTexts().admin.strip;
+  const kinds = useConsole().system.kinds;
+  if (!problems) return <Small>…</Small>;
+  const [worst] = problems;
+  if (!worst)
+    return (
+      <span className="flex items-center gap-2 text-[0.9rem]">
+        <span className="size-2 rounded-full bg-accent" />
+        {texts.fine}
+      </span>
+    );
+  return (
+    <Link href="/system" className={`max-w-52 ${worst.severity === "bad" ? "text-bad" : "text-turn"}`}>
+      <span className="block truncate text-[0.95rem] font-semibold" title={worst.what}>
+        {kinds[worst.kind]}
+      </span>
+      <span className="text-[0.87rem] underline">{texts.problems(problems.length)}</span>
+    </Link>
   );
 }
 

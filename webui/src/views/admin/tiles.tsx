@@ -1,4 +1,4 @@
-/** Five numbers at a glance, each with its n and its interval; one that is not known says so. */
+/** Six numbers at a glance, each with its n and its interval; one that is not known says so. */
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import type { Run, Status } from "../../api";
@@ -21,6 +21,7 @@ export function Tiles({ status, runs }: Props) {
       <CanaryTile status={status} />
       <RewardTile runs={runs} />
       <AgreementTile />
+      <AnswersTile />
       <HealthTile />
     </section>
   );
@@ -189,10 +190,39 @@ function AgreementTile() {
   );
 }
 
+/** So many failed answers of a hundred are no accident. */
+const FAILED = 0.02;
+
+function AnswersTile() {
+  const words = useConsole().tiles;
+  const language = useLanguage();
+  const system = useQuery(consoleQueries.system);
+  const answers = system.data?.answers;
+  if (!answers) return <Tile name={words.firstWord} value="–" />;
+  const { ended, failed, waiting, first_word_p50_s: half, first_word_p95_s: most } = answers;
+  const seconds = (value: number) => `${formatNumber(Number(value.toPrecision(2)), language)} s`;
+  const minutes = answers.by_minute_p95_s.filter((value) => value !== null);
+  const counts = [
+    words.failed(failed, ended),
+    waiting ? words.waiting(waiting) : "",
+    words.lately(answers.window_s / 60),
+  ];
+  return (
+    <Tile
+      name={words.firstWord}
+      value={half === null || most === null ? "–" : `${seconds(half)} / ${seconds(most)}`}
+      alarm={failed > FAILED * ended}
+      note={counts.filter(Boolean).join(" · ")}
+    >
+      {minutes.length > 1 && <Sparkline values={minutes} />}
+    </Tile>
+  );
+}
+
 function HealthTile() {
   const words = useConsole().tiles;
   const language = useLanguage();
-  const system = useQuery({ ...consoleQueries.system, refetchInterval: 30_000 });
+  const system = useQuery(consoleQueries.system);
   if (!system.data) return <Tile name={words.health} value="–" />;
   const { problems, redis, engines } = system.data;
   const inFlight = engines.reduce((sum, engine) => sum + engine.in_flight, 0);

@@ -1,6 +1,7 @@
 /** Train now: what it would learn from, with which settings, and how long it took before. Nothing starts unasked. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { api } from "../../api";
+import { type ReactNode, useState } from "react";
+import { api, Problem, type RunOptions } from "../../api";
 import { formatDuration, formatNumber, formatShare } from "../../format";
 import { keys } from "../../queries";
 import { useLanguage } from "../../texts";
@@ -9,26 +10,44 @@ import { Dialog } from "../../ui/dialog";
 import { Loading, ProblemLine } from "../../ui/notice";
 import { consoleQueries, type Plan } from "../console/calls";
 import { takeFeedEvent } from "./feed";
+import { Options } from "./train-options";
 
 export default function TrainDialog({ onClose }: { onClose: () => void }) {
   const texts = useTexts();
   const words = useConsole().training;
   const client = useQueryClient();
-  const plan = useQuery(consoleQueries.plan);
+  const [options, setOptions] = useState<RunOptions>({});
+  const plan = useQuery(consoleQueries.plan(options));
+  // While an option is refused, the last plan that could be made stays on the screen.
+  const [shown, setShown] = useState(plan.data);
+  if (plan.data && plan.data !== shown) setShown(plan.data);
   const train = useMutation({
-    mutationFn: api.train,
+    mutationFn: () => api.train(options),
     onSuccess: (run) => {
       takeFeedEvent(client, { type: "run", data: run });
       onClose();
     },
     onSettled: () => client.invalidateQueries({ queryKey: keys.status }),
   });
+  const problem = train.error ?? plan.error;
+  const atField = problem instanceof Problem && problem.field !== null;
   return (
     <Dialog title={words.title} onClose={onClose}>
-      {plan.error && <ProblemLine error={plan.error} retry={() => void plan.refetch()} />}
-      {!plan.data && !plan.error && <Loading />}
-      {plan.data && <PlanFacts plan={plan.data} />}
-      {train.error && <ProblemLine error={train.error} />}
+      {problem && !atField && <ProblemLine error={problem} retry={() => void plan.refetch()} />}
+      {!shown && !problem && <Loading />}
+      {shown && (
+        <PlanFacts plan={shown}>
+          <Options
+            plan={shown}
+            options={options}
+            onChange={(changed) => {
+              train.reset();
+              setOptions(changed);
+            }}
+            problem={atField ? problem : null}
+          />
+        </PlanFacts>
+      )}
       <div className="mt-4 flex justify-end gap-2">
         <button type="button" className="btn" onClick={onClose}>
           {texts.common.cancel}
@@ -36,7 +55,7 @@ export default function TrainDialog({ onClose }: { onClose: () => void }) {
         <button
           type="button"
           className="btn btn-main"
-          disabled={train.isPending || plan.data?.blocked != null}
+          disabled={train.isPending || plan.error !== null || shown?.blocked != null}
           onClick={() => train.mutate()}
         >
           {texts.admin.actions.train}
@@ -46,7 +65,7 @@ export default function TrainDialog({ onClose }: { onClose: () => void }) {
   );
 }
 
-function PlanFacts({ plan }: { plan: Plan }) {
+function PlanFacts({ plan, children }: { plan: Plan; children: ReactNode }) {
   const texts = useTexts();
   const words = useConsole().training;
   const language = useLanguage();
@@ -85,6 +104,7 @@ function PlanFacts({ plan }: { plan: Plan }) {
       ) : (
         <p className="text-muted">{words.noEstimate}</p>
       )}
+      {children}
       <details>
         <summary className="font-medium">{words.settings}</summary>
         <div

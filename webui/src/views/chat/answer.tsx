@@ -105,7 +105,11 @@ export function SingleAnswer({ answer, turn, isLast, actions }: Props) {
       data-testid="answer"
       data-state={now.state}
     >
-      {answer.edited_from && <span className="chip chip-good w-fit">{texts.ideal.yours}</span>}
+      {answer.edited_from && (
+        <span className={`chip w-fit ${answer.withdrawn ? "" : "chip-good"}`}>
+          {answer.withdrawn ? texts.ideal.withdrawn : texts.ideal.yours}
+        </span>
+      )}
       <AnswerBody now={now} stream={answer.stream} />
       <p role="status" className="sr-only">
         {streamed.current && now.state === "finished" && texts.chat.done}

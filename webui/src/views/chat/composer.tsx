@@ -19,11 +19,13 @@ interface Props {
   onMode: (mode: Mode) => void;
   systemPrompt: string;
   onSystemPrompt: () => void;
+  /** A message that no answer came to: it is written here again, unless something else is. */
+  returned: string | null;
 }
 
 export function Composer(props: Props) {
   const { id, onSend, onStop, onEditLast, sending, streaming, blocked, mode, onMode } = props;
-  const { systemPrompt, onSystemPrompt } = props;
+  const { systemPrompt, onSystemPrompt, returned } = props;
   const texts = useTexts();
   const [text, setText] = useState(() => draftOf(id));
   const [reminded, setReminded] = useState(false);
@@ -43,6 +45,11 @@ export function Composer(props: Props) {
   useEffect(() => {
     if (!blocked) setReminded(false);
   }, [blocked]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: given back once, and left alone then
+  useEffect(() => {
+    if (returned !== null && !text.trim()) write(returned);
+  }, [returned]);
 
   const write = (value: string) => {
     setText(value);

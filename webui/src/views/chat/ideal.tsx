@@ -2,7 +2,7 @@
 import { useDeferredValue, useMemo, useRef, useState } from "react";
 import type { Answer } from "../../api";
 import { diffOf, wordsOf } from "../../diff";
-import { outbox } from "../../outbox";
+import { outbox, targetOf } from "../../outbox";
 import { useTexts } from "../../texts";
 import { Dialog } from "../../ui/dialog";
 import { showToast } from "../../ui/toasts";
@@ -17,8 +17,10 @@ export default function IdealAnswer({ answer, onClose }: { answer: Answer; onClo
   const save = () => {
     if (!isNew) return;
     const shown_ms = Math.round(performance.now() - shownAt.current);
-    outbox.cast({ kind: "edit", answer_id: answer.id, text: text.trim(), shown_ms });
-    showToast({ text: texts.ideal.saved });
+    const vote = { kind: "edit" as const, answer_id: answer.id, text: text.trim(), shown_ms };
+    outbox.cast(vote);
+    const undo = () => outbox.undo(targetOf(vote));
+    showToast({ text: texts.ideal.saved, action: { label: texts.common.undo, run: undo } });
     onClose();
   };
   return (

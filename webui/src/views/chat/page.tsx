@@ -1,7 +1,7 @@
 /** The chat: the thread of one conversation, the vote on its open duel, and the composer. */
 import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
-import { type Answer, api, Problem } from "../../api";
+import { lazy, Suspense, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { type Answer, api, type Message, Problem } from "../../api";
 import { leafBelow, type ShownTurn, shownTurns } from "../../branch";
 import { useActions } from "../../keys";
 import { useLiveReady, useStreaming } from "../../live";
@@ -22,6 +22,7 @@ const Turn = lazy(async () => ({ default: (await spoken).Turn }));
 const VoteBar = lazy(async () => ({ default: (await spoken).VoteBar }));
 const Ranking = lazy(() => import("./ranking"));
 const IdealAnswer = lazy(() => import("./ideal"));
+const Flag = lazy(() => import("./flag"));
 const SystemPrompt = lazy(() => import("./system-prompt"));
 const Guideline = lazy(() => import("./guideline"));
 
@@ -31,6 +32,7 @@ const NO_ANSWERS: [] = [];
 type Over =
   | { kind: "ranking"; answers: Answer[] }
   | { kind: "ideal"; answer: Answer }
+  | { kind: "flag"; message: Message }
   | { kind: "system" }
   | { kind: "guideline" };
 
@@ -57,6 +59,7 @@ export function ChatPage({ id }: { id: string | null }) {
   const duel = attempt?.duel ?? null;
   const sending = useSending(duel?.id ?? "");
   const undone = sending?.state === "undone";
+  const returned = useReturned(last, streaming);
   const undecided = duel !== null && (undone || (!duel.vote && !givenVote(sending)));
   const ready = duel !== null && (duel.ready || liveReady);
 
@@ -92,11 +95,16 @@ export function ChatPage({ id }: { id: string | null }) {
     },
     rank: (ranked) => setOver({ kind: "ranking", answers: ranked }),
     ideal: (answer) => setOver({ kind: "ideal", answer }),
+    flag: (message) => setOver({ kind: "flag", message }),
     seenBoth: (duelId) => setSeen((before) => new Set(before).add(duelId)),
     busy,
   };
   const parentOfNext = (turn: ShownTurn | undefined) => turn?.chosen?.id ?? turn?.message.parent_id ?? null;
-  const send = (text: string) => say.mutate({ text, parent: parentOfNext(last) });
+  const send = (text: string) => {
+    // The same words again are no other wording of the message: it is answered again.
+    if (last && text === returned) again.mutate({ messageId: last.message.id, asMode: mode });
+    else say.mutate({ text, parent: parentOfNext(last) });
+  };
   const systemPrompt = detail ? (detail.conversation.system_prompt ?? "") : newPrompt;
   const setSystemPrompt = (text: string) => {
     if (id) return prompt.mutate(text);
@@ -124,7 +132,7 @@ export function ChatPage({ id }: { id: string | null }) {
           <ProblemLine error={query.error} retry={() => void query.refetch()} />
         </div>
       ) : (
-        <Thread key={id} sending={say.isPending}>
+        <Thread key={id} sending={say.isPending} streaming={streaming}>
           {id !== null && query.isPending && <Loading />}
           {(id === null || detail) && turns.length === 0 && !say.isPending && <Welcome pick={send} />}
           <Suspense fallback={<Loading />}>
@@ -176,11 +184,13 @@ export function ChatPage({ id }: { id: string | null }) {
           onMode={setMode}
           systemPrompt={systemPrompt}
           onSystemPrompt={() => setOver({ kind: "system" })}
+          returned={returned}
         />
       </footer>
       <Suspense>
         {over?.kind === "ranking" && <Ranking answers={over.answers} onClose={() => setOver(null)} />}
         {over?.kind === "ideal" && <IdealAnswer answer={over.answer} onClose={() => setOver(null)} />}
+        {over?.kind === "flag" && <Flag id={id ?? ""} message={over.message} onClose={() => setOver(null)} />}
         {over?.kind === "guideline" && <Guideline onClose={() => setOver(null)} />}
         {over?.kind === "system" && (
           <SystemPrompt
@@ -193,6 +203,17 @@ export function ChatPage({ id }: { id: string | null }) {
       </Suspense>
     </main>
   );
+}
+
+/** The last message, when this page saw its answers begin and all of them fail without a word. */
+function useReturned(last: ShownTurn | undefined, streaming: boolean): string | null {
+  const attempt = last?.attempts[last.shown];
+  const watched = useRef<string | null>(null);
+  useEffect(() => {
+    if (streaming && attempt) watched.current = attempt.key;
+  }, [streaming, attempt]);
+  const isLost = attempt?.answers.every((one) => one.state === "failed" && one.text === "") ?? false;
+  return last && isLost && watched.current === attempt?.key ? last.message.text : null;
 }
 
 /** The message that is on its way to the server. */

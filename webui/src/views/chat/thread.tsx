@@ -1,23 +1,44 @@
-/** The scrolling part: it stays at the end while text comes, unless the person has scrolled up. */
-import { type ReactNode, useEffect, useRef, useState } from "react";
+/** The scrolling part: it stays at the end while text comes, unless the person has scrolled up or wants it still. */
+import { type ReactNode, useEffect, useLayoutEffect, useRef, useState } from "react";
+import { useActions } from "../../keys";
 import { useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
+import { showToast } from "../../ui/toasts";
+import { setFollows, useFollows } from "./follow";
 
 const NEAR_PX = 48;
 
-/** `sending`: a message is on its way, and whoever sent it wants to see what comes. */
-export function Thread({ sending, children }: { sending: boolean; children: ReactNode }) {
+interface Props {
+  /** A message is on its way, and whoever sent it wants to see what comes. */
+  sending: boolean;
+  streaming: boolean;
+  children: ReactNode;
+}
+
+export function Thread({ sending, streaming, children }: Props) {
   const texts = useTexts();
   const frame = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
   const pinned = useRef(true);
   const [away, setAway] = useState(false);
+  const follows = useFollows();
+  const still = useRef(false);
+  useLayoutEffect(() => {
+    still.current = streaming && !follows;
+  });
+  useActions({
+    follow: () => {
+      setFollows(!follows);
+      showToast({ text: follows ? texts.chat.followOff : texts.chat.followOn });
+    },
+  });
 
   useEffect(() => {
     const box = frame.current;
     if (!box || !content.current) return;
     const settle = () => {
-      if (pinned.current) box.scrollTop = box.scrollHeight;
+      if (still.current) pinned.current = false;
+      else if (pinned.current) box.scrollTop = box.scrollHeight;
       setAway(!pinned.current && box.scrollHeight - box.scrollTop - box.clientHeight > NEAR_PX * 2);
     };
     const watcher = new ResizeObserver(settle);

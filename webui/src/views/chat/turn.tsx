@@ -3,7 +3,7 @@ import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import type { Answer, Message, Mode } from "../../api";
 import type { ShownTurn } from "../../branch";
 import { useTexts } from "../../texts";
-import { Icon } from "../../ui/icons";
+import { Icon, type IconName } from "../../ui/icons";
 import { SingleAnswer } from "./answer";
 import { DuelCards } from "./duel";
 import { Pager } from "./pager";
@@ -25,6 +25,8 @@ export interface TurnActions {
   sayInstead: (turn: ShownTurn, text: string) => void;
   rank: (answers: Answer[]) => void;
   ideal: (answer: Answer) => void;
+  /** Opens the question whether others should judge this message. */
+  flag: (message: Message) => void;
   seenBoth: (duelId: string) => void;
   busy: boolean;
 }
@@ -73,6 +75,18 @@ function Said({ turn, actions }: Pick<Props, "turn" | "actions">) {
     const message = turn.edits[at + step];
     if (message) actions.turnTo(message);
   };
+  const button = (icon: IconName, label: string, run: () => void) => (
+    <button
+      type="button"
+      className="icon-btn opacity-0 group-focus-within:opacity-100 group-hover:opacity-100 pointer-coarse:opacity-100"
+      aria-label={label}
+      title={label}
+      disabled={actions.busy}
+      onClick={run}
+    >
+      <Icon name={icon} className="size-4" />
+    </button>
+  );
   return (
     <div className="group mx-auto flex w-full max-w-190 flex-col items-end gap-0.5">
       <div className="w-fit max-w-[85%] rounded-2xl rounded-br-md bg-hover px-4 py-2.5">
@@ -89,16 +103,8 @@ function Said({ turn, actions }: Pick<Props, "turn" | "actions">) {
           later={texts.chat.laterEdit}
           turn={turnTo}
         />
-        <button
-          type="button"
-          className="icon-btn opacity-0 group-focus-within:opacity-100 group-hover:opacity-100 pointer-coarse:opacity-100"
-          aria-label={texts.chat.edit}
-          title={texts.chat.edit}
-          disabled={actions.busy}
-          onClick={() => actions.edit(turn.message.id)}
-        >
-          <Icon name="pencil" className="size-4" />
-        </button>
+        {button("people", texts.flag.open, () => actions.flag(turn.message))}
+        {button("pencil", texts.chat.edit, () => actions.edit(turn.message.id))}
       </div>
     </div>
   );

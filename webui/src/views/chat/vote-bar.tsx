@@ -7,6 +7,7 @@ import { givenVote, outbox, useSending } from "../../outbox";
 import { useTexts } from "../../texts";
 import { ProblemLine } from "../../ui/notice";
 import { useAnswerNow } from "./answer";
+import { setFollows, useFollows } from "./follow";
 
 interface Props {
   duel: Duel;
@@ -42,6 +43,7 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
   const texts = useTexts();
   const keys = useKeys();
   const keysOff = useKeysOff();
+  const follows = useFollows();
   const sending = useSending(duel.id);
   const group = useRef<HTMLDivElement>(null);
   const shownAt = useRef(0);
@@ -156,6 +158,7 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
           {small("voteMuchB", () => vote("b", 2), texts.duel.muchB)}
           {small("voteSkip", () => vote("skip"), texts.duel.skip)}
           <span className="flex-1" />
+          {small("follow", () => setFollows(!follows), texts.duel.follow, { always: true, pressed: follows })}
           {small("diff", onDiff, texts.duel.diff, { always: true, pressed: diff })}
           {small("guideline", onGuideline, texts.guideline.open, { always: true })}
         </div>

@@ -1,6 +1,6 @@
 /** The calls of the pages behind the dashboard, and what each is cached under. */
-import { queryOptions } from "@tanstack/react-query";
-import { call } from "../../api";
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { call, type RunOptions } from "../../api";
 import type { components } from "../../api-types";
 
 type Schemas = components["schemas"];
@@ -135,6 +135,12 @@ export const consoleQueries = {
       queryKey: consoleKeys.version(number),
       queryFn: () => call<Version>("GET", at`policies/${number}`),
     }),
+  said: (number: number) =>
+    queryOptions({
+      queryKey: [...consoleKeys.version(number), "samples"],
+      queryFn: () => call<Items<Schemas["SaidOut"]>>("GET", at`policies/${number}/samples`),
+      staleTime: 60_000,
+    }),
   alerts: (run: string) =>
     queryOptions({
       queryKey: consoleKeys.alerts(run),
@@ -157,9 +163,12 @@ export const consoleQueries = {
     queryKey: consoleKeys.schedule,
     queryFn: () => call<Schedule>("GET", at`schedule`),
   }),
-  plan: queryOptions({
-    queryKey: consoleKeys.plan,
-    queryFn: () => call<Plan>("GET", at`plan`),
-    staleTime: 0,
-  }),
+  plan: (options: RunOptions) =>
+    queryOptions({
+      queryKey: [...consoleKeys.plan, options],
+      queryFn: () => call<Plan>("POST", at`plan`, options),
+      staleTime: 0,
+      placeholderData: keepPreviousData,
+      retry: false,
+    }),
 };

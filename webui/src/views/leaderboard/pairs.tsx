@@ -1,6 +1,7 @@
 /** Who won how often against whom: a matrix with every n, and each pair's interval in words. */
 import { Fragment } from "react";
-import { useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import type { Board } from "./page";
 
 type Pair = Board["pairs"][number];

@@ -3,7 +3,7 @@ import { useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { VoteFilter } from "../../api";
 import { keys, queries } from "../../queries";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/judging";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import { VoteRow } from "./row";
 

@@ -3,7 +3,8 @@ import { type FormEvent, lazy, Suspense, useId, useState } from "react";
 import { Link } from "wouter";
 import { api, type DuelChoice, type MyVote, type VoteChange } from "../../api";
 import { formatTime } from "../../format";
-import { type Texts, useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { type Texts, useTexts } from "../../texts/judging";
 import { ProblemLine } from "../../ui/notice";
 
 const Opinion = lazy(() => import("../opinion"));

@@ -3,7 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useId, useState } from "react";
 import { api, type Guidelines } from "../../api";
 import { queries } from "../../queries";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/judging";
 import { Loading, ProblemLine } from "../../ui/notice";
 
 export function GuidelineEditor() {

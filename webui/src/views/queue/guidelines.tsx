@@ -3,7 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { api } from "../../api";
 import { Markdown, UnderHeading } from "../../markdown/blocks";
 import { queries } from "../../queries";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/judging";
 import { PHONE, useMedia } from "../../ui/media";
 
 export function GuidelinePanel() {

@@ -7,7 +7,7 @@ import { useActions } from "../../keys";
 import { useLiveReady, useStreaming } from "../../live";
 import { Markdown } from "../../markdown/blocks";
 import { queries } from "../../queries";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/judging";
 import { Loading, ProblemLine } from "../../ui/notice";
 import { DuelCards, VoteBar } from "../chat/spoken";
 import type { TurnActions } from "../chat/turn";
@@ -63,6 +63,7 @@ export function Task({ task, onGivenBack }: Props) {
     sayInstead: nothing,
     rank: nothing,
     ideal: nothing,
+    flag: nothing,
     seenBoth: () => setSeen(true),
     busy: true,
   };

@@ -1,10 +1,11 @@
-/** Two versions side by side: what was measured of each. */
+/** Two versions side by side: what was measured of each, and what they say. */
 import type { PolicyVersion } from "../../api";
 import { formatNumber } from "../../format";
 import { useLanguage } from "../../texts";
 import { useConsole, useTexts } from "../../texts/console";
 import { Card, Table } from "../console/guard";
 import { metricName } from "./names";
+import { Samples } from "./samples";
 
 interface Props {
   versions: PolicyVersion[];
@@ -62,6 +63,10 @@ export function Compare({ versions, first, second, onClose }: Props) {
           })}
         </Table>
       )}
+      <div className="flex flex-col gap-2 border-t border-line px-4 py-3">
+        <h3 className="font-semibold">{words.samples(first, second)}</h3>
+        <Samples first={first} second={second} />
+      </div>
     </Card>
   );
 }

@@ -15,6 +15,7 @@ import { STATE_CHIP, STATE_ICON } from "./graph";
 import { metricName } from "./names";
 import { PromoteDialog } from "./promote";
 import { RollbackDialog } from "./rollback";
+import { Samples } from "./samples";
 
 const Markdown = lazy(() => import("./card"));
 
@@ -47,6 +48,11 @@ export function Drawer({ number, policies, me }: { number: number; policies: Pol
               <Changes changes={detail.data.settings} none={words.sameSettings} label={words.settings} />
               <Changes changes={detail.data.metrics} none={words.sameMetrics} label={words.metrics} numbers />
             </Section>
+          )}
+          {version.parent != null && (
+            <Folded title={words.samples(version.parent, number)}>
+              <Samples first={version.parent} second={number} />
+            </Folded>
           )}
           <Files detail={detail.data} />
           {detail.data.card && (
@@ -112,14 +118,19 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
   );
 }
 
+/** What is in it is asked for when it is opened. */
 function Folded({ title, children }: { title: string; children: ReactNode }) {
+  const [open, setOpen] = useState(false);
   return (
-    <details className="group border-b border-line px-4 py-3 last:border-b-0">
+    <details
+      className="group border-b border-line px-4 py-3 last:border-b-0"
+      onToggle={(event) => setOpen(event.currentTarget.open)}
+    >
       <summary className="flex list-none items-center gap-2 font-semibold [&::-webkit-details-marker]:hidden">
         <Icon name="right" className="size-4 text-muted group-open:rotate-90" />
         {title}
       </summary>
-      <div className="mt-2">{children}</div>
+      {open && <div className="mt-2">{children}</div>}
     </details>
   );
 }

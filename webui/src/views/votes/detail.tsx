@@ -3,7 +3,8 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, type RefObject, useId, useMemo } from "react";
 import { formatDuration, formatNumber, formatTime } from "../../format";
 import { useLanguage } from "../../texts";
-import { useTexts } from "../../texts/console";
+import { useTexts as useConsoleTexts } from "../../texts/console";
+import { useTexts } from "../../texts/explorer";
 import { Icon } from "../../ui/icons";
 import { Loading, ProblemLine } from "../../ui/notice";
 import Opinion from "../opinion";
@@ -62,6 +63,7 @@ type WholeProps = { vote: VoteDetail } & Omit<Props, "id" | "panel">;
 function Whole({ vote, reviews, differences, onDifferences, onOpen }: WholeProps) {
   const texts = useTexts();
   const words = texts.votes;
+  const { states } = useConsoleTexts().admin.versions;
   const { row } = vote;
   return (
     <div className="flex flex-col gap-5 p-4">
@@ -94,7 +96,7 @@ function Whole({ vote, reviews, differences, onDifferences, onOpen }: WholeProps
           <p className="flex flex-wrap gap-1.5">
             {vote.used_in.map((one) => (
               <span key={one.number} className="chip">
-                {texts.common.version(one.number)} · {texts.admin.versions.states[one.state]}
+                {texts.common.version(one.number)} · {states[one.state]}
               </span>
             ))}
           </p>

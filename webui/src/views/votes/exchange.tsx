@@ -3,7 +3,8 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import { CopyButton } from "../../ui/copy";
 import { Dialog } from "../../ui/dialog";
 import { DialogButtons } from "../../ui/dialog-parts";

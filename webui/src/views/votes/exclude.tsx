@@ -2,7 +2,7 @@
 
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import { Dialog } from "../../ui/dialog";
 import { DialogButtons } from "../../ui/dialog-parts";
 import { Loading, ProblemLine } from "../../ui/notice";

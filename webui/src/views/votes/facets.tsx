@@ -1,6 +1,7 @@
 /** What the votes are like, with counts: a click narrows the search, another one widens it again. */
 import { useState } from "react";
-import { useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import type { VotesFound } from "./calls";
 import { Histogram } from "./histogram";
 import { has, toggled, valueIn, withValue } from "./query";

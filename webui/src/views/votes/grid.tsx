@@ -1,7 +1,8 @@
 /** The votes as a table that draws only the rows in sight, however many there are. */
 import { type RefObject, useEffect, useLayoutEffect, useState } from "react";
 import { formatNumber, formatTime } from "../../format";
-import { useLanguage, useTexts } from "../../texts";
+import { useLanguage } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import type { VoteRow } from "./calls";
 import { outcomeWords, rmChip, statusChip, versionsText } from "./words";
 

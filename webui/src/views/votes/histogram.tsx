@@ -1,6 +1,6 @@
 /** Votes over time. Dragging over the bars narrows the search to these days; two date fields do the same. */
 import { type PointerEvent, useState } from "react";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import type { VotesFound } from "./calls";
 import { withValue } from "./query";
 

@@ -3,7 +3,7 @@ import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { type FormEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useLocation, useSearch } from "wouter";
 import type { Me } from "../../api";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 import { type Chosen, explorer, type ReviewChoice } from "./calls";

@@ -1,7 +1,7 @@
 /** Saved views: searches with a name. Some come with Heed, the others stay in this browser. */
 
 import { type FormEvent, useState } from "react";
-import { useTexts } from "../../texts";
+import { useTexts } from "../../texts/explorer";
 import { Dialog } from "../../ui/dialog";
 import { DialogButtons } from "../../ui/dialog-parts";
 import { Icon } from "../../ui/icons";

@@ -1,5 +1,5 @@
 /** How a vote reads: its outcome, and what became of it. */
-import type { Texts } from "../../texts";
+import type { Texts } from "../../texts/explorer";
 import type { VoteRow } from "./calls";
 
 /** "Answer 1", "Tie", "Up": what the annotator said, in words. */
