@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 from store import keys
 from store.connection import Redis, available
+from store.conversations import Conversations
 from store.records import Conversation
 
 DEPTH = 500
@@ -26,8 +28,9 @@ class Hit(NamedTuple):
 class Search:
     """Looks through what people said. Raises StoreUnavailable."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, volume: Path | None = None) -> None:
         self._redis = redis
+        self._conversations = Conversations(redis, volume)
 
     async def find(self, owner_id: str, query: str, limit: int = 30) -> list[Hit]:
         """The owner's conversations whose title, or one of whose texts, holds every word; newest first.
@@ -36,9 +39,8 @@ class Search:
         """
         words = query.casefold().split()
         with available():
-            ids = await self._redis.zrevrange(keys.by_owner(owner_id), 0, -1)
-            records = await self._redis.hmget(keys.CONVERSATIONS, ids) if ids else []
-        found = [Conversation.model_validate_json(text) for text in records if text]
+            everything = await self._redis.zcard(keys.by_owner(owner_id))
+        found = await self._conversations.of_owner(owner_id, limit=everything)
         hits: list[Hit] = []
         for start in range(0, len(found), BATCH):
             batch = found[start : start + BATCH]
@@ -54,14 +56,13 @@ class Search:
 
     async def _texts(self, conversations: list[Conversation]) -> list[list[str]]:
         """What was said in each conversation."""
-        with available():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for conversation in conversations:
-                    pipe.hvals(keys.nodes(conversation.id, "messages"))
-                    pipe.hvals(keys.nodes(conversation.id, "answers"))
-                rows = await pipe.execute()
-        said = [[str(json.loads(node)["text"]) for node in nodes] for nodes in rows]
-        return [asked + answered for asked, answered in zip(said[::2], said[1::2], strict=True)]
+        names = [conversation.id for conversation in conversations]
+        asked = await self._conversations.nodes(names, "messages")
+        answered = await self._conversations.nodes(names, "answers")
+        return [
+            [str(json.loads(node)["text"]) for node in (*one.values(), *other.values())]
+            for one, other in zip(asked, answered, strict=True)
+        ]
 
 
 def _holds(text: str, words: list[str]) -> bool:

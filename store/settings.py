@@ -18,6 +18,7 @@ SECTIONS = (
     "limits",
     "schedule",
     "release",
+    "archive",
     "scale",
     "sft",
     "reward",

@@ -12,7 +12,7 @@ from trainer.config import TrainerConfig
 from trainer.errors import ConfigError
 from trainer.presets import PRESETS
 
-FOREIGN_SECTIONS = ("sampling", "duel", "schedule", "engine", "queue", "limits", "release")
+FOREIGN_SECTIONS = ("sampling", "duel", "schedule", "engine", "queue", "limits", "release", "archive")
 """Sections of the same file that belong to the server or the workers."""
 
 

@@ -60,18 +60,18 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 claim=claim,
                 lease=lease,
                 runs=runs,
-                votes=VoteLog(redis),
+                votes=VoteLog(redis, settings.data),
                 lineage=Lineage(redis),
                 imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
-                conversations=Conversations(redis),
+                conversations=Conversations(redis, settings.data),
             )
             try:
                 await _to_its_end(work)
             except StaleClaim as error:
                 logger.warning("stopped: %s", error)
                 return
-        await patiently(lambda: settle(runs, VoteLog(redis)))
+        await patiently(lambda: settle(runs, VoteLog(redis, settings.data)))
 
 
 async def _to_its_end(work: Work) -> None:

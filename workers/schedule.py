@@ -24,7 +24,7 @@ async def tick(settings: WorkerSettings) -> list[str]:
     """
     redis = connect(settings.redis_url)
     try:
-        runs, votes = Runs(redis), VoteLog(redis)
+        runs, votes = Runs(redis), VoteLog(redis, settings.data)
         await Health(redis).tick()
         await decide(redis, settings)
         await settle(runs, votes)

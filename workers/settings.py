@@ -1,4 +1,4 @@
-"""Settings of the workers: the environment says where, [schedule] and [release] of the TOML say how."""
+"""Settings of the workers: the environment says where, the TOML says how (schedule, release, archive)."""
 
 from __future__ import annotations
 
@@ -54,6 +54,21 @@ class Release(_Section):
     """Decisive votes between canary and active version after which the active one stays."""
 
 
+class ArchiveSettings(_Section):
+    """How the archive is written, and what leaves Redis for it."""
+
+    every_s: float = Field(default=60, gt=0)
+    """How often what is new is archived."""
+    segment_mib: int = Field(default=64, ge=1)
+    """A segment of this size is sealed."""
+    seal_hours: float = Field(default=24, gt=0)
+    """A segment this old is sealed, however small; texts of deleted conversations leave the archive then."""
+    hot_votes: int = Field(default=100_000, ge=1)
+    """Entries of the vote log that stay in Redis; older ones are read from the archive."""
+    rest_days: float | None = Field(default=30, ge=8)
+    """Conversations unchanged for this long leave Redis and are read from the archive; none: never."""
+
+
 LAUNCHED = ("reward", "ppo")
 """The stages that train, which several processes can share."""
 
@@ -82,6 +97,7 @@ class WorkerSettings:
     prompts: Path = BUNDLED_PROMPTS
     schedule: Schedule = field(default_factory=Schedule)
     release: Release = field(default_factory=Release)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
 
     def start_of(self, stage: str) -> tuple[str, ...]:
         """The words that start a stage of the trainer."""
@@ -102,6 +118,7 @@ def load_settings() -> WorkerSettings:
         prompts=where.prompts,
         schedule=_section(Schedule, where.config, "schedule", sections),
         release=_section(Release, where.config, "release", sections),
+        archive=_section(ArchiveSettings, where.config, "archive", sections),
     )
 
 

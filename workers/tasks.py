@@ -1,10 +1,10 @@
-"""The two Celery tasks: wake-ups that carry an id at most, may be lost and may come twice."""
+"""The Celery tasks: wake-ups that carry an id at most, may be lost and may come twice."""
 
 from __future__ import annotations
 
 import asyncio
 
-from workers import recipe, schedule
+from workers import archive, recipe, schedule
 from workers.app import app
 from workers.settings import load_settings
 
@@ -22,3 +22,10 @@ def tick() -> None:
     """Look at the schedule: start what is due, wake what nobody holds."""
     for run_id in asyncio.run(schedule.tick(load_settings())):
         retrain.apply_async((run_id,), expires=WAKE_EXPIRES_S)
+
+
+@app.task(name="heed.archive")  # type: ignore[untyped-decorator]
+def keep() -> None:
+    """Archive what is new; again at once, behind what else waits, while there is more."""
+    if asyncio.run(archive.keep_archive(load_settings())):
+        keep.apply_async(expires=WAKE_EXPIRES_S)

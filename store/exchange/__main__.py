@@ -24,7 +24,7 @@ async def export_votes(settings: StoreSettings, out: Path, form: Format, query: 
     async with connect(settings.redis) as redis:
         table = await VoteIndex(redis, settings.data).refresh()
         rows = table.select(parse(query))
-        made = await export(out, rows, Conversations(redis), form=form, query=query)
+        made = await export(out, rows, Conversations(redis, settings.data), form=form, query=query)
     return f"{out}: {made.used} of {made.votes} votes, {sum(file.rows for file in made.files.values())} rows"
 
 
