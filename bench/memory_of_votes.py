@@ -52,17 +52,15 @@ async def main(count: int) -> None:
                 took = time.monotonic() - began
                 await report(f"archived, {HOT_VOTES:,} votes hot", count, await used(redis) - empty, redis)
                 whole = verify(volume / "archive")
-                print(
-                    f"archive: {written:,} lines in {took:.1f} s, {whole.bytes / count:.0f} bytes a vote on disk"
-                )
+                per_vote = whole.bytes / count
+                print(f"archive: {written:,} lines in {took:.1f} s, {per_vote:.0f} bytes a vote on disk")
         finally:
             server.stop()
 
 
 async def report(what: str, count: int, size: int, redis: Redis) -> None:
-    print(
-        f"{what}: {size / 2**20:,.0f} MiB, {size / count:,.0f} bytes a vote; 1,000,000: {size / count / 1e3:.2f} GB"
-    )
+    each = size / count
+    print(f"{what}: {size / 2**20:,.0f} MiB, {each:,.0f} bytes a vote; 1,000,000: {each / 1e3:.2f} GB")
     for key in (
         keys.VOTES,
         keys.VOTE_KEYS,

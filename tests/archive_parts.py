@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from store import keys
 from store.accounts import Accounts
@@ -18,8 +18,12 @@ from store.records import (
     Answer,
     AuditEvent,
     ChatTurn,
+    Conversation,
+    Duel,
+    Message,
     PolicyVersion,
     QueueItem,
+    Sampling,
     Vote,
     VotedAnswer,
     new_id,
@@ -28,6 +32,55 @@ from store.records import (
 from store.reviews import Review, Reviews
 from store.runs import Runs
 from store.votes import VoteLog
+
+
+class Asked(NamedTuple):
+    conversation: Conversation
+    message: Message
+    answers: tuple[Answer, Answer]
+    duel: Duel
+
+
+async def asked_in(redis: Redis, system_prompt: str | None = None) -> Asked:
+    """A turn with a duel in a new conversation."""
+    conversations = Conversations(redis)
+    conversation = await conversations.create("ann", "Rivers", system_prompt)
+    at, stream = now(), new_id("turn")
+    message = Message(
+        id=new_id("msg"), conversation_id=conversation.id, parent_id=None, text="Longest?", created_at=at
+    )
+    duel_id = new_id("duel")
+    a, b = (
+        Answer(
+            id=new_id("ans"),
+            conversation_id=conversation.id,
+            parent_id=message.id,
+            stream_id=stream,
+            duel_id=duel_id,
+            side=side,
+            state="finished",
+            text=text,
+            policy_version=1,
+            versions=(1,),
+            sampling=Sampling(),
+            created_at=at,
+        )
+        for side, text in (("a", "The Nile."), ("b", "The Rhine."))
+    )
+    duel = Duel(
+        id=duel_id,
+        conversation_id=conversation.id,
+        parent_id=message.id,
+        stream_id=stream,
+        answer_a=a.id,
+        answer_b=b.id,
+        seed=7,
+        owner_id="ann",
+        created_at=at,
+    )
+    await conversations.open_turn(message, (a, b), duel)
+    return Asked(conversation, message, (a, b), duel)
+
 
 NOT_PROMISED = ("heed:archive:", "heed:feed", "heed:session", "heed:invites", "heed:keys")
 

@@ -79,7 +79,7 @@ async def _keep(redis: Redis, volume: Path, limits: Limits, until: float) -> Pas
     await asyncio.to_thread(recover_blanked, series[conversations.SERIES])
     await _identify(redis, folder, series)
     steps: list[Callable[[], Awaitable[int]]] = [
-        *(lambda name=name: keep_stream(redis, series[name]) for name in STREAMS),  # type: ignore[misc]
+        *(lambda name=name: keep_stream(redis, series[name]) for name in STREAMS),
         lambda: keep_conversations(redis, series[conversations.SERIES]),
     ]
     written = await keep_state(redis, series[state.SERIES])

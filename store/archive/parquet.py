@@ -15,6 +15,18 @@ from store.records import Vote
 
 GROUP = 10_000
 
+_VOTE = dict.fromkeys(
+    ("entry", "what", "vote_id", "kind", "conversation_id", "duel_id", "answer_id"), "string"
+)
+_VOTE |= {"annotator": "string", "choice": "string", "strength": "int8"}
+_VOTE |= {"version_a": "int32", "version_b": "int32", "tags": "strings", "comment": "string"}
+_VOTE |= {"blind": "bool_", "early": "bool_", "leaked": "bool_", "guideline_version": "int32"}
+_VOTE |= {"item_id": "string", "check": "string", "status": "string"}
+_VOTE |= {"created_at": "time", "changed_at": "time", "answers": "string"}
+_CONVERSATION = {"at": "int64"} | dict.fromkeys(
+    ("id", "owner", "title", "system_prompt", "messages", "answers", "duels"), "string"
+)
+
 
 def to_parquet(folder: Path, out: Path) -> list[Path]:
     """One file for each sealed segment of votes and conversations; those that are there already are kept.
@@ -30,7 +42,8 @@ def to_parquet(folder: Path, out: Path) -> list[Path]:
     verify(folder)
     out.mkdir(parents=True, exist_ok=True)
     made = []
-    for series, rows in (("votes", _vote), ("conversations", _conversation)):
+    for series, rows, columns in (("votes", _vote, _VOTE), ("conversations", _conversation, _CONVERSATION)):
+        schema = pyarrow.schema([(name, _type(pyarrow, kind)) for name, kind in columns.items()])
         segments = Segments(folder, series)
         for sealed in segments.manifest.of(series):
             path = out / f"{series}-{sealed.number:06d}-{sealed.sha256[:12]}.parquet"
@@ -38,17 +51,18 @@ def to_parquet(folder: Path, out: Path) -> list[Path]:
             if path.exists():
                 continue
             aside = path.with_suffix(f".{os.getpid()}.tmp")
-            writer = None
-            for batch in _batches(segments, sealed):
-                table = pyarrow.Table.from_pylist([row for line in batch for row in rows(line)])
-                if table.num_rows:
-                    table = table if writer is None else table.cast(writer.schema)
-                    writer = writer or pyarrow.parquet.ParquetWriter(aside, table.schema)
-                    writer.write_table(table)
-            if writer is not None:
-                writer.close()
-                os.replace(aside, path)
-    return [path for path in made if path.exists()]
+            with pyarrow.parquet.ParquetWriter(aside, schema, compression="zstd") as writer:
+                for batch in _batches(segments, sealed):
+                    found = [row for line in batch for row in rows(line)]
+                    writer.write_table(pyarrow.Table.from_pylist(found, schema))
+            os.replace(aside, path)
+    return made
+
+
+def _type(pyarrow: Any, kind: str) -> Any:
+    if kind == "time":
+        return pyarrow.timestamp("us", tz="UTC")
+    return pyarrow.list_(pyarrow.string()) if kind == "strings" else getattr(pyarrow, kind)()
 
 
 def _batches(segments: Segments, sealed: Sealed) -> Iterator[list[Line]]:

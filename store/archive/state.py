@@ -101,24 +101,24 @@ async def _of_runs(redis: Redis, changed: list[Item]) -> AsyncIterator[Item]:
 
 async def _whole(redis: Redis, key: str) -> Item | None:
     with available():
-        kind = await redis.type(key)
-        if kind == "none":
-            return None
-        return key, None, kind, await _READ[kind](redis, key)
+        kind = str(await redis.type(key))
+        return (key, None, kind, await _value(redis, key, kind)) if kind != "none" else None
 
 
-async def _members(redis: Redis, key: str) -> list[str]:
-    return sorted(await redis.smembers(key))
-
-
-_READ = {
-    "string": lambda redis, key: redis.get(key),
-    "list": lambda redis, key: redis.lrange(key, 0, -1),
-    "set": _members,
-    "zset": lambda redis, key: redis.zrange(key, 0, -1, withscores=True),
-    "hash": lambda redis, key: redis.hgetall(key),
-    "stream": lambda redis, key: redis.xrange(key),
-}
+async def _value(redis: Redis, key: str, kind: str) -> Any:
+    match kind:
+        case "string":
+            return await redis.get(key)
+        case "list":
+            return await redis.lrange(key, 0, -1)
+        case "set":
+            return sorted(await redis.smembers(key))
+        case "zset":
+            return await redis.zrange(key, 0, -1, withscores=True)
+        case "hash":
+            return await redis.hgetall(key)
+        case _:
+            return await redis.xrange(key)
 
 
 async def write_item(pipe: Any, line: Line) -> None:

@@ -245,7 +245,6 @@ def starter(redis_url: str, volume: Path):
     command = [sys.executable, "-c", ARCHIVERS, redis_url, str(volume)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
-        process.stdin.close()
 
 
 async def test_killed_at_any_moment_it_loses_nothing_and_writes_nothing_twice(client, volume, ask, starter):
@@ -260,6 +259,8 @@ async def test_killed_at_any_moment_it_loses_nothing_and_writes_nothing_twice(cl
             said.append((vote, asked))
         await asyncio.sleep(chance.uniform(0, 0.1))
         os.kill(archiver, signal.SIGKILL)
+    starter.stdin.close()
+    await asyncio.to_thread(starter.wait)
     await passes(client, volume, COLD, times=2)
     report = verify(volume / "archive")
     entries = [line["entry"] for _, line in Segments(volume / "archive", "votes").lines()]
