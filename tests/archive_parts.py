@@ -41,13 +41,13 @@ class Asked(NamedTuple):
     duel: Duel
 
 
-async def asked_in(redis: Redis, system_prompt: str | None = None) -> Asked:
+async def asked_in(redis: Redis, system_prompt: str | None = None, text: str = "Longest?") -> Asked:
     """A turn with a duel in a new conversation."""
     conversations = Conversations(redis)
     conversation = await conversations.create("ann", "Rivers", system_prompt)
     at, stream = now(), new_id("turn")
     message = Message(
-        id=new_id("msg"), conversation_id=conversation.id, parent_id=None, text="Longest?", created_at=at
+        id=new_id("msg"), conversation_id=conversation.id, parent_id=None, text=text, created_at=at
     )
     duel_id = new_id("duel")
     a, b = (
