@@ -39,9 +39,9 @@ async def fill(redis: Redis, count: int) -> None:
     for start in range(0, count, AT_ONCE):
         async with redis.pipeline(transaction=False) as pipe:
             for number in range(start, min(count, start + AT_ONCE)):
-                conversation = f"conv_{number}"
+                conversation = f"conv_{number:020x}"
                 message = Message(
-                    id=f"msg_{number}",
+                    id=f"msg_{number:020x}",
                     conversation_id=conversation,
                     parent_id=None,
                     text=" ".join(chance.choices(WORDS, k=20)),
@@ -50,11 +50,11 @@ async def fill(redis: Redis, count: int) -> None:
                 versions = chance.sample(range(1, 7), 2)
                 answers = [
                     Answer(
-                        id=f"ans_{number}{side}",
+                        id=f"ans_{number:019x}{side}",
                         conversation_id=conversation,
                         parent_id=message.id,
                         stream_id="s",
-                        duel_id=f"duel_{number}",
+                        duel_id=f"duel_{number:020x}",
                         side=side,
                         state="finished",
                         text=" ".join(chance.choices(WORDS, k=chance.randint(20, 150))),
@@ -70,7 +70,7 @@ async def fill(redis: Redis, count: int) -> None:
                     id=new_id("vote"),
                     kind="duel",
                     conversation_id=conversation,
-                    duel_id=f"duel_{number}",
+                    duel_id=f"duel_{number:020x}",
                     annotator_id=f"person-{chance.randint(1, 60)}",
                     choice=chance.choice(["a", "a", "b", "b", "tie", "both_bad"]),
                     answers=tuple(
@@ -80,11 +80,11 @@ async def fill(redis: Redis, count: int) -> None:
                     version_a=versions[0],
                     version_b=versions[1],
                     tags=("incorrect",) if number % 7 == 0 else (),
-                    idempotency_key=str(number),
+                    idempotency_key=f"{number:036d}",
                     created_at=at,
                 )
                 duel = Duel(
-                    id=f"duel_{number}",
+                    id=f"duel_{number:020x}",
                     conversation_id=conversation,
                     parent_id=message.id,
                     stream_id="s",
@@ -101,7 +101,15 @@ async def fill(redis: Redis, count: int) -> None:
                 pipe.hset(keys.nodes(conversation, "duels"), duel.id, duel.model_dump_json())
                 for one in answers:
                     pipe.hset(keys.nodes(conversation, "answers"), one.id, one.model_dump_json())
-                pipe.xadd(keys.VOTES, {"vote": vote.model_dump_json(), "pairs": number})
+                    pipe.hset(keys.ANSWER_PLACE, one.id, conversation)
+                pipe.hset(keys.DUEL_PLACE, duel.id, conversation)
+                pipe.zadd(keys.by_owner("x"), {conversation: at.timestamp()})
+                pipe.zincrby(keys.ARCHIVE_CHANGED, 1, conversation)
+                entry = f"{int(at.timestamp() * 1000)}-{number}"
+                pipe.xadd(keys.VOTES, {"vote": vote.model_dump_json(), "pairs": number}, id=entry)
+                pipe.hset(keys.VOTE_KEYS, f"{vote.annotator_id}:{vote.idempotency_key}", entry)
+                pipe.hset(keys.VOTE_BY_ID, vote.id, entry)
+                pipe.lpush(keys.votes_of(vote.annotator_id), entry)
             await pipe.execute()
 
 

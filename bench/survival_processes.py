@@ -58,7 +58,7 @@ class Site:
         self.heed: Heed
         redis = connect(f"unix://{home / 'data' / 'run' / 'redis.sock'}?db=0")
         self.redis = redis
-        self.runs, self.votes = Runs(redis), VoteLog(redis)
+        self.runs, self.votes = Runs(redis), VoteLog(redis, home / "data")
         self._clock_ahead_s = 0
         data = home / "data"
         self._where = Where(data, data / "run", "127.0.0.1", 0, config, "", (), 2, "")

@@ -152,7 +152,7 @@ def _wide(redis_url: str) -> str:
 def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EnginePool) -> Parts:
     """Everything on `redis`, but what browsers follow on `readers`: each open page blocks a connection."""
     config, metrics = read_config(settings), Metrics()
-    conversations, log_of_votes = Conversations(redis), VoteLog(redis)
+    conversations, log_of_votes = Conversations(redis, settings.data), VoteLog(redis, settings.data)
     names, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
     book, index, items = GuidelineBook(redis), VoteIndex(redis, settings.data), Queue(redis)
     admission = Admission(pool, config.queue, metrics)
@@ -206,8 +206,8 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         statistics=Statistics(
             index, policies, items, CanaryWatch(redis), canary_max_votes=config.release.canary_max_votes
         ),
-        search=Search(redis),
-        trash=Trash(redis),
+        search=Search(redis, settings.data),
+        trash=Trash(redis, settings.data),
         metrics=metrics,
         warnings=[],
     )

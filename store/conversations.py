@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from store import keys
+from store.archive.conversations import AtRest
 from store.connection import Redis, available
 from store.records import Answer, ChatTurn, Conversation, Duel, Message, new_id, now
 
@@ -13,16 +15,17 @@ class ConversationGone(Exception):
     """The conversation was deleted meanwhile; nothing was saved."""
 
 
-# KEYS: conversations, conversations of the owner. ARGV: id, json before, json after, time of the change.
+# KEYS: conversations, conversations of the owner, changed. ARGV: id, json before, json after, time.
 _CHANGE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 redis.call('ZADD', KEYS[2], 'XX', ARGV[4], ARGV[1])
+redis.call('ZINCRBY', KEYS[3], 1, ARGV[1])
 return 1
 """
 
 # What a generation saves after its conversation was deleted must not bring texts back.
-# KEYS: conversations, messages, answers, duels, places of answers, places of duels.
+# KEYS: conversations, messages, answers, duels, places of answers, places of duels, changed.
 # ARGV: conversation id, then for each record: index of its hash, index of its places or 0, id, json.
 _SAVE = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
@@ -31,6 +34,7 @@ for i = 2, #ARGV, 4 do
   redis.call('HSET', KEYS[tonumber(ARGV[i])], ARGV[i + 2], ARGV[i + 3])
   if places > 0 then redis.call('HSET', KEYS[places], ARGV[i + 2], ARGV[1]) end
 end
+redis.call('ZINCRBY', KEYS[7], 1, ARGV[1])
 return 1
 """
 
@@ -38,10 +42,14 @@ _MESSAGES, _ANSWERS, _DUELS = (2, 0), (3, 5), (4, 6)  # indexes into KEYS of _SA
 
 
 class Conversations:
-    """Reads and writes conversation trees. Raises StoreUnavailable when Redis is away."""
+    """Reads and writes conversation trees. Raises StoreUnavailable when Redis is away.
 
-    def __init__(self, redis: Redis) -> None:
+    With `volume` also those that are at rest in the archive: they are read there, and a write wakes them.
+    """
+
+    def __init__(self, redis: Redis, volume: Path | None = None) -> None:
         self._redis = redis
+        self._at_rest = AtRest(redis, volume)
         self._change = redis.register_script(_CHANGE)
         self._save = redis.register_script(_SAVE)
 
@@ -82,11 +90,14 @@ class Conversations:
                 if listed:
                     at = conversation.updated_at.timestamp()
                     pipe.zadd(keys.by_owner(conversation.owner_id), {name: at})
+                pipe.zincrby(keys.ARCHIVE_CHANGED, 1, name)
                 await pipe.execute()
 
     async def get(self, conversation_id: str) -> Conversation | None:
         with available():
             text = await self._redis.hget(keys.CONVERSATIONS, conversation_id)
+        if text is None and (line := await self._at_rest.get(conversation_id)):
+            text = line["conversation"]
         return Conversation.model_validate_json(text) if text else None
 
     async def of_owner(self, owner_id: str, limit: int = 200, after: str | None = None) -> list[Conversation]:
@@ -99,8 +110,16 @@ class Conversations:
                     return []
                 first = rank + 1
             ids = await self._redis.zrevrange(keys.by_owner(owner_id), first, first + limit - 1)
+        return await self.several(ids)
+
+    async def several(self, ids: Sequence[str]) -> list[Conversation]:
+        """Those of the conversations that there are."""
+        with available():
             texts = await self._redis.hmget(keys.CONVERSATIONS, ids) if ids else []
-        return [Conversation.model_validate_json(text) for text in texts if text]
+        found = dict(zip(ids, texts, strict=True))
+        at_rest = await self._at_rest.several([name for name, text in found.items() if text is None])
+        found |= {name: line["conversation"] for name, line in at_rest.items()}
+        return [Conversation.model_validate_json(text) for text in found.values() if text]
 
     async def change(
         self,
@@ -122,12 +141,18 @@ class Conversations:
             with available():
                 text = await self._redis.hget(keys.CONVERSATIONS, conversation.id)
             if text is None:
+                if await self._at_rest.wake(conversation.id):
+                    continue
                 return conversation
             at = now()
             changed = Conversation.model_validate_json(text).model_copy(update={**changes, "updated_at": at})
             with available():
                 done = await self._change(
-                    keys=[keys.CONVERSATIONS, keys.by_owner(conversation.owner_id)],
+                    keys=[
+                        keys.CONVERSATIONS,
+                        keys.by_owner(conversation.owner_id),
+                        keys.ARCHIVE_CHANGED,
+                    ],
                     args=[conversation.id, text, changed.model_dump_json(), at.timestamp()],
                 )
             if done:
@@ -149,40 +174,59 @@ class Conversations:
         return True
 
     async def message(self, conversation_id: str, message_id: str) -> Message | None:
-        with available():
-            text = await self._redis.hget(keys.nodes(conversation_id, "messages"), message_id)
+        text = await self._node(conversation_id, "messages", message_id)
         return Message.model_validate_json(text) if text else None
 
     async def answer(self, answer_id: str) -> Answer | None:
-        with available():
-            place = await self._redis.hget(keys.ANSWER_PLACE, answer_id)
-            text = await self._redis.hget(keys.nodes(place, "answers"), answer_id) if place else None
+        text = await self._placed(keys.ANSWER_PLACE, "answers", answer_id)
         return Answer.model_validate_json(text) if text else None
 
     async def duel(self, duel_id: str) -> Duel | None:
-        with available():
-            place = await self._redis.hget(keys.DUEL_PLACE, duel_id)
-            text = await self._redis.hget(keys.nodes(place, "duels"), duel_id) if place else None
+        text = await self._placed(keys.DUEL_PLACE, "duels", duel_id)
         return Duel.model_validate_json(text) if text else None
 
     async def messages(self, conversation_id: str) -> list[Message]:
         """Oldest first, as the lists below."""
-        with available():
-            texts = await self._redis.hvals(keys.nodes(conversation_id, "messages"))
+        texts = (await self.nodes([conversation_id], "messages"))[0].values()
         return sorted(map(Message.model_validate_json, texts), key=lambda node: node.created_at)
 
     async def answers(self, conversation_id: str) -> list[Answer]:
-        with available():
-            texts = await self._redis.hvals(keys.nodes(conversation_id, "answers"))
+        texts = (await self.nodes([conversation_id], "answers"))[0].values()
         # Both sides of a duel are made at the same moment.
         return sorted(
             map(Answer.model_validate_json, texts), key=lambda one: (one.created_at, one.side or "")
         )
 
     async def duels(self, conversation_id: str) -> list[Duel]:
-        with available():
-            texts = await self._redis.hvals(keys.nodes(conversation_id, "duels"))
+        texts = (await self.nodes([conversation_id], "duels"))[0].values()
         return sorted(map(Duel.model_validate_json, texts), key=lambda node: node.created_at)
+
+    async def nodes(self, conversation_ids: Sequence[str], kind: str) -> list[dict[str, str]]:
+        """Messages, answers or duels of each conversation: id -> json."""
+        with available():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in conversation_ids:
+                    pipe.hgetall(keys.nodes(name, kind))
+                found: list[dict[str, str]] = await pipe.execute()
+        empty = [name for name, nodes in zip(conversation_ids, found, strict=True) if not nodes]
+        at_rest = await self._at_rest.several(empty)
+        return [
+            at_rest[name][kind] if name in at_rest else nodes
+            for name, nodes in zip(conversation_ids, found, strict=True)
+        ]
+
+    async def _placed(self, places: str, kind: str, node_id: str) -> str | None:
+        with available():
+            place = await self._redis.hget(places, node_id)
+        place = place or await self._at_rest.place_of(node_id)
+        return await self._node(place, kind, node_id) if place else None
+
+    async def _node(self, conversation_id: str, kind: str, node_id: str) -> str | None:
+        with available():
+            text: str | None = await self._redis.hget(keys.nodes(conversation_id, kind), node_id)
+        if text is None and (line := await self._at_rest.get(conversation_id)):
+            text = line[kind].get(node_id)
+        return text
 
     async def prompt(
         self, conversation: Conversation, message_id: str, system_prompt: str | None = None
@@ -218,11 +262,14 @@ class Conversations:
         args: list[str | int] = [conversation_id]
         for place, record in records:
             args += [*place, record.id, record.model_dump_json()]
-        with available():
-            if not await self._save(keys=_keys(conversation_id), args=args):
+        while True:
+            with available():
+                if await self._save(keys=_keys(conversation_id), args=args):
+                    return
+            if not await self._at_rest.wake(conversation_id):
                 raise ConversationGone(conversation_id)
 
 
 def _keys(conversation_id: str) -> list[str]:
     kinds = [keys.nodes(conversation_id, kind) for kind in ("messages", "answers", "duels")]
-    return [keys.CONVERSATIONS, *kinds, keys.ANSWER_PLACE, keys.DUEL_PLACE]
+    return [keys.CONVERSATIONS, *kinds, keys.ANSWER_PLACE, keys.DUEL_PLACE, keys.ARCHIVE_CHANGED]

@@ -10,6 +10,7 @@ VOTE_OUT = "heed:votes:out"  # set: ids of votes that are undone or excluded
 VOTE_RECOUNTS = "heed:votes:recounts"  # zset by name: casts that count otherwise than when they were cast
 VOTE_MARKS = "heed:votes:marks"  # hash: attempted_through, trained_through -> stream entry id
 THUMBS = "heed:votes:thumbs"  # hash: annotator:answer -> up or down, the latest
+VOTES_TRIMMED = "heed:votes:trimmed"  # id of the newest entry that is in the archive only
 REVIEWS = "heed:votes:reviews"  # stream: what reviewers say of votes
 IMPORTS = "heed:imports"  # hash: id -> json
 
@@ -38,6 +39,14 @@ ANSWER_PLACE = "heed:answers:place"  # hash: answer id -> conversation id
 DUEL_PLACE = "heed:duels:place"  # hash: duel id -> conversation id
 TRASH = "heed:trash"  # hash: conversation id -> json, deleted but not yet for good
 TRASH_DUE = "heed:trash:due"  # zset: conversation id by the time when it goes for good
+
+ARCHIVE_ID = "heed:archive:id"  # whose archive it is: the folder has the same
+ARCHIVE_CHANGED = "heed:archive:changed"  # zset: conversation id by its changes that are not archived yet
+ARCHIVED = "heed:archive:conversations"  # hash: conversation id -> place of its newest line
+ARCHIVE_GONE = "heed:archive:gone"  # set: ids of deleted conversations whose texts are still in the archive
+ARCHIVE_AT_REST = "heed:archive:at_rest"  # place up to which conversations at rest were taken out of Redis
+ARCHIVE_ITEMS = "heed:archive:items"  # hash: key and field -> digest of the value that was archived
+ARCHIVE_HEAD = "heed:archive:head"  # hash: series -> end of what was written
 
 RESPONSES = "heed:responses"  # hash: id of an API response -> json, until it is too old for feedback
 RESPONSE_ORDER = "heed:responses:order"  # list of "id milliseconds", oldest first

@@ -29,7 +29,7 @@ end
 """
 
 # Once for each response: a conversation that its owner deleted stays deleted.
-# KEYS: rated, conversations, conversations of the owner, messages, answers, places of answers.
+# KEYS: rated, conversations, conversations of the owner, messages, answers, places of answers, changed.
 # ARGV: response id, conversation id, json, time, message id, json, then id and json of each answer.
 _JOIN = """
 if redis.call('HSETNX', KEYS[1], ARGV[1], 1) == 0 then return 0 end
@@ -40,14 +40,17 @@ for i = 7, #ARGV, 2 do
   redis.call('HSET', KEYS[5], ARGV[i], ARGV[i + 1])
   redis.call('HSET', KEYS[6], ARGV[i], ARGV[2])
 end
+redis.call('ZINCRBY', KEYS[7], 1, ARGV[2])
 return 1
 """
 
 # A duel that is there keeps its vote.
-# KEYS: conversations, duels, places of duels. ARGV: conversation, id, json.
+# KEYS: conversations, duels, places of duels, changed. ARGV: conversation, id, json.
 _PAIR = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return end
-if redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[3]) == 1 then redis.call('HSET', KEYS[3], ARGV[2], ARGV[1]) end
+if redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[3]) == 0 then return end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[1])
+redis.call('ZINCRBY', KEYS[4], 1, ARGV[1])
 """
 
 
@@ -102,6 +105,7 @@ class Responses:
                     keys.nodes(conversation.id, "messages"),
                     keys.nodes(conversation.id, "answers"),
                     keys.ANSWER_PLACE,
+                    keys.ARCHIVE_CHANGED,
                 ],
                 args=args,
             )
@@ -110,6 +114,11 @@ class Responses:
         """Make a duel of two of its answers; one that is there stays as it is."""
         with available():
             await self._pair(
-                keys=[keys.CONVERSATIONS, keys.nodes(duel.conversation_id, "duels"), keys.DUEL_PLACE],
+                keys=[
+                    keys.CONVERSATIONS,
+                    keys.nodes(duel.conversation_id, "duels"),
+                    keys.DUEL_PLACE,
+                    keys.ARCHIVE_CHANGED,
+                ],
                 args=[duel.conversation_id, duel.id, duel.model_dump_json()],
             )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from store import keys
 from store.connection import Redis, available
+from store.conversations import Conversations
 from store.records import Conversation
 
 DEPTH = 500
@@ -37,8 +39,9 @@ class Found(NamedTuple):
 class Search:
     """Looks through what people said. Raises StoreUnavailable."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, volume: Path | None = None) -> None:
         self._redis = redis
+        self._conversations = Conversations(redis, volume)
 
     async def find(self, owner_id: str, query: str, skip: int = 0, limit: int = 30) -> Found:
         """The owner's conversations whose title, or one of whose texts, holds every word; newest first.
@@ -51,12 +54,9 @@ class Search:
         with available():
             of = await self._redis.zcard(keys.by_owner(owner_id))
             ids = await self._redis.zrevrange(keys.by_owner(owner_id), skip, skip + DEPTH - 1)
-            records = await self._redis.hmget(keys.CONVERSATIONS, ids) if ids else []
         hits: list[Hit] = []
         for start in range(0, len(ids), BATCH):
-            batch = [
-                Conversation.model_validate_json(text) for text in records[start : start + BATCH] if text
-            ]
+            batch = await self._conversations.several(ids[start : start + BATCH])
             for conversation, nodes in zip(batch, await self._nodes(batch), strict=True):
                 if _holds(conversation.title, words):
                     hits.append(Hit(conversation, None))
@@ -70,13 +70,10 @@ class Search:
 
     async def _nodes(self, conversations: list[Conversation]) -> list[list[str]]:
         """The messages and answers of each conversation, as they are stored."""
-        with available():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for conversation in conversations:
-                    pipe.hvals(keys.nodes(conversation.id, "messages"))
-                    pipe.hvals(keys.nodes(conversation.id, "answers"))
-                rows = await pipe.execute()
-        return [asked + answered for asked, answered in zip(rows[::2], rows[1::2], strict=True)]
+        names = [conversation.id for conversation in conversations]
+        asked = await self._conversations.nodes(names, "messages")
+        answered = await self._conversations.nodes(names, "answers")
+        return [[*one.values(), *other.values()] for one, other in zip(asked, answered, strict=True)]
 
 
 def _texts_with(nodes: list[str], words: list[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ SECTIONS = (
     "asking",
     "opinions",
     "hacking",
+    "archive",
     "scale",
     "sft",
     "reward",

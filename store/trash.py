@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from store import keys
+from store.archive.conversations import AtRest
 from store.connection import Redis, available
 from store.records import Conversation
 
@@ -12,7 +14,8 @@ GRACE = timedelta(minutes=1)
 """How long a deletion can be undone."""
 
 # Taken out of the hash that every reader and writer of conversations looks into, it is deleted for all of
-# them, also for an answer that ends later. KEYS: conversations, of the owner, trash, due. ARGV: id, due.
+# them, also for an answer that ends later. KEYS: conversations, of the owner, trash, due, changed,
+# archived. ARGV: id, due.
 _PUT = """
 local text = redis.call('HGET', KEYS[1], ARGV[1])
 if not text then return 0 end
@@ -20,6 +23,8 @@ redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], text)
 redis.call('ZADD', KEYS[4], ARGV[2], ARGV[1])
+redis.call('ZINCRBY', KEYS[5], 1, ARGV[1])
+redis.call('HDEL', KEYS[6], ARGV[1])
 return 1
 """
 
@@ -31,17 +36,19 @@ redis.call('HDEL', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('HSET', KEYS[1], ARGV[1], text)
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+redis.call('ZINCRBY', KEYS[5], 1, ARGV[1])
 return 1
 """
 
 # One that was taken back meanwhile is let be.
-# KEYS: trash, due, messages, answers, duels, places of answers, places of duels. ARGV: id.
+# KEYS: trash, due, messages, answers, duels, places of answers, places of duels, changed. ARGV: id.
 _END = """
 redis.call('ZREM', KEYS[2], ARGV[1])
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 for _, id in ipairs(redis.call('HKEYS', KEYS[4])) do redis.call('HDEL', KEYS[6], id) end
 for _, id in ipairs(redis.call('HKEYS', KEYS[5])) do redis.call('HDEL', KEYS[7], id) end
 redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
+redis.call('ZINCRBY', KEYS[8], 1, ARGV[1])
 return 1
 """
 
@@ -49,8 +56,9 @@ return 1
 class Trash:
     """Conversations between their deletion and its end. Raises StoreUnavailable."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, volume: Path | None = None) -> None:
         self._redis = redis
+        self._at_rest = AtRest(redis, volume)
         self._put = redis.register_script(_PUT)
         self._take_back = redis.register_script(_TAKE_BACK)
         self._end = redis.register_script(_END)
@@ -58,8 +66,12 @@ class Trash:
     async def put(self, conversation: Conversation, at: datetime) -> None:
         """Delete it, as far as anybody can see. `at`: now. Votes on it count no more."""
         due = (at + GRACE).timestamp()
-        with available():
-            await self._put(keys=_keys(conversation), args=[conversation.id, due])
+        while True:
+            with available():
+                if await self._put(keys=_keys(conversation), args=[conversation.id, due]):
+                    return
+            if not await self._at_rest.wake(conversation.id):
+                return
 
     async def get(self, conversation_id: str) -> Conversation | None:
         with available():
@@ -80,9 +92,16 @@ class Trash:
 
 
 def _keys(conversation: Conversation) -> list[str]:
-    return [keys.CONVERSATIONS, keys.by_owner(conversation.owner_id), keys.TRASH, keys.TRASH_DUE]
+    return [
+        keys.CONVERSATIONS,
+        keys.by_owner(conversation.owner_id),
+        keys.TRASH,
+        keys.TRASH_DUE,
+        keys.ARCHIVE_CHANGED,
+        keys.ARCHIVED,
+    ]
 
 
 def _texts(conversation_id: str) -> list[str]:
     kinds = [keys.nodes(conversation_id, kind) for kind in ("messages", "answers", "duels")]
-    return [keys.TRASH, keys.TRASH_DUE, *kinds, keys.ANSWER_PLACE, keys.DUEL_PLACE]
+    return [keys.TRASH, keys.TRASH_DUE, *kinds, keys.ANSWER_PLACE, keys.DUEL_PLACE, keys.ARCHIVE_CHANGED]

@@ -5,7 +5,7 @@ from __future__ import annotations
 # One script, so that the key, the duel's verdict and the log entry are one write to the append-only file.
 # The indexes hold entry ids. `pairs` counts the casts so far that made a pair when they were cast.
 # KEYS: votes, idempotency, by id, votes of the annotator, duels of the conversation, thumbs, feed, out,
-#       conversations, answers of the conversation, places of answers.
+#       conversations, answers of the conversation, places of answers, changed conversations.
 # ARGV: idempotency field, vote json, vote id, 1 when it makes a pair, duel id or '', duel json with its vote,
 #       thumb field or '', choice, status, id of the edited answer or '', its json, conversation id.
 CAST = """
@@ -31,16 +31,18 @@ redis.call('HSET', KEYS[2], ARGV[1], entry)
 redis.call('HSET', KEYS[3], ARGV[3], entry)
 redis.call('LPUSH', KEYS[4], entry)
 if ARGV[9] ~= 'active' then redis.call('SADD', KEYS[8], ARGV[3]) end
+if ARGV[5] ~= '' or ARGV[10] ~= '' then redis.call('ZINCRBY', KEYS[12], 1, ARGV[12]) end
 redis.call('XADD', KEYS[7], 'MAXLEN', '~', 2000, '*', 'event', 'vote', 'data', ARGV[2])
 return {'cast', entry}
 """
 
 # A change is an entry too. It counts no pair: what the cast counted is corrected beside it, so that counts
 # after a mark stay right whenever the vote was cast.
-# KEYS: votes, latest, duels of the conversation, thumbs, feed, out, recounts, answers of the conversation.
+# KEYS: votes, latest, duels of the conversation, thumbs, feed, out, recounts, changed conversations, answers
+#       of the conversation.
 # ARGV: entry of the cast, entry that the change was made from, vote json, what, by, vote id, status,
 #       1 when the cast must be counted, -1 when it must not, 0 when as it was cast; that entry, padded;
-#       duel id or '', duel json without its vote, thumb field or '', choice,
+#       duel id or '', duel json without its vote, thumb field or '', choice, conversation id,
 #       id of the edited answer that is withdrawn or '', its json.
 CHANGE = """
 local latest = redis.call('HGET', KEYS[2], ARGV[1]) or ARGV[1]
@@ -57,12 +59,16 @@ if ARGV[10] ~= '' then
   local duel = redis.call('HGET', KEYS[3], ARGV[10])
   if duel and cjson.decode(duel)['vote_id'] == ARGV[6] then
     redis.call('HSET', KEYS[3], ARGV[10], ARGV[11])
+    redis.call('ZINCRBY', KEYS[8], 1, ARGV[14])
   end
 end
 if ARGV[12] ~= '' and redis.call('HGET', KEYS[4], ARGV[12]) == ARGV[13] then
   redis.call('HDEL', KEYS[4], ARGV[12])
 end
-if redis.call('HEXISTS', KEYS[8], ARGV[14]) == 1 then redis.call('HSET', KEYS[8], ARGV[14], ARGV[15]) end
+if redis.call('HEXISTS', KEYS[9], ARGV[15]) == 1 then
+  redis.call('HSET', KEYS[9], ARGV[15], ARGV[16])
+  redis.call('ZINCRBY', KEYS[8], 1, ARGV[14])
+end
 redis.call('XADD', KEYS[5], 'MAXLEN', '~', 2000, '*', 'event', 'vote', 'data', ARGV[3])
 return entry
 """

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from store import keys, vote_scripts
+from store.archive.conversations import AtRest
+from store.archive.vote_rows import VoteRows
 from store.connection import Redis, available
 from store.records import FLAGS, Answer, Duel, Exclusion, Vote, VoteChange, VoteFlag, now
 from store.stream_ids import padded, when
@@ -37,10 +40,15 @@ class VoteUndone(Exception):
 
 
 class VoteLog:
-    """The append-only stream of votes and what is derived from it. Raises StoreUnavailable."""
+    """The append-only stream of votes and what is derived from it. Raises StoreUnavailable.
 
-    def __init__(self, redis: Redis) -> None:
+    Old entries may be in the archive only: with `volume` they are read there.
+    """
+
+    def __init__(self, redis: Redis, volume: Path | None = None) -> None:
         self._redis = redis
+        self._rows = VoteRows(redis, volume)
+        self._at_rest = AtRest(redis, volume)
         self._cast = redis.register_script(vote_scripts.CAST)
         self._change = redis.register_script(vote_scripts.CHANGE)
         self._advance = redis.register_script(vote_scripts.ADVANCE)
@@ -62,6 +70,21 @@ class VoteLog:
         if (vote.kind == "edit") == (edited is None):
             raise ValueError("an edit, and no other vote, comes with the edited answer")
         decided = duel.model_copy(update={"vote_id": vote.id}).model_dump_json() if duel else ""
+        verdict, found = await self._cast_on(vote, decided, edited)
+        if verdict == "gone" and await self._at_rest.wake(vote.conversation_id):
+            verdict, found = await self._cast_on(vote, decided, edited)
+        if verdict == "gone":
+            raise AlreadyVoted("the conversation of this duel was deleted")
+        if verdict == "decided":
+            raise AlreadyVoted("this duel has its vote already", found)
+        if verdict == "cast":
+            return vote, True
+        first, now_is = await self._cast_and_now(found)
+        if _said(first) != _said(vote):
+            raise IdempotencyConflict("this Idempotency-Key was used for another vote")
+        return now_is, False
+
+    async def _cast_on(self, vote: Vote, decided: str, edited: Answer | None) -> tuple[str, str]:
         with available():
             verdict, found = await self._cast(
                 keys=[
@@ -76,6 +99,7 @@ class VoteLog:
                     keys.CONVERSATIONS,
                     keys.nodes(vote.conversation_id, "answers"),
                     keys.ANSWER_PLACE,
+                    keys.ARCHIVE_CHANGED,
                 ],
                 args=[
                     f"{vote.annotator_id}:{vote.idempotency_key}",
@@ -92,16 +116,7 @@ class VoteLog:
                     vote.conversation_id,
                 ],
             )
-        if verdict == "gone":
-            raise AlreadyVoted("the conversation of this duel was deleted")
-        if verdict == "decided":
-            raise AlreadyVoted("this duel has its vote already", found)
-        if verdict == "cast":
-            return vote, True
-        first, now_is = await self._cast_and_now(found)
-        if _said(first) != _said(vote):
-            raise IdempotencyConflict("this Idempotency-Key was used for another vote")
-        return now_is, False
+        return verdict, found
 
     async def undo(self, vote_id: str, by: str) -> Vote:
         """Take the vote back for good; its duel can be voted on again. An undone vote stays as it is.
@@ -149,8 +164,7 @@ class VoteLog:
         """(stream id, vote) of casts in (after, through], oldest first, each as it was at `through`."""
         votes: dict[str, Vote] = {}
         while True:
-            with available():
-                rows = await self._redis.xrange(keys.VOTES, min=f"({after}", max=through, count=1000)
+            rows = await self._rows.after(after, through, 1000)
             for entry, fields in rows:
                 cast = fields.get("of", entry)
                 if cast == entry or cast in votes:
@@ -161,8 +175,7 @@ class VoteLog:
 
     async def changes(self, after: str, limit: int) -> list[tuple[str, Vote]]:
         """(stream id, vote) of the next casts and changes after `after`, each as it was then."""
-        with available():
-            rows = await self._redis.xrange(keys.VOTES, min=f"({after}", count=limit)
+        rows = await self._rows.after(after, count=limit)
         return [(entry, Vote.model_validate_json(fields["vote"])) for entry, fields in rows]
 
     async def get(self, vote_id: str) -> Vote | None:
@@ -191,8 +204,7 @@ class VoteLog:
             entry = await self._redis.hget(keys.VOTE_LATEST, cast) or cast if cast else None
         changes: list[VoteChange] = []
         while entry is not None:
-            with available():
-                ((_, fields),) = await self._redis.xrange(keys.VOTES, min=entry, max=entry)
+            ((_, fields),) = await self._rows.these([entry])
             vote = Vote.model_validate_json(fields["vote"])
             what, by = fields.get("what", "cast"), fields.get("by", vote.annotator_id)
             changes.append(VoteChange(what=what, by=by, at=when(entry), vote=vote))
@@ -229,8 +241,7 @@ class VoteLog:
 
     async def first_after(self, after: str) -> str | None:
         """Stream id of the first vote after this one."""
-        with available():
-            rows = await self._redis.xrange(keys.VOTES, min=f"({after}", count=1)
+        rows = await self._rows.after(after, count=1)
         return str(rows[0][0]) if rows else None
 
     async def newest(self) -> str:
@@ -249,11 +260,13 @@ class VoteLog:
         with available():
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.xrevrange(keys.VOTES, count=1)
-                pipe.xrevrange(keys.VOTES, max=after, count=1)
                 pipe.zlexcount(keys.VOTE_RECOUNTS, f"(in {edge}", "[in ~")
                 pipe.zlexcount(keys.VOTE_RECOUNTS, f"(out {edge}", "[out ~")
-                newest, before, more, fewer = await pipe.execute()
-        return _pairs_through(newest) - _pairs_through(before) + int(more) - int(fewer)
+                newest, more, fewer = await pipe.execute()
+        before = await self._rows.newest_through(after)
+        return (
+            _pairs_through(newest[:1]) - _pairs_through([before] if before else []) + int(more) - int(fewer)
+        )
 
     async def total(self) -> int:
         """How many votes were ever cast, of any kind and in any state."""
@@ -311,6 +324,7 @@ class VoteLog:
                         keys.FEED,
                         keys.VOTE_OUT,
                         keys.VOTE_RECOUNTS,
+                        keys.ARCHIVE_CHANGED,
                         keys.nodes(vote.conversation_id, "answers"),
                     ],
                     args=[
@@ -327,6 +341,7 @@ class VoteLog:
                         duel.model_dump_json() if duel else "",
                         _thumb(vote) if undone else "",
                         vote.choice,
+                        vote.conversation_id,
                         edited.id if edited else "",
                         edited.model_dump_json() if edited else "",
                     ],
@@ -339,6 +354,7 @@ class VoteLog:
         if vote.duel_id is None:
             return None
         with available():
+            await self._at_rest.wake(vote.conversation_id)
             text = await self._redis.hget(keys.nodes(vote.conversation_id, "duels"), vote.duel_id)
         if text is None:
             return None
@@ -349,6 +365,7 @@ class VoteLog:
         if vote.kind != "edit":
             return None
         with available():
+            await self._at_rest.wake(vote.conversation_id)
             text = await self._redis.hget(
                 keys.nodes(vote.conversation_id, "answers"), vote.answers[-1].answer_id
             )
@@ -368,12 +385,8 @@ class VoteLog:
         return await self._entries([new or old for new, old in zip(latest, entries, strict=True)])
 
     async def _entries(self, entries: Sequence[str]) -> list[Vote]:
-        with available():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for entry in entries:
-                    pipe.xrange(keys.VOTES, min=entry, max=entry)
-                found = await pipe.execute()
-        return [Vote.model_validate_json(fields["vote"]) for rows in found for _, fields in rows]
+        rows = await self._rows.these(entries)
+        return [Vote.model_validate_json(fields["vote"]) for _, fields in rows]
 
 
 def _thumb(vote: Vote) -> str:

@@ -14,7 +14,7 @@ from trainer.presets import PRESETS
 
 FOREIGN_SECTIONS = (
     *("sampling", "duel", "schedule", "engine", "queue", "limits", "votes", "release"),
-    *("asking", "opinions", "hacking"),
+    *("asking", "opinions", "hacking", "archive"),
 )
 """Sections of the same file that belong to the server or the workers."""
 

@@ -45,6 +45,7 @@ def celery_config() -> dict[str, Any]:
     """Evaluated at first use. Raises ConfigError for settings that cannot be used."""
     settings = load_settings()
     tick_s = settings.schedule.tick_s
+    archive_s = settings.archive.every_s
     return {
         "broker_url": broker_url(settings.redis_url),
         "imports": ("workers.tasks",),
@@ -57,6 +58,7 @@ def celery_config() -> dict[str, Any]:
             "heed.retrain": {"queue": "train"},
             "heed.opinions": {"queue": "train"},
             "heed.tick": {"queue": "control"},
+            "heed.archive": {"queue": "control"},
         },
         # The run record is the result, and its attempt limit is the one that counts.
         "task_ignore_result": True,
@@ -94,7 +96,8 @@ def celery_config() -> dict[str, Any]:
         "redbeat_lock_timeout": 30,
         "beat_schedule": {
             # A tick that nobody took before the next one is worth nothing.
-            "tick": {"task": "heed.tick", "schedule": tick_s, "options": {"expires": tick_s}}
+            "tick": {"task": "heed.tick", "schedule": tick_s, "options": {"expires": tick_s}},
+            "archive": {"task": "heed.archive", "schedule": archive_s, "options": {"expires": archive_s}},
         },
     }
 

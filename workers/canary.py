@@ -60,7 +60,7 @@ async def decide(redis: Redis, settings: WorkerSettings) -> None:
     Looking at every tick is right, see `store/statistics/sequential.py` and `guards.py`: neither test minds.
     Without a new vote, or a change of one, no vote is read; else only what was cast since the canary began.
     """
-    policies, votes = Policies(redis, settings.data), VoteLog(redis)
+    policies, votes = Policies(redis, settings.data), VoteLog(redis, settings.data)
     canary, active = await policies.canary(), await policies.active()
     if canary is None or active is None:
         return

@@ -83,7 +83,7 @@ async def _predicted(redis: Redis, said: Hacking, after: int) -> tuple[dict[str,
     """The votes on duels of the newest versions with older ones, and what was thought of them."""
     opinions = await Opinions(redis).newest(LOOKED_THROUGH)
     thoughts = {one.vote_id: one.thought for one in opinions if one.reward_model > after}
-    votes = await VoteLog(redis).several(list(thoughts))
+    votes = await VoteLog(redis, settings.data).several(list(thoughts))
     met = [vote for vote in votes if vote.kind == "duel" and len(set(vote.versions)) == 2]
     newest = sorted({max(vote.versions) for vote in met}, reverse=True)[: said.versions]
     return thoughts, [vote for vote in met if max(vote.versions) in newest and max(vote.versions) > after]

@@ -44,7 +44,7 @@ async def due(settings: WorkerSettings) -> bool:
         return False
     redis = connect(settings.redis_url)
     try:
-        votes = VoteLog(redis)
+        votes = VoteLog(redis, settings.data)
         newest, seen = await votes.newest(), await votes.mark(MARK)
         if position(newest) <= position(seen) or await Runs(redis).current() is not None:
             return False
@@ -86,8 +86,8 @@ class _Desk:
 
     def __init__(self, redis: Redis, settings: WorkerSettings) -> None:
         self.settings = settings
-        self.runs, self.votes, self.opinions = Runs(redis), VoteLog(redis), Opinions(redis)
-        self.conversations, self.lineage = Conversations(redis), Lineage(redis)
+        self.runs, self.votes, self.opinions = Runs(redis), VoteLog(redis, settings.data), Opinions(redis)
+        self.conversations, self.lineage = Conversations(redis, settings.data), Lineage(redis)
         self.policies = Policies(redis, settings.data)
 
     def reward_model(self, version: PolicyVersion) -> Path:

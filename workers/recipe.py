@@ -72,11 +72,11 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 claim=claim,
                 lease=lease,
                 runs=runs,
-                votes=VoteLog(redis),
+                votes=VoteLog(redis, settings.data),
                 lineage=Lineage(redis),
                 imports=Imports(redis, settings.data),
                 policies=Policies(redis, settings.data),
-                conversations=Conversations(redis),
+                conversations=Conversations(redis, settings.data),
                 queue=Queue(redis),
                 options=RunOptionsBook(redis),
             )
@@ -85,7 +85,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
             except StaleClaim as error:
                 logger.warning("stopped: %s", error)
                 return
-        await patiently(lambda: settle(runs, VoteLog(redis)))
+        await patiently(lambda: settle(runs, VoteLog(redis, settings.data)))
 
 
 async def _to_its_end(work: Work) -> None:

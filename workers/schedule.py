@@ -32,7 +32,7 @@ async def tick(settings: WorkerSettings, agreement: RecentAgreement = nothing_sc
     """
     redis = connect(settings.redis_url)
     try:
-        runs, votes = Runs(redis), VoteLog(redis)
+        runs, votes = Runs(redis), VoteLog(redis, settings.data)
         await Health(redis).tick()
         await decide(redis, settings)
         await settle(runs, votes)
@@ -56,7 +56,7 @@ async def tick(settings: WorkerSettings, agreement: RecentAgreement = nothing_sc
 
 async def what_waits(redis: Redis, settings: WorkerSettings, agreement: RecentAgreement) -> Waiting:
     """The votes that no run has had yet, and what they say of the live reward model."""
-    votes, schedule = VoteLog(redis), settings.schedule
+    votes, schedule = VoteLog(redis, settings.data), settings.schedule
     after = await votes.mark("attempted_through")
     count = await votes.pending(after)
     if not count:

@@ -169,6 +169,21 @@ class Hacking(_Section):
     """The same for pausing the schedule; 0: never pause."""
 
 
+class ArchiveSettings(_Section):
+    """How the archive is written, and what leaves Redis for it."""
+
+    every_s: float = Field(default=60, gt=0)
+    """How often what is new is archived."""
+    segment_mib: int = Field(default=64, ge=1)
+    """A segment of this size is sealed."""
+    seal_hours: float = Field(default=24, gt=0)
+    """A segment this old is sealed, however small; texts of deleted conversations leave the archive then."""
+    hot_votes: int = Field(default=100_000, ge=1)
+    """Entries of the vote log that stay in Redis; older ones are read from the archive."""
+    rest_days: float | None = Field(default=30, ge=8)
+    """Conversations unchanged for this long leave Redis and are read from the archive; none: never."""
+
+
 LAUNCHED = ("reward", "ppo")
 """The stages that train, which several processes can share."""
 
@@ -201,6 +216,7 @@ class WorkerSettings:
     asking: Asking = field(default_factory=Asking)
     opinions: Opinions = field(default_factory=Opinions)
     hacking: Hacking = field(default_factory=Hacking)
+    archive: ArchiveSettings = field(default_factory=ArchiveSettings)
 
     def start_of(self, stage: str) -> tuple[str, ...]:
         """The words that start a stage of the trainer."""
@@ -225,6 +241,7 @@ def load_settings() -> WorkerSettings:
         asking=_section(Asking, where.config, "asking", sections),
         opinions=_section(Opinions, where.config, "opinions", sections),
         hacking=_section(Hacking, where.config, "hacking", sections),
+        archive=_section(ArchiveSettings, where.config, "archive", sections),
     )
 
 

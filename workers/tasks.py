@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from workers import opinions, recipe, schedule
+from workers import archive, opinions, recipe, schedule
 from workers.app import app
 from workers.settings import load_settings
 
@@ -31,3 +31,10 @@ def tick() -> None:
 def form_opinions() -> None:
     """Ask the reward model about what was voted on since; gives way to a run."""
     asyncio.run(opinions.form(load_settings()))
+
+
+@app.task(name="heed.archive")  # type: ignore[untyped-decorator]
+def keep() -> None:
+    """Archive what is new; again at once, behind what else waits, while there is more."""
+    if asyncio.run(archive.keep_archive(load_settings())):
+        keep.apply_async(expires=WAKE_EXPIRES_S)

@@ -6,20 +6,26 @@ import asyncio
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.background import BackgroundTask
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, StreamingResponse
 
 from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Watcher
 from server.errors import Problem, not_found
 from server.exchange_shapes import ImportChange, ImportPage, ImportReport, ImportSetOut, report, set_out
 from server.routes.explorer import QueryText
+from server.routes.training import KnownRun, folder_of
+from server.routes.versions import KnownVersion
+from store.artifacts import ArtifactError
 from store.exchange.evidence import Format
-from store.exchange.export import export
+from store.exchange.export import Manifest, export
+from store.exchange.frozen import exported_snapshot
+from store.exchange.model import What, model_export, tar
 from store.exchange.read import read_lines
 from store.records import now
 
@@ -36,22 +42,56 @@ async def export_votes(
 ) -> FileResponse:
     """A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json."""
     rows = await heed.explorer.rows(q)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="heed-export-"))
-    try:
-        name = f"heed-{format}-{now():%Y%m%d-%H%M%S}"
-        manifest = await export(folder / name, rows, heed.conversations, form=format, query=q)
-        archive = await asyncio.to_thread(_zipped, folder / name)
-    except BaseException:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        raise
+    name = f"heed-{format}-{now():%Y%m%d-%H%M%S}"
+
+    async def make(folder: Path) -> Manifest:
+        return await export(folder, rows, heed.conversations, form=format, query=q)
+
+    manifest, response = await _as_zip(name, make)
     after = {"format": format, "query": q, "votes": manifest.used, "sha256": manifest.sha256}
     await note("export_votes", name, after=after)
-    return FileResponse(
-        archive,
-        media_type="application/zip",
-        filename=archive.name,
-        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
-    )
+    return response
+
+
+@router.get("/runs/{run_id}/data", response_class=FileResponse)
+async def export_run_data(
+    run: KnownRun, heed: Heed, _: Watcher, note: Noted, format: Annotated[Format, Query()] = "preference"
+) -> FileResponse:
+    """A zip of the training's frozen data set: what its reward model and policy learned from."""
+    snapshot, data = run.snapshot, folder_of(heed, run) / "snapshot"
+    if snapshot is None or not await asyncio.to_thread(data.is_dir):
+        raise not_found("data set of this training")
+    name = f"heed-{format}-{run.id}"
+
+    async def make(folder: Path) -> Manifest:
+        return await exported_snapshot(folder, data, snapshot, format)
+
+    manifest, response = await _as_zip(name, make)
+    await note("export_run_data", run.id, after={"format": format, "sha256": manifest.sha256})
+    return response
+
+
+@router.get("/policies/{number}/download", response_class=StreamingResponse)
+async def download_version(
+    version: KnownVersion, heed: Heed, _: Engineer, note: Noted, what: Annotated[What, Query()] = "policy"
+) -> StreamingResponse:
+    """The version, or the reward model that came with it, as a Hugging Face folder in a tar file."""
+    try:
+        made = await model_export(
+            heed.settings.data, heed.policies, heed.runs, heed.lineage, version.number, what
+        )
+    except KeyError:
+        raise not_found("reward model of this version") from None
+    except ArtifactError as error:
+        remedy = "put the folder back from a copy of the volume"
+        raise Problem(409, "damaged_version", str(error), remedy=remedy) from None
+    length, parts = await asyncio.to_thread(tar, made)
+    await note("download_version", f"v{version.number}", after={"what": what})
+    headers = {
+        "Content-Length": str(length),
+        "Content-Disposition": f'attachment; filename="{made.name}.tar"',
+    }
+    return StreamingResponse(parts, media_type="application/x-tar", headers=headers)
 
 
 @router.get("/imports")
@@ -109,6 +149,24 @@ async def _body(request: Request) -> bytes:
         detail = f"the file did not arrive within {IMPORT_TIMEOUT_S:.0f} s"
         raise Problem(408, "too_slow", detail, remedy="import it in parts") from None
     return bytes(data)
+
+
+async def _as_zip(name: str, make: Callable[[Path], Awaitable[Manifest]]) -> tuple[Manifest, FileResponse]:
+    """What `make` puts into a folder of this name, as one file that is removed when it was sent."""
+    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="heed-export-"))
+    try:
+        manifest = await make(folder / name)
+        archive = await asyncio.to_thread(_zipped, folder / name)
+    except BaseException:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        raise
+    response = FileResponse(
+        archive,
+        media_type="application/zip",
+        filename=archive.name,
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+    return manifest, response
 
 
 def _zipped(folder: Path) -> Path:

@@ -38,6 +38,18 @@ _LINEAGE = (
 )
 
 
+_FROZEN = (
+    "`vote_id`, `conversation_id`, `source`, `tags` | where the row comes from; no vote: imported",
+    "`weight`, `margin` | the pairs of one ranking weigh one together; *much better* asks for a margin of 1",
+    "`chosen_ended`, `rejected_ended` | false: cut at the length limit",
+)
+_SPLIT = (
+    "By conversation, by its id's hash: a tenth of them is in `test`, the same ones in every export."
+    " Never split by row: the turns of one conversation repeat each other.\n"
+)
+_SPLIT_FROZEN = "`test` is what the training held out to judge its reward model; it trained on `train`.\n"
+
+
 def data_card(manifest: Manifest) -> str:
     """README.md of the data set, which the Hub and `datasets` read too."""
     splits = [name.removesuffix(".jsonl") for name in ("train.jsonl", "test.jsonl") if name in manifest.files]
@@ -46,12 +58,13 @@ def data_card(manifest: Manifest) -> str:
         head += ["configs:", "- config_name: default", "  data_files:"]
         for split in splits:
             head += [f"  - split: {split}", f"    path: {split}.jsonl"]
-    columns = (_COLUMNS[manifest.format], *_OWN[manifest.format], *_LINEAGE)
+    own = (*_OWN[manifest.format], *_LINEAGE) if manifest.snapshot is None else _FROZEN
+    columns = (_COLUMNS[manifest.format], *own)
     parts = [
         "\n".join([*head, "---", ""]),
         "# Votes from Heed\n",
         _WHAT[manifest.format] + "\n",
-        f"- Made: {manifest.created_at}\n- Query: {_query(manifest.query)}\n"
+        f"- Made: {manifest.created_at}\n- {_source(manifest)}\n"
         f"- Votes found: {manifest.votes:,}, of which {manifest.used:,} have rows\n"
         f"- Digest of the files: `{manifest.sha256}`\n",
         _table(
@@ -61,10 +74,15 @@ def data_card(manifest: Manifest) -> str:
         'data = load_dataset("this/folder")\n```\n',
         "## Columns\n\n" + _table("Column | What it holds", list(columns)),
         "## What is not in it\n\n" + _left_out(manifest.left_out),
-        "## Split\n\nBy conversation, by its id's hash: a tenth of them is in `test`, the same ones in every"
-        " export. Never split by row: the turns of one conversation repeat each other.\n",
+        "## Split\n\n" + (_SPLIT if manifest.snapshot is None else _SPLIT_FROZEN),
     ]
     return "\n".join(parts)
+
+
+def _source(manifest: Manifest) -> str:
+    if manifest.snapshot is None:
+        return f"Query: {_query(manifest.query)}"
+    return f"Frozen data set of {manifest.run_id}, SHA-256 `{manifest.snapshot}`"
 
 
 def _query(query: str) -> str:

@@ -42,6 +42,9 @@ class Manifest(Record):
     files: dict[str, ExportedFile]
     sha256: str
     """Of the files' names and digests."""
+    snapshot: str | None = None
+    """Digest of the frozen data set of `run_id`, when that was exported and not the votes as they are."""
+    run_id: str | None = None
     created_at: str
 
 
@@ -63,11 +66,11 @@ async def export(
                 left_out[found] += 1
                 continue
             name = "test.jsonl" if in_test(row.vote.conversation_id) else "train.jsonl"
-            batch.setdefault(name, []).extend(_line(one) for one in found)
+            batch.setdefault(name, []).extend(line_of(one) for one in found)
         for name, made in batch.items():
             lines[name] = lines.get(name, 0) + len(made)
-            await asyncio.to_thread(_append, folder / name, made)
-    files = {name: await asyncio.to_thread(_described, folder / name, lines[name]) for name in sorted(lines)}
+            await asyncio.to_thread(append_lines, folder / name, made)
+    files = {name: await asyncio.to_thread(described, folder / name, lines[name]) for name in sorted(lines)}
     manifest = Manifest(
         format=form,
         query=query,
@@ -75,11 +78,13 @@ async def export(
         used=len(rows) - left_out.total(),
         left_out=dict(sorted(left_out.items())),
         files=files,
-        sha256=_digest(files),
+        sha256=digest_of(files),
         created_at=now().isoformat(timespec="seconds"),
     )
-    await asyncio.to_thread(_append, folder / MANIFEST, [manifest.model_dump_json(indent=1).encode() + b"\n"])
-    await asyncio.to_thread(_append, folder / "README.md", [data_card(manifest).encode()])
+    await asyncio.to_thread(
+        append_lines, folder / MANIFEST, [manifest.model_dump_json(indent=1).encode() + b"\n"]
+    )
+    await asyncio.to_thread(append_lines, folder / "README.md", [data_card(manifest).encode()])
     return manifest
 
 
@@ -108,21 +113,21 @@ async def answer_ids(vote: Vote, conversations: Conversations) -> list[str]:
     return [vote.answer_id] if vote.answer_id else []
 
 
-def _line(row: Row) -> bytes:
+def line_of(row: Row) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
-def _append(path: Path, lines: list[bytes]) -> None:
+def append_lines(path: Path, lines: list[bytes]) -> None:
     with open(path, "ab") as file:
         file.writelines(lines)
 
 
-def _described(path: Path, rows: int) -> ExportedFile:
+def described(path: Path, rows: int) -> ExportedFile:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ExportedFile(rows=rows, bytes=path.stat().st_size, sha256=digest)
 
 
-def _digest(files: dict[str, ExportedFile]) -> str:
+def digest_of(files: dict[str, ExportedFile]) -> str:
     lines = "".join(f"{file.sha256}  {name}\n" for name, file in sorted(files.items()))
     return hashlib.sha256(lines.encode()).hexdigest()

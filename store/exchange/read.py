@@ -186,6 +186,10 @@ def _pair(
     tags = row.get("tags") or []
     if not isinstance(tags, list) or not all(isinstance(one, str) for one in tags):
         raise ShapeProblem("tags", "must be a list of texts")
+    margin = row.get("margin") or 0.0
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin <= 100:
+        raise ShapeProblem("margin", "must be a number from 0 to 100")
+    ranking = row.get("ranking_id")
     conversation = row.get("conversation_id")
     first = hashlib.sha256(prompt[0].content.encode()).hexdigest()[:16]
     return PreferencePair(
@@ -193,6 +197,10 @@ def _pair(
         chosen=chosen,
         rejected=rejected,
         weight=float(weight),
+        margin=float(margin),
+        ranking_id=ranking if isinstance(ranking, str) else None,
+        chosen_ended=row.get("chosen_ended") is not False,
+        rejected_ended=row.get("rejected_ended") is not False,
         source=source,
         tags=tuple(dict.fromkeys((tag, *tags))),
         # The same beginning is the same conversation: it trains or judges, never both.

@@ -14,6 +14,7 @@ from typing import Any
 
 from store import keys
 from store.accounts import Accounts
+from store.archive.conversations import AtRest
 from store.connection import Redis, available
 from store.explorer.script import script_of
 from store.explorer.table import VoteRow, VoteTable
@@ -39,7 +40,8 @@ class VoteIndex:
         self.changes = 0
         """Grows with every row that changed: what is computed from the table is as old as this number."""
         self._redis = redis
-        self._log, self._reviews, self._lineage = VoteLog(redis), Reviews(redis), Lineage(redis)
+        self._log, self._reviews, self._lineage = VoteLog(redis, volume), Reviews(redis), Lineage(redis)
+        self._at_rest = AtRest(redis, volume)
         self._accounts, self._policies = Accounts(redis, volume), Policies(redis, volume)
         self._names: dict[str, str] = {}
         self._votes_through = self._reviews_through = "0"
@@ -174,6 +176,13 @@ class VoteIndex:
                 for vote, name in wanted:
                     pipe.hget(keys.nodes(vote.conversation_id, kind), name)
                 found = await pipe.execute()
+        missing = {
+            vote.conversation_id for (vote, _), text in zip(wanted, found, strict=True) if text is None
+        }
+        at_rest = await self._at_rest.several(sorted(missing))
+        for place, (vote, name) in enumerate(wanted):
+            if found[place] is None and vote.conversation_id in at_rest:
+                found[place] = at_rest[vote.conversation_id][kind].get(name)
         return [json.loads(text) if text else None for text in found]
 
 

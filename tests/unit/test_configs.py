@@ -10,7 +10,15 @@ from server.settings import ServerConfig, read_config
 from store.settings import BUNDLED_CONFIG, StoreSettings
 from trainer.config import TrainerConfig
 from trainer.config_file import load_config
-from workers.settings import Asking, Hacking, Opinions, Release, Schedule, load_settings
+from workers.settings import (
+    ArchiveSettings,
+    Asking,
+    Hacking,
+    Opinions,
+    Release,
+    Schedule,
+    load_settings,
+)
 
 CONFIGS = sorted(BUNDLED_CONFIG.parent.glob("*.toml"))
 
@@ -30,6 +38,7 @@ def test_default_toml_says_what_the_code_does(monkeypatch: pytest.MonkeyPatch) -
     workers = load_settings()
     assert (workers.schedule, workers.release, workers.asking) == (Schedule(), Release(), Asking())
     assert (workers.opinions, workers.hacking) == (Opinions(), Hacking())
+    assert workers.archive == ArchiveSettings()
     assert server.schedule.min_votes == workers.schedule.min_votes
     assert server.release.canary_max_votes == workers.release.canary_max_votes
     assert load_config(BUNDLED_CONFIG) == TrainerConfig()

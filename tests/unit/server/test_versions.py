@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import pytest
 
 from store import keys
 from store.artifacts import seal
-from store.records import EngineStatus, PolicyVersion, now
+from store.records import EngineStatus, PolicyVersion, Snapshot, now
 
 pytestmark = pytest.mark.anyio
 
@@ -153,3 +156,50 @@ async def test_a_version_that_the_gate_held_back_is_not_promoted(heed: Any, admi
     await publish(heed, 1, state="rejected", reason="held back: too long")
     refused = await admin.call("POST", "/api/v1/policies/1/promote", {"share": 1, "reason": "I want it"})
     assert (refused.status_code, "too long" in refused.json()["detail"]) == (409, True)
+
+
+async def test_an_engineer_downloads_a_version_as_a_tar_file(heed: Any, ann: Any, admin: Any) -> None:
+    folder = await publish(heed, 1)
+    engineer = await heed.person("eve", "engineer")
+    response = await engineer.call("GET", "/api/v1/policies/1/download")
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/x-tar")
+    assert "heed-policy-v1.tar" in response.headers["content-disposition"]
+    with tarfile.open(fileobj=io.BytesIO(response.content)) as file:
+        assert file.getnames() == ["heed-policy-v1/model.safetensors", "heed-policy-v1/README.md"]
+        card = file.extractfile("heed-policy-v1/README.md").read().decode()
+    assert "license: apache-2.0" in card
+    assert "none: the base model" in card
+    assert (await ann.call("GET", "/api/v1/policies/1/download")).status_code == 403
+    assert (await admin.get("/api/v1/audit"))["items"][0]["action"] == "download_version"
+    missing = await engineer.call("GET", "/api/v1/policies/1/download?what=reward_model")
+    assert missing.status_code == 404
+    (folder / "model.safetensors").write_bytes(b"?" * 1000)
+    damaged = await engineer.call("GET", "/api/v1/policies/1/download")
+    assert (damaged.status_code, damaged.json()["type"]) == (409, "urn:heed:damaged_version")
+
+
+async def test_a_trainings_data_is_downloaded_as_it_was_frozen(heed: Any, admin: Any) -> None:
+    run = await heed.parts.runs.request("votes")
+    assert (await admin.call("GET", f"/api/v1/runs/{run.id}/data")).status_code == 404
+    folder = heed.parts.settings.data / "runs" / run.id / "snapshot"
+    folder.mkdir(parents=True)
+    turn = {"role": "user", "content": "Q"}
+    said = [{"role": "assistant", "content": text} for text in ("yes", "no")]
+    pair = {"prompt": [turn], "chosen": said[:1], "rejected": said[1:], "vote_id": "vote_1"}
+    (folder / "train.jsonl").write_text(
+        json.dumps(pair) + "\n" + json.dumps(pair | {"preference": 0.5}) + "\n"
+    )
+    (folder / "held_out.jsonl").write_text("")
+    claim = await heed.parts.runs.acquire(run.id, "worker", 30, 3)
+    snapshot = Snapshot(
+        run_id=run.id, votes=1, new_votes=1, train_pairs=2, held_out_pairs=0, prompts=1, through="1-0",
+        sha256="ab" * 32, created_at=now(),
+    )  # fmt: skip
+    await heed.parts.runs.update(claim, snapshot=snapshot)
+    response = await admin.call("GET", f"/api/v1/runs/{run.id}/data")
+    assert response.status_code == 200, response.text
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        files = {name.split("/")[-1]: archive.read(name).decode() for name in archive.namelist()}
+    assert json.loads(files["train.jsonl"])["chosen"] == said[:1]
+    assert json.loads(files["manifest.json"])["left_out"] == {"tie": 1}
+    assert "ab" * 32 in files["README.md"]

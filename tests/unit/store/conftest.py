@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
 
 import pytest
 
 from store.connection import Redis, connect
-from store.conversations import Conversations
-from store.records import Answer, Conversation, Duel, Message, Sampling, Vote, new_id, now
+from store.records import Duel, Vote, new_id, now
+from tests.archive_parts import asked_in
 
 
 @pytest.fixture
@@ -19,57 +18,10 @@ async def client(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
         yield redis
 
 
-class Asked(NamedTuple):
-    conversation: Conversation
-    message: Message
-    answers: tuple[Answer, Answer]
-    duel: Duel
-
-
 @pytest.fixture
 def ask() -> Callable[[Redis], object]:
     """A function that opens a turn with a duel in a new conversation."""
-
-    async def opened(redis: Redis, system_prompt: str | None = None) -> Asked:
-        conversations = Conversations(redis)
-        conversation = await conversations.create("ann", "Rivers", system_prompt)
-        at, stream = now(), new_id("turn")
-        message = Message(
-            id=new_id("msg"), conversation_id=conversation.id, parent_id=None, text="Longest?", created_at=at
-        )
-        duel_id = new_id("duel")
-        a, b = (
-            Answer(
-                id=new_id("ans"),
-                conversation_id=conversation.id,
-                parent_id=message.id,
-                stream_id=stream,
-                duel_id=duel_id,
-                side=side,
-                state="finished",
-                text=text,
-                policy_version=1,
-                versions=(1,),
-                sampling=Sampling(),
-                created_at=at,
-            )
-            for side, text in (("a", "The Nile."), ("b", "The Rhine."))
-        )
-        duel = Duel(
-            id=duel_id,
-            conversation_id=conversation.id,
-            parent_id=message.id,
-            stream_id=stream,
-            answer_a=a.id,
-            answer_b=b.id,
-            seed=7,
-            owner_id="ann",
-            created_at=at,
-        )
-        await conversations.open_turn(message, (a, b), duel)
-        return Asked(conversation, message, (a, b), duel)
-
-    return opened
+    return asked_in
 
 
 @pytest.fixture

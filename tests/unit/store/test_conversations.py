@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from store import keys
 from store.conversations import ConversationGone, Conversations
 from store.records import Message, new_id, now
 from store.trash import GRACE, Trash
@@ -84,7 +85,7 @@ async def test_deleted_conversation_leaves_nothing_and_stays_deleted(client, ask
         await conversations.open_turn(message(asked.conversation, None, "And now?"))
     assert await conversations.answer(asked.answers[0].id) is None
     assert await conversations.duel(asked.duel.id) is None
-    assert await client.keys("heed:*") == []
+    assert await client.keys("heed:*") == [keys.ARCHIVE_CHANGED]
 
 
 async def test_saved_answer_replaces_the_streaming_one(client, ask):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from store import keys
 from store.conversations import Conversations
 from store.records import now
 from store.trash import GRACE, Trash
@@ -41,7 +42,7 @@ async def test_it_goes_for_good_when_its_time_is_over_and_not_before(client, ask
     assert await conversations.messages(asked.conversation.id) != []
     assert sum(await asyncio.gather(*[trash.empty(at + GRACE) for _ in range(4)])) == 1
     assert await trash.take_back(asked.conversation) is False
-    assert await client.keys("heed:*") == []
+    assert await client.keys("heed:*") == [keys.ARCHIVE_CHANGED]
 
 
 async def test_deleting_twice_does_not_bring_anything_back(client, ask):
@@ -49,4 +50,4 @@ async def test_deleting_twice_does_not_bring_anything_back(client, ask):
     await trash.put(asked.conversation, now())
     await trash.empty(now() + GRACE)
     await trash.put(asked.conversation, now())
-    assert await client.keys("heed:*") == []
+    assert await client.keys("heed:*") == [keys.ARCHIVE_CHANGED]
