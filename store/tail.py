@@ -42,7 +42,7 @@ class Tail:
         """The streams of the read that is blocked now."""
         self._client_id: int | None = None
         self._waiting: asyncio.Task[None] | None = None
-        """Who reads for everybody; one that was told to stop is it no more, though it takes a while to end."""
+        """Who reads for everybody; one that was told to stop is it no more, though it may take a while."""
 
     async def follow(self, key: str, after: str) -> AsyncIterator[Entry | None]:
         """Entries after `after` for ever; None whenever nothing came for 5 s (a chance for a heartbeat).
