@@ -42,6 +42,7 @@ class Tail:
         """The streams of the read that is blocked now."""
         self._client_id: int | None = None
         self._waiting: asyncio.Task[None] | None = None
+        """Who reads for everybody; one that was told to stop is it no more, though it may take a while."""
 
     async def follow(self, key: str, after: str) -> AsyncIterator[Entry | None]:
         """Entries after `after` for ever; None whenever nothing came for 5 s (a chance for a heartbeat).
@@ -85,7 +86,7 @@ class Tail:
     def _add(self, key: str, inbox: Inbox, after: str) -> None:
         self._inboxes.setdefault(key, set()).add(inbox)
         self._positions.setdefault(key, after)
-        if self._waiting is None or self._waiting.done():
+        if self._waiting is None:
             self._waiting = asyncio.create_task(self._wait())
 
     def _drop(self, key: str, inbox: Inbox) -> None:
@@ -94,6 +95,10 @@ class Tail:
             del self._inboxes[key], self._positions[key]
         if not self._inboxes and self._waiting is not None:
             self._waiting.cancel()
+            self._nobody_waits()
+
+    def _nobody_waits(self) -> None:
+        self._waiting, self._asked, self._client_id = None, frozenset(), None
 
     async def _there(self, key: str, after: str) -> list[Row]:
         with available():
@@ -102,7 +107,7 @@ class Tail:
 
     async def _wake(self, key: str) -> None:
         """Have the blocked read begin again with this stream among the others."""
-        while key not in self._asked and self._waiting is not None and not self._waiting.done():
+        while key not in self._asked and self._waiting is not None:
             if self._client_id is not None:
                 with available(), suppress(ResponseError):  # a service may forbid it: a second later, then
                     await self._redis.client_unblock(self._client_id)
@@ -110,20 +115,21 @@ class Tail:
 
     async def _wait(self) -> None:
         """Read until nobody follows anything; an error goes to everybody."""
+        me = asyncio.current_task()
         try:
             with available():
                 async with self._redis.client() as connection:
-                    self._client_id = await connection.client_id()
-                    while self._inboxes:
-                        self._asked = frozenset(self._positions)
+                    client_id = await connection.client_id()
+                    while self._waiting is me:
+                        self._client_id, self._asked = client_id, frozenset(self._positions)
                         answer = await connection.xread(dict(self._positions), count=AT_ONCE, block=BLOCK_MS)
-                        for key, rows in answer or ():
+                        for key, rows in answer or () if self._waiting is me else ():
                             self._hand_out(key, rows)
         except Exception as error:
-            for inbox in [inbox for inboxes in self._inboxes.values() for inbox in inboxes]:
-                inbox.put_nowait(error)
-        finally:
-            self._asked, self._client_id = frozenset(), None
+            if self._waiting is me:
+                self._nobody_waits()
+                for inbox in [inbox for inboxes in self._inboxes.values() for inbox in inboxes]:
+                    inbox.put_nowait(error)
 
     def _hand_out(self, key: str, rows: list[Row]) -> None:
         if key in self._positions:

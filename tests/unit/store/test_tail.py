@@ -53,6 +53,18 @@ async def test_a_new_follower_does_not_wait_for_the_blocked_read(
     assert await first == ["too"]
 
 
+async def test_who_comes_as_the_last_one_leaves_is_not_forgotten(client: Redis) -> None:
+    stream = AnswerStream(client)
+    leaving = asyncio.create_task(words(stream, "turn_1", 1))
+    await asyncio.sleep(0.2)
+    leaving.cancel()
+    coming = asyncio.create_task(words(stream, "turn_2", 1))
+    await asyncio.sleep(0.2)
+    await stream.append("turn_2", "answer.delta", {"word": "heard"})
+    async with asyncio.timeout(3):
+        assert await coming == ["heard"]
+
+
 async def test_followers_that_come_while_words_come_get_each_once(client: Redis) -> None:
     stream = AnswerStream(client)
     following = []
