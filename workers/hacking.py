@@ -21,7 +21,7 @@ from store.records import AuditEvent, PolicyVersion, Vote, now
 from store.runs import Runs
 from store.statistics.hacking import Finding, in_words, judge
 from store.votes import VoteLog
-from workers.settings import Hacking, WorkerSettings
+from workers.settings import WorkerSettings
 
 LOOKED_THROUGH = 5000
 """Opinions, newest first, in which the newest versions' duels are looked for."""
@@ -66,7 +66,7 @@ async def watch(redis: Redis, settings: WorkerSettings) -> Finding:
 
 async def _judged(redis: Redis, settings: WorkerSettings) -> Finding:
     after = await HackingWatch(redis).seen_through()
-    thoughts, votes = await _predicted(redis, settings.hacking, after)
+    thoughts, votes = await _predicted(redis, settings, after)
     index, rows = VoteIndex(redis, settings.data), list[VoteRow]()
     for first in range(0, len(votes), AT_ONCE):
         rows += await index.rows(votes[first : first + AT_ONCE])
@@ -79,13 +79,15 @@ async def _judged(redis: Redis, settings: WorkerSettings) -> Finding:
     )
 
 
-async def _predicted(redis: Redis, said: Hacking, after: int) -> tuple[dict[str, Thought], list[Vote]]:
+async def _predicted(
+    redis: Redis, volume: Path, said: Hacking, after: int
+) -> tuple[dict[str, Thought], list[Vote]]:
     """The votes on duels of the newest versions with older ones, and what was thought of them."""
     opinions = await Opinions(redis).newest(LOOKED_THROUGH)
     thoughts = {one.vote_id: one.thought for one in opinions if one.reward_model > after}
     votes = await VoteLog(redis, settings.data).several(list(thoughts))
     met = [vote for vote in votes if vote.kind == "duel" and len(set(vote.versions)) == 2]
-    newest = sorted({max(vote.versions) for vote in met}, reverse=True)[: said.versions]
+    newest = sorted({max(vote.versions) for vote in met}, reverse=True)[: settings.hacking.versions]
     return thoughts, [vote for vote in met if max(vote.versions) in newest and max(vote.versions) > after]
 
 
