@@ -80,7 +80,7 @@ async def _judged(redis: Redis, settings: WorkerSettings) -> Finding:
 
 
 async def _predicted(
-    redis: Redis, volume: Path, said: Hacking, after: int
+    redis: Redis, settings: WorkerSettings, after: int
 ) -> tuple[dict[str, Thought], list[Vote]]:
     """The votes on duels of the newest versions with older ones, and what was thought of them."""
     opinions = await Opinions(redis).newest(LOOKED_THROUGH)
