@@ -36,11 +36,6 @@ class RecentAgreement(Protocol):
     def __call__(self, redis: Redis, limit: int) -> Awaitable[tuple[int, int]]: ...
 
 
-async def nothing_scored(redis: Redis, limit: int) -> tuple[int, int]:
-    """Where nobody scores votes, the rule about drift is silent."""
-    return 0, 0
-
-
 class Outlooks:
     """Where the last one stands. Raises StoreUnavailable when Redis is away."""
 

@@ -12,7 +12,8 @@ from datetime import datetime
 from store.audit import Audit
 from store.connection import Redis, connect
 from store.health import Health
-from store.outlook import Outlooks, RecentAgreement, nothing_scored
+from store.opinions import agreement_of_recent_votes
+from store.outlook import Outlooks, RecentAgreement
 from store.policies import Policies
 from store.records import AuditEvent, Run, now
 from store.requests import Requests
@@ -25,7 +26,7 @@ from workers.settings import WorkerSettings
 from workers.start_rules import Waiting, due, outlook, quiet
 
 
-async def tick(settings: WorkerSettings, agreement: RecentAgreement = nothing_scored) -> list[str]:
+async def tick(settings: WorkerSettings, agreement: RecentAgreement = agreement_of_recent_votes) -> list[str]:
     """Start a run when one is due; the ids of the runs that a worker should be woken for.
 
     Waking a run twice does no harm: only one worker can acquire it.

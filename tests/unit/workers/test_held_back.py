@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from store.artifacts import verify
-from store.records import ChatTurn, PreferencePair, Run, now
+from store.records import ChatTurn, PreferencePair, Run
 from tests.worker_parts import Platform
 from workers import recipe
 from workers.held_back import JUDGED_PAIRS, as_many_seeds, divide
-from workers.schedule import due
 
 pytestmark = pytest.mark.anyio
 
@@ -162,10 +161,10 @@ async def test_a_failed_reward_gate_ends_the_run_before_ppo_and_keeps_the_votes(
     assert not (heed.settings.data / "reward_models" / "v0002").exists()
     # The votes are new to the next run; it begins when two more have come, not at the next tick.
     assert await heed.votes.pending(await heed.votes.mark("trained_through")) == 3
-    assert await due(heed.votes, heed.settings.schedule, now()) is None
+    assert await due_now(heed) is None
     for number in range(2):
         await heed.vote(text=f"More {number}")
-    assert await due(heed.votes, heed.settings.schedule, now()) == "votes"
+    assert await due_now(heed) == "votes"
 
 
 @pytest.mark.usefixtures("serving")

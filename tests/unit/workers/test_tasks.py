@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from store.health import Health
-from store.outlook import Outlooks, nothing_scored
+from store.opinions import agreement_of_recent_votes
+from store.outlook import Outlooks
 from store.records import PolicyVersion, now
 from store.requests import Requests
 from tests.worker_parts import Platform
@@ -111,11 +112,15 @@ async def test_in_quiet_hours_nothing_starts_by_itself_and_what_runs_goes_on(hee
 @pytest.mark.anyio
 async def test_the_oldest_vote_that_waits_is_what_the_clocks_count_from(heed: Platform) -> None:
     timed = with_schedule(heed, min_votes=50, every_hours=2, calendar="0 2 * * *")
-    assert (await schedule.what_waits(heed.redis, timed.settings, nothing_scored)) == (0, None, None)
+    assert (await schedule.what_waits(heed.redis, timed.settings, agreement_of_recent_votes)) == (
+        0,
+        None,
+        None,
+    )
     await heed.vote("tie")
     first = await heed.vote("a")
     await heed.vote("b")
-    votes, at, drift = await schedule.what_waits(heed.redis, timed.settings, nothing_scored)
+    votes, at, drift = await schedule.what_waits(heed.redis, timed.settings, agreement_of_recent_votes)
     assert (votes, drift) == (2, None)
     assert at is not None
     assert abs(at - first.created_at) < timedelta(seconds=1)
@@ -157,7 +162,7 @@ async def test_votes_of_a_run_that_ended_do_not_start_the_next_one(heed: Platfor
     claim = await heed.runs.acquire(run_id, "host:1", 30, 3)
     assert claim is not None
     await asyncio.sleep(0.01)
-    await heed.runs.finish(claim, state)
+    await heed.runs.finish(claim, state, version=2 if state == "succeeded" else None)
     assert await schedule.tick(heed.settings) == []
     assert await heed.votes.pending(await heed.votes.mark("trained_through")) == (
         0 if state == "succeeded" else 2
