@@ -140,6 +140,11 @@ async def test_a_second_reward_model_is_trained_apart_and_sealed_beside_the_firs
     assert stage.summary["checks"][0]["name"] == "accuracy"
 
 
+async def due_now(heed: Platform) -> str | None:
+    waiting = await what_waits(heed.redis, heed.settings, agreement_of_recent_votes)
+    return due(waiting, heed.settings.schedule, now())
+
+
 async def test_a_failed_reward_gate_ends_the_run_before_ppo_and_keeps_the_votes(heed: Platform) -> None:
     heed.plan(reward_gate={"passed": False})
     for number in range(3):
