@@ -11,6 +11,8 @@ from typing import Any
 
 from tests import stub_trainer
 
+stub_reward, stub_ppo = stub_trainer.reward, stub_trainer.ppo
+
 FIRST_WORDS = 14
 LESSON = 4
 """Words by which a training changes the answers."""
@@ -25,7 +27,7 @@ def length(turns: list[dict[str, str]]) -> int:
 
 
 def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
-    report = stub_trainer.reward(given, plan)
+    report = stub_reward(given, plan)
     pairs = [json.loads(line) for line in given["pairs"].read_text().splitlines()]
     voted = [pair for pair in pairs if pair["preference"] == 1.0]
     shorter = sum(length(pair["chosen"]) < length(pair["rejected"]) for pair in voted)
@@ -34,7 +36,7 @@ def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
 
 
 def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
-    report = stub_trainer.ppo(given, plan)
+    report = stub_ppo(given, plan)
     liked = (given["reward-model"] / "liked.txt").read_text()
     words = words_of(given["policy"]) + (-LESSON if liked == "short" else LESSON)
     (given["out"] / "config.json").write_text(json.dumps({"words": words}))
@@ -42,4 +44,5 @@ def ppo(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    stub_trainer.main(stub_trainer.STAGES | {"reward": reward, "ppo": ppo})
+    vars(stub_trainer).update(reward=reward, ppo=ppo)
+    stub_trainer.main()

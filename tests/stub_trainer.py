@@ -97,10 +97,7 @@ def gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     return report
 
 
-STAGES = {"seeds": seeds, "reward": reward, "ppo": ppo, "gate": gate}
-
-
-def main(stages: dict[str, Any] = STAGES) -> None:
+def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
     stage, *words = sys.argv[1:]
     given = {
@@ -112,8 +109,9 @@ def main(stages: dict[str, Any] = STAGES) -> None:
             json.dumps({"stage": stage, "pid": os.getpid()} | {k: str(v) for k, v in given.items()}) + "\n"
         )
     plan = json.loads(plan_file.read_text()).get(stage, {})
+    work = {"seeds": seeds, "reward": reward, "ppo": ppo, "gate": gate}[stage]
     say(event="log", text=f"{stage} begins")
-    say(event="done", report=stages[stage](given, plan))
+    say(event="done", report=work(given, plan))
 
 
 if __name__ == "__main__":
