@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from store.artifacts import verify
-from store.records import ChatTurn, PreferencePair, Run
+from store.opinions import agreement_of_recent_votes
+from store.records import ChatTurn, PreferencePair, Run, now
 from tests.worker_parts import Platform
 from workers import recipe
 from workers.held_back import JUDGED_PAIRS, as_many_seeds, divide
+from workers.schedule import what_waits
+from workers.start_rules import due
 
 pytestmark = pytest.mark.anyio
 
