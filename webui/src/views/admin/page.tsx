@@ -1,6 +1,6 @@
 /** The dashboard: numbers at a glance, the run with its curves, answers along it, alerts, what people did. */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import type { Me } from "../../api";
 import { queries } from "../../queries";
 import { useTexts } from "../../texts/console";
@@ -13,6 +13,8 @@ import { Unfinished } from "./failed";
 import { RunHead, RunList } from "./runs";
 import { Steps } from "./steps";
 import { Tiles } from "./tiles";
+
+const Checks = lazy(() => import("./checks"));
 
 export default function AdminPage({ me }: { me: Me }) {
   return may(me, "watch") ? <Dashboard me={me} /> : <Closed needs="watch" />;
@@ -51,6 +53,11 @@ function Dashboard({ me }: { me: Me }) {
           </div>
           <Curves run={run} runs={items} />
         </section>
+        {run?.stages.some((stage) => stage.summary?.checks) && (
+          <Suspense fallback={null}>
+            <Checks run={run} />
+          </Suspense>
+        )}
         <Samples run={run} />
         <div className="grid items-start gap-4 lg:grid-cols-3">
           <Alerts run={run} me={me} />
