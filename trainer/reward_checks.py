@@ -66,9 +66,9 @@ def report_checks(held_out: PairReport, agreement: Share | None, config: RewardG
 
 
 def calibration_check(held_out: PairReport, threshold: float) -> GateCheck:
-    """How much surer than right it is, bin by bin, beyond the upper end of the accuracy's own interval.
+    """How much surer than right it is, bin by bin, beyond the upper end of the accuracy's interval.
 
-    Less sure than right is no fault: so is every reward model of a few votes, and PPO scales the scores. And the
+    Less sure than right is no fault: every reward model of a few votes is, and PPO scales the scores. And the
     plain error (ECE) grows as pairs get fewer: five pairs of a perfect model have one of 0.3.
     """
     beyond, stated = 0.0, 0.0
@@ -81,9 +81,9 @@ def calibration_check(held_out: PairReport, threshold: float) -> GateCheck:
         value=beyond,
         threshold=threshold,
         passed=beyond <= threshold,
-        reason=f"surer than right by {beyond:.3f} beyond chance (expected calibration error"
-        f" {held_out.calibration.ece:.3f}): on average sure of {stated:.0%} of {held_out.pairs} held-out pairs"
-        f" and right on {held_out.accuracy:.0%}; at most {threshold:g}",
+        reason=f"surer than right by {beyond:.3f} beyond chance (calibration error in all"
+        f" {held_out.calibration.ece:.3f}): sure of {stated:.0%} of {held_out.pairs} held-out pairs and right"
+        f" on {held_out.accuracy:.0%}; at most {threshold:g}",
         n=held_out.pairs,
     )
 
