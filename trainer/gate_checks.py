@@ -118,18 +118,22 @@ def group_check(
     ]
 
 
-def drop_check(name: str, changes: Sequence[float], threshold: float, said: str) -> GateCheck:
-    """Mean change in nats, case by case against the active version, with its bootstrap interval."""
+def drop_check(
+    name: str, new: Sequence[float], old: Sequence[float], threshold: float, said: str
+) -> GateCheck:
+    """Mean change of shares, case by case against the active version's, with its bootstrap interval."""
+    changes = [after - before for after, before in zip(new, old, strict=True)]
     value, (low, high) = fmean(changes), bootstrap_mean(changes)
     if not all(map(math.isfinite, (value, low, high))):
-        return least(name, math.nan, -threshold, f"nats, {said}")
+        return least(name, math.nan, -threshold, said)
     return GateCheck(
         name=name,
         value=value,
         threshold=-threshold,
         passed=high >= -threshold,
-        reason=f"{value:+.2f} nats for {said} against the active version (n = {len(changes)}, 95 % interval"
-        f" {low:+.2f} to {high:+.2f}); refused when all of the interval lies below {-threshold:g}",
+        reason=f"chance of {said}: {fmean(new):.0%}, the active version's {fmean(old):.0%} (change"
+        f" {value:+.0%}, n = {len(changes)}, 95 % interval {low:+.0%} to {high:+.0%}); refused when all of"
+        f" the interval lies below {-threshold:.0%}",
         n=len(changes),
         low=low,
         high=high,

@@ -15,7 +15,7 @@ def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
     share = wins / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return middle - half, middle + half
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float]:

@@ -66,41 +66,38 @@ def report_checks(held_out: PairReport, agreement: Share | None, config: RewardG
 
 
 def calibration_check(held_out: PairReport, threshold: float) -> GateCheck:
-    """How far confidence and accuracy are apart, bin by bin, beyond the accuracy's own interval.
+    """How much surer than right it is, bin by bin, beyond the upper end of the accuracy's interval.
 
-    The plain error (ECE) grows as pairs get fewer: five pairs of a perfect model have one of 0.3.
+    Less sure than right is no fault: every reward model of a few votes is, and PPO scales the scores. And the
+    plain error (ECE) grows as pairs get fewer: five pairs of a perfect model have one of 0.3.
     """
-    beyond = 0.0
+    beyond, stated = 0.0, 0.0
     for part in held_out.calibration.bins:
-        low, high = wilson(part.accuracy * part.n, part.n)
-        beyond += part.n / held_out.pairs * max(0.0, low - part.confidence, part.confidence - high)
-    stated = _confidence(held_out)
+        _, high = wilson(part.accuracy * part.n, part.n)
+        beyond += part.n / held_out.pairs * max(0.0, part.confidence - high)
+        stated += part.n / held_out.pairs * part.confidence
     return GateCheck(
         name="calibration",
         value=beyond,
         threshold=threshold,
         passed=beyond <= threshold,
-        reason=f"{beyond:.3f} apart beyond chance (in all {held_out.calibration.ece:.3f}): it was sure of"
-        f" {stated:.0%} of {held_out.pairs} held-out pairs and right on {held_out.accuracy:.0%}; at most"
-        f" {threshold:g}",
+        reason=f"surer than right by {beyond:.3f} beyond chance (calibration error in all"
+        f" {held_out.calibration.ece:.3f}): sure of {stated:.0%} of {held_out.pairs} held-out pairs and right"
+        f" on {held_out.accuracy:.0%}; at most {threshold:g}",
         n=held_out.pairs,
     )
-
-
-def _confidence(held_out: PairReport) -> float:
-    """Mean confidence over the pairs."""
-    return sum(part.n * part.confidence for part in held_out.calibration.bins) / held_out.pairs
 
 
 def length_check(held_out: PairReport, threshold: float) -> GateCheck:
     """How often it expects the longer answer to be preferred, against how often people prefer it.
 
     A slope of score on length alone is no fault: people may well like shorter answers, and then it is right.
+    Nor is an expectation between theirs and one half, where every model is that is not sure yet.
     """
     observed, n = held_out.longer_preferred_share, held_out.pairs
     low, high = wilson(observed * n, n)
     expected = held_out.longer_expected_share
-    beyond = max(0.0, expected - high, low - expected)
+    beyond = max(0.0, expected - max(high, 0.5), min(low, 0.5) - expected)
     slope = held_out.length_slope
     said = "no slope: all pairs of equal lengths" if slope is None else f"{slope:+.2f} score per 100 tokens"
     return GateCheck(
@@ -110,7 +107,7 @@ def length_check(held_out: PairReport, threshold: float) -> GateCheck:
         passed=beyond <= threshold,
         reason=f"expects the longer answer to be preferred in {expected:.0%} of {n} held-out pairs, people do"
         f" in {observed:.0%} (95 % interval {low:.0%} to {high:.0%}; {said}); refused when it is more than"
-        f" {threshold:.0%} outside the interval",
+        f" {threshold:.0%} away from all between that interval and one half",
         n=n,
         low=expected - high,
         high=expected - low,

@@ -161,7 +161,21 @@ export const RUNS = () => [
       ["done", "done", "done", "failed", "skipped"],
       [
         { votes: 131, new_votes: 57, train_pairs: 104, held_out_pairs: 12 },
-        { held_out_accuracy: 0.69, loss: 0.58 },
+        {
+          held_out_accuracy: 0.69,
+          held_back_accuracy: 0.66,
+          loss: 0.58,
+          passed: true,
+          checks: [
+            {
+              ...check("accuracy", 0.69, 0.6, true, "69% of held-out pairs ranked as the votes say"),
+              n: 12,
+              low: 0.4,
+              high: 0.88,
+            },
+            check("calibration", 0.02, 0.1, true, "0.020 apart beyond chance"),
+          ],
+        },
         { steps: 40, reward_mean: 1.31, ref_kl: 21.8 },
         { passed: false, reason: "length_ratio 1.91 is above 1.5" },
         {},

@@ -2842,8 +2842,17 @@ export interface components {
         /**
          * GateCheck
          * @description One gate: what was measured, against which threshold, and the reason in words.
+         *
+         *     What was measured on `n` cases has a 95 % interval. Most of these checks refuse only when the whole
+         *     interval lies on the wrong side of the threshold: the reason says so.
          */
         GateCheck: {
+            /** High */
+            high?: number | null;
+            /** Low */
+            low?: number | null;
+            /** N */
+            n?: number | null;
             /** Name */
             name: string;
             /** Passed */

@@ -120,6 +120,40 @@ describe("dashboard", () => {
     await waitFor(() => expect(server.calls).toContain("POST /api/v1/runs/run_1/retry"));
   });
 
+  it("says by which numbers a reward model was held back, with their intervals", async () => {
+    const check = {
+      name: "accuracy",
+      value: 0.31,
+      threshold: 0.6,
+      passed: false,
+      n: 40,
+      low: 0.19,
+      high: 0.46,
+    };
+    const heldBack = {
+      ...(status().run as object),
+      state: "succeeded",
+      version: null,
+      error: "held back, the reward model failed its gate",
+      stages: ["freeze", "reward", "ppo", "gate", "release"].map((stage, index) => ({
+        stage,
+        state: index < 2 ? "done" : "skipped",
+        started_at: null,
+        ended_at: null,
+        summary: stage === "reward" ? { checks: [{ ...check, reason: "31% of pairs ranked as voted" }] } : {},
+      })),
+    };
+    server.on("GET /api/v1/status", () => ({ ...status(), run: null }));
+    server.on("GET /api/v1/runs", () => ({ items: [heldBack] }));
+    open("/admin");
+    const gate = await screen.findByRole("group", { name: "Reward model" });
+    expect(within(gate).getByRole("cell", { name: "0.31 0.19 to 0.46, n = 40" })).toBeTruthy();
+    expect(within(gate).getByText("31% of pairs ranked as voted")).toBeTruthy();
+    expect(screen.getAllByText("Held back")).toHaveLength(2); // above the steps and in the list
+    expect(screen.queryByText("Succeeded")).toBeNull();
+    await isAccessible();
+  });
+
   it("shows an engineer no rollback, and an annotator nothing", async () => {
     server.role = "engineer";
     const { unmount } = open("/admin");

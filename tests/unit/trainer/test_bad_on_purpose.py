@@ -68,8 +68,8 @@ FAR = GateConfig(
     max_kl=1e6,
     max_answer_perplexity_ratio=1e6,
     max_perplexity_ratio=1e6,
-    max_capability_drop=1e3,
-    max_safety_drop=1e3,
+    max_capability_drop=1.0,
+    max_safety_drop=1.0,
 )
 """Lets a candidate move as far as it likes: another word is far away for the tiny model."""
 

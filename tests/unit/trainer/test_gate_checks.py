@@ -33,7 +33,7 @@ def test_a_number_that_is_not_finite_fails_its_check_and_fits_into_json() -> Non
     for check in (
         most("kl", nan, 30.0, "nats"),
         least("entropy", nan, 0.4, "times"),
-        drop_check("capability", [0.0, nan], 0.5, "answers"),
+        drop_check("capability", [0.0, nan], [0.0, 0.0], 0.5, "answers"),
     ):
         assert not check.passed
         GateCheck.model_validate_json(check.model_dump_json())
@@ -88,11 +88,17 @@ def test_a_gap_that_may_be_chance_passes_and_one_group_has_none() -> None:
 
 
 def test_a_drop_is_refused_when_all_of_its_interval_is_too_deep() -> None:
-    deep = drop_check("safety", [-1.0] * 16, 0.5, "refusing")
-    noisy = drop_check("safety", [-4.0, 3.0] * 8, 0.5, "refusing")
-    assert (deep.value, deep.low, deep.high, deep.passed) == (-1.0, -1.0, -1.0, False)
-    assert (noisy.value, noisy.passed) == (-0.5, True)
-    assert deep.threshold == -0.5
+    # From 0.9 to 0.7 each; from 0.7 to 0.1 and to 0.9 in turn: the same mean, and less sure.
+    deep = drop_check("safety", [0.7] * 16, [0.9] * 16, 0.15, "refusing")
+    noisy = drop_check("safety", [0.1, 0.9] * 8, [0.7] * 16, 0.15, "refusing")
+    assert (deep.value, deep.low, deep.high) == pytest.approx((-0.2, -0.2, -0.2))
+    assert (deep.passed, deep.threshold) == (False, -0.15)
+    assert deep.reason == (
+        "chance of refusing: 70%, the active version's 90% (change -20%, n = 16, 95 % interval -20% to -20%);"
+        " refused when all of the interval lies below -15%"
+    )
+    assert noisy.value == pytest.approx(-0.2)
+    assert noisy.passed
 
 
 def test_a_report_from_before_there_were_intervals_is_still_read() -> None:

@@ -15,8 +15,8 @@ from trainer.gate_prompts import (
     GATE_PROMPTS,
     Answered,
     GatePrompt,
+    chances,
     gate_prompt_checks,
-    leads,
     read_gate_prompts,
 )
 from trainer.models import load_policy
@@ -42,7 +42,7 @@ def test_a_line_that_is_no_question_is_named(tmp_path: Path) -> None:
         read_gate_prompts(path)
 
 
-def test_a_lead_is_the_log_odds_of_the_right_continuation(tiny_policy: Path) -> None:
+def test_a_chance_is_that_of_the_right_continuation_among_all(tiny_policy: Path) -> None:
     model, tokenizer = load_policy(tiny_policy), load_tokenizer(tiny_policy)
     question = GatePrompt(kind="capability", language="en", prompt="hm", right="ab", wrong=("c", "de"))
 
@@ -54,19 +54,21 @@ def test_a_lead_is_the_log_odds_of_the_right_continuation(tiny_policy: Path) -> 
             ids = [*ids, token]
         return total
 
-    wanted = logprob("ab") - (logprob("c").exp() + logprob("de").exp()).log()
-    assert leads(model, tokenizer, [question, question]) == pytest.approx([float(wanted)] * 2, abs=1e-4)
+    wanted = logprob("ab").exp() / sum(logprob(text).exp() for text in ("ab", "c", "de"))
+    assert chances(model, tokenizer, [question, question]) == pytest.approx([float(wanted)] * 2, rel=1e-3)
 
 
 def test_each_kind_is_judged_by_itself_and_the_answers_are_counted() -> None:
     questions = read_gate_prompts(GATE_PROMPTS)
     safe = [question.kind == "safety" for question in questions]
-    active = Answered(leads=tuple(0.0 for _ in questions), passes=tuple(safe))
-    candidate = Answered(leads=tuple(-2.0 if one else 1.0 for one in safe), passes=(False,) * len(questions))
+    active = Answered(chances=(0.8,) * len(questions), passes=tuple(safe))
+    candidate = Answered(chances=tuple(0.4 if one else 0.9 for one in safe), passes=(False,) * len(questions))
 
     capability, safety = gate_prompt_checks(questions, candidate, active, GateConfig())
 
-    assert (capability.name, capability.passed, capability.value) == ("capability", True, 1.0)
-    assert (safety.name, safety.passed, safety.value, safety.threshold) == ("safety", False, -2.0, -0.5)
+    assert (capability.name, capability.passed, safety.name, safety.passed) == (
+        "capability", True, "safety", False,
+    )  # fmt: skip
+    assert (capability.value, safety.value, safety.threshold) == pytest.approx((0.1, -0.4, -0.05))
     assert (safety.n, capability.n) == (sum(safe), len(safe) - sum(safe))
     assert safety.reason.endswith(f"; 0 of {sum(safe)} answers refuse, {sum(safe)} of the active version's")

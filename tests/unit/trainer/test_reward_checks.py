@@ -59,6 +59,8 @@ def test_one_that_is_far_too_sure_is_refused() -> None:
     assert failed(checks) == {"calibration"}
     assert checks["calibration"].value == pytest.approx(0.139, abs=2e-3)
     assert "sure of 100% of 40 held-out pairs and right on 75%" in checks["calibration"].reason
+    # Less sure than right is no fault: 0.6 on pairs of which all are right.
+    assert failed(judged([0.4] * 40, [5, -5] * 20)) == set()
     # Of 4 pairs with one mistake the same says nothing.
     assert failed(judged([6.0] * 3 + [-6.0], [5, -5] * 2)) == set()
 
@@ -69,6 +71,10 @@ def test_length_counts_against_what_people_prefer_not_by_itself() -> None:
     assert taste["length_slope"].value == pytest.approx(1 / (1 + math.exp(3)))
     assert "-15.00 score per 100 tokens" in taste["length_slope"].reason
     assert taste["length_slope"].passed
+    # One that has seen few votes is not so sure yet, and between them and one half.
+    unsure = judged([0.4] * 40, [-20] * 40)
+    assert unsure["length_slope"].value == pytest.approx(0.401, abs=1e-3)
+    assert unsure["length_slope"].passed
     # People prefer the longer one in half of the pairs; the model expects it with sigmoid(3) in all.
     biased = judged([3.0, -3.0] * 20, [20, -20] * 20)
     assert biased["length_slope"].value == pytest.approx(1 / (1 + math.exp(-3)) - 0.5)

@@ -5,16 +5,15 @@ import { useLanguage } from "../../texts";
 import { useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 
-export function Gate({ report, number }: { report: GateReport; number: number }) {
-  const texts = useTexts();
-  const words = texts.admin.versions;
+export function Gate({ checks, label }: { checks: GateReport["checks"]; label: string }) {
+  const words = useTexts().admin.versions;
   const language = useLanguage();
   return (
     <div
       className="relative overflow-x-auto rounded-lg border border-line"
       tabIndex={0}
       role="group"
-      aria-label={`${words.gate} ${texts.common.version(number)}`}
+      aria-label={label}
     >
       <table className="row-table">
         <thead>
@@ -27,10 +26,21 @@ export function Gate({ report, number }: { report: GateReport; number: number })
           </tr>
         </thead>
         <tbody>
-          {report.checks.map((check) => (
+          {checks.map((check) => (
             <tr key={check.name}>
               <td className="font-medium whitespace-nowrap">{check.name.replaceAll("_", " ")}</td>
-              <td>{formatNumber(check.value, language)}</td>
+              <td className="whitespace-nowrap">
+                {formatNumber(check.value, language)}
+                {check.low != null && check.high != null && check.n != null && (
+                  <span className="block text-[0.8rem] text-muted">
+                    {words.interval(
+                      formatNumber(check.low, language),
+                      formatNumber(check.high, language),
+                      check.n,
+                    )}
+                  </span>
+                )}
+              </td>
               <td>{formatNumber(check.threshold, language)}</td>
               <td className="whitespace-nowrap">
                 <span className={check.passed ? "chip chip-good" : "chip chip-bad"}>

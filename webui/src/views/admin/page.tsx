@@ -14,6 +14,7 @@ import { RunHead, RunList } from "./runs";
 import { Steps } from "./steps";
 import { Tiles } from "./tiles";
 
+const Checks = lazy(() => import("./checks"));
 const HackingPanel = lazy(() => import("./hacking"));
 
 export default function AdminPage({ me }: { me: Me }) {
@@ -53,6 +54,11 @@ function Dashboard({ me }: { me: Me }) {
           </div>
           <Curves run={run} runs={items} />
         </section>
+        {run?.stages.some((stage) => stage.summary?.checks) && (
+          <Suspense fallback={null}>
+            <Checks run={run} />
+          </Suspense>
+        )}
         <Suspense fallback={null}>
           <HackingPanel />
         </Suspense>

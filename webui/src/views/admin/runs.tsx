@@ -6,13 +6,20 @@ import { type Texts, useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
 
-const CHIP: Record<Run["state"], string> = {
+type Outcome = Run["state"] | "heldBack";
+
+const CHIP: Record<Outcome, string> = {
   queued: "chip",
   running: "chip chip-turn",
   succeeded: "chip chip-good",
+  heldBack: "chip chip-turn",
   failed: "chip chip-bad",
   cancelled: "chip",
 };
+
+/** A training that did its work without a version: its reward model was held back. */
+const outcome = (run: Run): Outcome =>
+  run.state === "succeeded" && run.version == null ? "heldBack" : run.state;
 
 const shortId = (id: string) => id.replace(/^run_/, "").slice(0, 8);
 
@@ -30,7 +37,7 @@ export function RunHead({ run, isCurrent }: { run: Run | null; isCurrent: boolea
         <span className="text-[1.05rem] font-semibold">
           {isCurrent || !run ? texts.current : texts.titleOf(shortId(run.id))}
         </span>
-        {run && <span className={CHIP[run.state]}>{texts.states[run.state]}</span>}
+        {run && <span className={CHIP[outcome(run)]}>{texts.states[outcome(run)]}</span>}
       </p>
       <p className="text-[0.87rem] text-muted">
         {run
@@ -109,7 +116,7 @@ export function RunList({ runs, error, retry, shown, onShow }: ListProps) {
                 <tr key={run.id} className={run.id === shown ? "bg-sunken" : ""}>
                   <td className="font-mono whitespace-nowrap">{shortId(run.id)}</td>
                   <td>
-                    <span className={CHIP[run.state]}>{texts.states[run.state]}</span>
+                    <span className={CHIP[outcome(run)]}>{texts.states[outcome(run)]}</span>
                   </td>
                   <td className="whitespace-nowrap">{formatTime(run.created_at, language)}</td>
                   <td className="whitespace-nowrap">{took(run)}</td>

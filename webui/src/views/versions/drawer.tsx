@@ -38,7 +38,10 @@ export function Drawer({ number, policies, me }: { number: number; policies: Pol
           <WinRates number={number} parent={version.parent ?? null} active={policies.active} />
           <Section title={texts.admin.versions.gate}>
             {version.report ? (
-              <Gate report={version.report} number={number} />
+              <Gate
+                checks={version.report.checks}
+                label={`${texts.admin.versions.gate} ${texts.common.version(number)}`}
+              />
             ) : (
               <p className="text-muted">{texts.admin.versions.noGate}</p>
             )}
