@@ -2026,6 +2026,23 @@ export interface components {
             /** Parent Id */
             parent_id: string;
         };
+        /**
+         * AskedAs
+         * @description How the platform chose two answers to ask about.
+         */
+        AskedAs: {
+            /**
+             * How
+             * @enum {string}
+             */
+            how: "uncertain" | "random";
+            /** Probability */
+            probability: number;
+            /** Run Id */
+            run_id: string;
+            /** Uncertainty */
+            uncertainty: number;
+        };
         /** AuditOut */
         AuditOut: {
             /** Action */
@@ -3007,6 +3024,7 @@ export interface components {
         };
         /** ItemOut */
         ItemOut: {
+            asked: components["schemas"]["AskedAs"] | null;
             /**
              * Created At
              * Format: date-time
@@ -3026,7 +3044,7 @@ export interface components {
              * Source
              * @enum {string}
              */
-            source: "upload" | "conversation";
+            source: "upload" | "conversation" | "asked";
             /** Turns */
             turns: number;
             /** Verdicts */
@@ -3145,6 +3163,11 @@ export interface components {
          * @description Votes on duels that are in no win rate and no rating; each is counted under its first reason.
          */
         LeftOut: {
+            /**
+             * Asked
+             * @default 0
+             */
+            asked: number;
             /**
              * Checks
              * @default 0
