@@ -1,4 +1,4 @@
-"""Which two answers to ask people about: those that the reward models are unsure of, and some by chance."""
+"""Which two answers to ask people about: those on which reward models disagree, and some by chance."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ class Choice(NamedTuple):
 
 
 def uncertainty(a: Sequence[float], b: Sequence[float]) -> float:
-    """How unsure reward models are which of two answers people prefer, from 0 to 1.
+    """How much the vote on two answers would tell about which reward model is right, in bits, from 0 to 1.
 
-    4 p (1 - p) of the mean p over the models of the chance that the first one wins (Bradley-Terry: the
-    logistic function of the difference of their scores). It is 1 where each says a half, and where half of
-    them are sure of the one and half of the other: unsure and of different minds come to the same. As an
-    order of pairs it is that of the entropy of the mean (Settles 2009, Active Learning Literature Survey,
-    section 2.2: query by committee, soft vote entropy).
+    Each model says with which chance people prefer the first (Bradley-Terry: the logistic function of the
+    difference of its scores). Of these the entropy of the mean, less the mean entropy: large where the models
+    are of different minds, and 0 where all say that people will be (BALD: Houlsby et al. 2011, arXiv
+    1112.5745, eq. 2). Of a single model, which cannot disagree with itself, the entropy: how unsure it is.
     """
     chances = [_logistic(one - other) for one, other in zip(a, b, strict=True)]
-    p = sum(chances) / len(chances)
-    return 4 * p * (1 - p)
+    of_the_mean = _entropy(sum(chances) / len(chances))
+    if len(chances) == 1:
+        return of_the_mean
+    return max(0.0, of_the_mean - sum(map(_entropy, chances)) / len(chances))
 
 
 def choose(
@@ -79,6 +80,11 @@ def _different(answers: Sequence[str]) -> list[tuple[int, int]]:
     return [
         (a, b) for a, b in combinations(range(len(said)), 2) if said[a] and said[b] and said[a] != said[b]
     ]
+
+
+def _entropy(p: float) -> float:
+    """Bits of a coin that falls so with probability p."""
+    return 0.0 if p in (0.0, 1.0) else -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
 
 
 def _logistic(x: float) -> float:

@@ -109,10 +109,10 @@ def _log_ratios(canary: Outcomes, active: Outcomes, allowed: float) -> NDArray[n
     Larger odds make larger parts likelier, so no odds ratio below the allowed one has a mean above 1.
     """
     bad = canary.bad + active.bad
-    parts = np.arange(max(0, bad - active.n), min(bad, canary.n) + 1)
+    parts = range(max(0, bad - active.n), min(bad, canary.n) + 1)
     ways = np.array([_log_ways(canary.n, part) + _log_ways(active.n, bad - part) for part in parts])
     log_odds = np.log(allowed * np.concatenate([[1.0], _BEYOND]))
-    logs = ways + np.outer(log_odds, parts)
+    logs = ways + np.outer(log_odds, np.array(parts))
     most = logs.max(axis=1)
     totals = most + np.log(np.exp(logs - most[:, None]).sum(axis=1))
     said = canary.bad * log_odds - totals

@@ -911,6 +911,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plan/data": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan Data
+         * @description The dry run of the data: which votes would train, which are left out and why, whose they are.
+         */
+        get: operations["plan_data_api_v1_plan_data_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/policies": {
         parameters: {
             query?: never;
@@ -983,6 +1003,26 @@ export interface paths {
          * @description One version: its data, its differences from the parent, its files and its card.
          */
         get: operations["get_version_api_v1_policies__number__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/policies/{number}/download": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download Version
+         * @description The version, or the reward model that came with it, as a Hugging Face folder in a tar file.
+         */
+        get: operations["download_version_api_v1_policies__number__download_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1195,6 +1235,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/requests/{request_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Cancel Request
+         * @description Take a training that waits its turn out of the queue.
+         */
+        delete: operations["cancel_request_api_v1_requests__request_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/restorations": {
         parameters: {
             query?: never;
@@ -1232,7 +1292,7 @@ export interface paths {
          * Train Now
          * @description Queue a retrain on the votes there are, with other settings if any are given.
          *
-         *     409 while one is queued or running; 422 names the option that the trainer refuses.
+         *     While another one is open it waits its turn: 202. 422 names the option that the trainer refuses.
          */
         post: operations["train_now_api_v1_runs_post"];
         delete?: never;
@@ -1315,6 +1375,26 @@ export interface paths {
          * @description Ask a run to stop; a running one stops within seconds.
          */
         post: operations["cancel_run_api_v1_runs__run_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/runs/{run_id}/data": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Run Data
+         * @description A zip of the training's frozen data set: what its reward model and policy learned from.
+         */
+        get: operations["export_run_data_api_v1_runs__run_id__data_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1780,7 +1860,7 @@ export interface paths {
         };
         /**
          * Ready
-         * @description Votes can be counted and an engine can answer; 503 otherwise.
+         * @description Votes can be counted and an engine can answer; 503 otherwise, 507 on a full disk.
          */
         get: operations["ready_readyz_get"];
         put?: never;
@@ -1977,6 +2057,22 @@ export interface components {
             n: number;
         };
         /**
+         * AnnotatorShare
+         * @description What one annotator brings to a training.
+         */
+        AnnotatorShare: {
+            /** Name */
+            name: string;
+            /** Over Cap */
+            over_cap: number;
+            /** Share */
+            share: number;
+            /** Votes */
+            votes: number;
+            /** Weight */
+            weight: number;
+        };
+        /**
          * AnswerDelta
          * @description More of an answer's text. The deltas of an answer, joined, are its text.
          */
@@ -2121,6 +2217,23 @@ export interface components {
             waiting: number;
             /** Window S */
             window_s: number;
+        };
+        /**
+         * AskedAs
+         * @description How the platform chose two answers to ask about.
+         */
+        AskedAs: {
+            /**
+             * How
+             * @enum {string}
+             */
+            how: "uncertain" | "random";
+            /** Probability */
+            probability: number;
+            /** Run Id */
+            run_id: string;
+            /** Uncertainty */
+            uncertainty: number;
         };
         /** AuditOut */
         AuditOut: {
@@ -2505,6 +2618,32 @@ export interface components {
             /** Messages */
             messages: components["schemas"]["MessageOut"][];
         };
+        /**
+         * DataPlanOut
+         * @description What a training would learn from, were the log cut now; nothing is frozen.
+         */
+        DataPlanOut: {
+            /** Annotators */
+            annotators: components["schemas"]["AnnotatorShare"][];
+            /** Cap */
+            cap: number;
+            /** Held Out Pairs */
+            held_out_pairs: number;
+            /** Imported */
+            imported: number;
+            /** Left Out */
+            left_out: {
+                [key: string]: number;
+            };
+            /** More Annotators */
+            more_annotators: number;
+            /** Too Few */
+            too_few: string | null;
+            /** Train Pairs */
+            train_pairs: number;
+            /** Votes */
+            votes: number;
+        };
         /** DiskOut */
         DiskOut: {
             /** Folder */
@@ -2522,6 +2661,20 @@ export interface components {
         DrainIn: {
             /** Draining */
             draining: boolean;
+        };
+        /**
+         * Drift
+         * @description What new votes say of the live reward model.
+         */
+        Drift: {
+            /** At Least */
+            at_least: number;
+            /** E Value */
+            e_value: number;
+            /** N */
+            n: number;
+            /** Right */
+            right: number;
         };
         /** DuelOut */
         DuelOut: {
@@ -3132,6 +3285,7 @@ export interface components {
         };
         /** ItemOut */
         ItemOut: {
+            asked: components["schemas"]["AskedAs"] | null;
             /**
              * Created At
              * Format: date-time
@@ -3151,7 +3305,7 @@ export interface components {
              * Source
              * @enum {string}
              */
-            source: "upload" | "conversation";
+            source: "upload" | "conversation" | "asked";
             /** Turns */
             turns: number;
             /** Verdicts */
@@ -3271,6 +3425,11 @@ export interface components {
          */
         LeftOut: {
             /**
+             * Asked
+             * @default 0
+             */
+            asked: number;
+            /**
              * Checks
              * @default 0
              */
@@ -3285,6 +3444,11 @@ export interface components {
              * @default 0
              */
             excluded: number;
+            /**
+             * Flagged
+             * @default 0
+             */
+            flagged: number;
             /**
              * Leaked
              * @default 0
@@ -3448,6 +3612,8 @@ export interface components {
             /** Early */
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Flags */
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */
@@ -3509,6 +3675,24 @@ export interface components {
              * @enum {string}
              */
             state: "scored" | "waiting" | "none";
+        };
+        /**
+         * Outlook
+         * @description When the next training would start by itself, were nothing else to happen.
+         */
+        Outlook: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Because */
+            because: ("votes" | "schedule" | "calendar" | "drift") | null;
+            drift: components["schemas"]["Drift"] | null;
+            /** Next At */
+            next_at: string | null;
+            /** Quiet Until */
+            quiet_until: string | null;
         };
         /**
          * PairRate
@@ -3860,6 +4044,23 @@ export interface components {
             version: string;
         };
         /**
+         * RequestOut
+         * @description A training that somebody waits for.
+         */
+        RequestOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * ResponseFormat
          * @description Free text or a JSON object.
          *
@@ -3960,6 +4161,8 @@ export interface components {
             id: string;
             /** Owner */
             owner?: string | null;
+            /** Reason */
+            reason?: string | null;
             /** Requested By */
             requested_by: string;
             snapshot?: components["schemas"]["Snapshot"] | null;
@@ -4114,6 +4317,8 @@ export interface components {
         };
         /** ScheduleOut */
         ScheduleOut: {
+            /** Calendar */
+            calendar: string | null;
             /** Due At */
             due_at: string | null;
             /** Every Hours */
@@ -4122,9 +4327,16 @@ export interface components {
             min_votes: number;
             /** Oldest Waiting At */
             oldest_waiting_at: string | null;
+            outlook: components["schemas"]["Outlook"] | null;
             paused: components["schemas"]["Pause"] | null;
             /** Pending */
             pending: number;
+            /** Quiet Hours */
+            quiet_hours: string[];
+            /** Requests */
+            requests: components["schemas"]["RequestOut"][];
+            /** Time Zone */
+            time_zone: string;
         };
         /** ScoredAnswer */
         ScoredAnswer: {
@@ -4441,6 +4653,44 @@ export interface components {
             token: string;
         };
         /**
+         * TrainIn
+         * @description A training that somebody asks for: why, and what it should have otherwise.
+         */
+        TrainIn: {
+            /** Epochs */
+            epochs?: number | null;
+            /** Max Pairs */
+            max_pairs?: number | null;
+            /** Preset */
+            preset?: string | null;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /** Rollout Prompts */
+            rollout_prompts?: number | null;
+            /** Updates */
+            updates?: number | null;
+        };
+        /**
+         * TrainingRequest
+         * @description Somebody wants a training on the votes there will be when the open one has ended.
+         */
+        TrainingRequest: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Id */
+            id: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * TurnEnd
          * @description Nothing follows: close the stream.
          */
@@ -4614,6 +4864,8 @@ export interface components {
             /** Early */
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Flags */
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */
@@ -6420,6 +6672,26 @@ export interface operations {
             };
         };
     };
+    plan_data_api_v1_plan_data_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataPlanOut"];
+                };
+            };
+        };
+    };
     list_policies_api_v1_policies_get: {
         parameters: {
             query?: never;
@@ -6512,6 +6784,37 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["VersionOut"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    download_version_api_v1_policies__number__download_get: {
+        parameters: {
+            query?: {
+                what?: "policy" | "reward_model";
+            };
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {
@@ -6825,6 +7128,35 @@ export interface operations {
             };
         };
     };
+    cancel_request_api_v1_requests__request_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     restore_votes_api_v1_restorations_post: {
         parameters: {
             query?: never;
@@ -6887,7 +7219,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": components["schemas"]["RunOptions"] | null;
+                "application/json": components["schemas"]["TrainIn"] | null;
             };
         };
         responses: {
@@ -6898,6 +7230,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingRequest"];
                 };
             };
             /** @description Validation Error */
@@ -7022,6 +7363,37 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Run"];
                 };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    export_run_data_api_v1_runs__run_id__data_get: {
+        parameters: {
+            query?: {
+                format?: "preference" | "unpaired" | "sft";
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Validation Error */
             422: {

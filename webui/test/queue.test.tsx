@@ -125,13 +125,27 @@ describe("queue", () => {
   it("lets an admin add a file and names the line that is wrong", async () => {
     oneTask();
     const item = {
-      id: "item_1", prompt: "Name a river.", turns: 1, has_answers: true, gold: "b", overlap: 2, verdicts: 0, source: "upload", created_at: AT,
+      id: "item_1", prompt: "Name a river.", turns: 1, has_answers: true, gold: "b", overlap: 2, verdicts: 0, source: "upload", asked: null, created_at: AT,
     }; // biome-ignore format: a fixture
+    const chosen = { how: "uncertain", probability: 1, uncertainty: 0.4, run_id: "run_1" };
+    const asked = {
+      ...item,
+      id: "item_2",
+      prompt: "Name a lake.",
+      gold: null,
+      source: "asked",
+      asked: chosen,
+    };
     const annotator = {
       annotator_id: "acc_1", name: "Ada", verdicts: 4, gold_right: 1, gold: 2, repeats_same: 0, repeats: 0, seconds: 8.25,
     }; // biome-ignore format: a fixture
     server.current
-      .on("GET /api/v1/queue/items", () => ({ items: [item], wanted: 10, done: 4, annotators: [annotator] }))
+      .on("GET /api/v1/queue/items", () => ({
+        items: [item, asked],
+        wanted: 10,
+        done: 4,
+        annotators: [annotator],
+      }))
       .on("POST /api/v1/queue/items", () => [422, "bad_items"])
       .on("DELETE /api/v1/queue/items/item_1", () => ({}));
     open("/queue");
@@ -142,6 +156,7 @@ describe("queue", () => {
         .getAllByRole("cell")
         .map((cell) => cell.textContent),
     ).toEqual(["4", "1 / 2", "–", "8.25"]);
+    expect(screen.getAllByText(/^asked/).map((chip) => chip.textContent)).toEqual(["asked as unsure"]);
     await isAccessible();
     await userEvent.click(screen.getByRole("textbox", { name: "or paste lines here" }));
     await userEvent.paste('{"prompt": "x"}\n{"nothing": 1}');

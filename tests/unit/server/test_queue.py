@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from store.records import AskedAs, ChatTurn, ItemAnswer, QueueItem, now
 from tests.fakes import Script
 
 pytestmark = pytest.mark.anyio
@@ -220,3 +221,33 @@ async def test_a_chat_can_be_put_before_others_with_its_history(heed: Any, admin
     assert [message["text"] for message in tree["messages"]] == ["One?", "Two?"]
     assert await texts(bob, task) in (["x", "y"], ["y", "x"])
     assert (await bob.call("GET", f"/api/v1/conversations/{conversation}")).status_code == 404
+
+
+async def test_what_the_platform_asks_says_how_it_was_chosen_and_leaks_are_found(
+    heed: Any, admin: Any
+) -> None:
+    heed.parts.tasks._chance = Dice()
+
+    def asked(number: int, how: Any, said: str) -> QueueItem:
+        return QueueItem(
+            id=f"item_{number}",
+            prompt=(ChatTurn(role="user", content=f"Question {number}?"),),
+            answers=(ItemAnswer(text=said, version=1), ItemAnswer(text="Another.", version=1)),
+            asked=AskedAs(how=how, probability=1.0, uncertainty=0.9, run_id="run_1"),
+            source="asked",
+            by="heed",
+            created_at=now(),
+        )
+
+    first = asked(1, "random", "One."), asked(2, "uncertain", "Two.")
+    await heed.parts.queue.add([*first, asked(3, "random", "I am SmolLM2, made by Hugging Face.")])
+    ann = await heed.person("ann")
+    for _ in range(3):
+        await judge(ann, await next_task(ann))
+    votes = [vote for _, vote in await heed.parts.votes.read()]
+    assert [vote.asked for vote in votes] == ["random", "uncertain", "random"]
+    assert [vote.leaked for vote in votes] == [False, False, True]
+    left_out = (await admin.get("/api/v1/statistics"))["left_out"]
+    assert (left_out["asked"], left_out["leaked"]) == (1, 1)
+    shown = {one["id"]: one["asked"] for one in (await admin.get("/api/v1/queue/items"))["items"]}
+    assert shown["item_2"] == {"how": "uncertain", "probability": 1.0, "uncertainty": 0.9, "run_id": "run_1"}

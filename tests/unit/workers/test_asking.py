@@ -25,12 +25,16 @@ pytestmark = pytest.mark.anyio
 
 
 def test_uncertainty_worked_out_by_hand() -> None:
+    # A single model: the entropy of its chance, 0.811 bits at 3/4, which a difference of log 3 gives.
+    log_3 = 1.0986122886681098
     assert uncertainty([0.0], [0.0]) == 1.0
-    # p = 0.75 at a difference of log 3: 4 * 0.75 * 0.25
-    assert uncertainty([1.0986122886681098], [0.0]) == pytest.approx(0.75)
-    # One model is sure of the first, one of the second: as unsure as a half.
-    assert uncertainty([9.0, 0.0], [0.0, 9.0]) == pytest.approx(1.0)
+    assert uncertainty([log_3], [0.0]) == pytest.approx(0.8112781244591328)
     assert uncertainty([900.0], [0.0]) == 0.0
+    # Two: both say a half, so they agree; one is sure of the first and one of the second, a whole bit;
+    # 3/4 and 1/4, entropy of the mean 1 less 0.811.
+    assert uncertainty([0.0, 0.0], [0.0, 0.0]) == 0.0
+    assert uncertainty([90.0, 0.0], [0.0, 90.0]) == pytest.approx(1.0)
+    assert uncertainty([log_3, 0.0], [0.0, log_3]) == pytest.approx(1 - 0.8112781244591328)
 
 
 TEXTS = [[f"{prompt} {answer}" for answer in range(3)] for prompt in range(10)]

@@ -219,6 +219,7 @@ export const en = {
       undone: (n: number) => `${n} undone`,
       excluded: (n: number) => `${n} excluded`,
       checks: (n: number) => `${n} check items`,
+      asked: (n: number) => `${n} asked for as unsure, left out`,
       leaked: (n: number) => `${n} leaked a name, left out`,
       open: (n: number) => `${n} not blind`,
       deleted: (n: number) => `${n} deleted`,

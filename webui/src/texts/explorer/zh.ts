@@ -209,6 +209,7 @@ export const zh: ExplorerTexts = {
       undone: (n) => `${n} 已撤销`,
       excluded: (n) => `${n} 已排除`,
       checks: (n) => `${n} 检查题`,
+      asked: (n) => `${n} 因不确定而提问，未计入`,
       leaked: (n) => `${n} 泄露名称，未计入`,
       open: (n) => `${n} 非盲评`,
       deleted: (n) => `${n} 已删除`,

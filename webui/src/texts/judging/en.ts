@@ -48,6 +48,7 @@ export const en = {
     noItemsHint: "Add prompts, or let people put messages of their chats before others.",
     verdictsOf: (n: number, of: number) => `${n} / ${of}`,
     known: (verdict: string) => `known: ${verdict}`,
+    asked: { random: "asked by chance", uncertain: "asked as unsure" },
     remove: (prompt: string) => `Remove "${prompt}"`,
   },
   mine: {

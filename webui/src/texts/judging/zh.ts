@@ -45,6 +45,7 @@ export const zh: JudgingTexts = {
     noItemsHint: "请添加提示，或让大家把自己对话中的消息交给别人评判。",
     verdictsOf: (n, of) => `${n} / ${of}`,
     known: (verdict) => `已知：${verdict}`,
+    asked: { random: "随机提问", uncertain: "因不确定而提问" },
     remove: (prompt) => `移除“${prompt}”`,
   },
   mine: {

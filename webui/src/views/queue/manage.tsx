@@ -173,6 +173,7 @@ function Items({ page, remove }: { page: QueueItems; remove: (id: string) => voi
             <span className="min-w-0 flex-1 truncate" title={item.prompt}>
               {item.prompt}
             </span>
+            {item.asked && <span className="chip">{texts.queue.asked[item.asked.how]}</span>}
             {item.gold ? (
               <span className="chip chip-good">{texts.queue.known(texts.mine.said(item.gold, 1))}</span>
             ) : (
