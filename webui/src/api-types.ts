@@ -885,6 +885,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plan/data": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plan Data
+         * @description The dry run of the data: which votes would train, which are left out and why, whose they are.
+         */
+        get: operations["plan_data_api_v1_plan_data_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/policies": {
         parameters: {
             query?: never;
@@ -1149,6 +1169,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/requests/{request_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Cancel Request
+         * @description Take a training that waits its turn out of the queue.
+         */
+        delete: operations["cancel_request_api_v1_requests__request_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/restorations": {
         parameters: {
             query?: never;
@@ -1184,7 +1224,7 @@ export interface paths {
         put?: never;
         /**
          * Train Now
-         * @description Queue a retrain on the votes there are. 409 while one is queued or running.
+         * @description Queue a retrain on the votes there are. While another one is open it waits its turn: 202.
          */
         post: operations["train_now_api_v1_runs_post"];
         delete?: never;
@@ -1905,6 +1945,22 @@ export interface components {
             n: number;
         };
         /**
+         * AnnotatorShare
+         * @description What one annotator brings to a training.
+         */
+        AnnotatorShare: {
+            /** Name */
+            name: string;
+            /** Over Cap */
+            over_cap: number;
+            /** Share */
+            share: number;
+            /** Votes */
+            votes: number;
+            /** Weight */
+            weight: number;
+        };
+        /**
          * AnswerDelta
          * @description More of an answer's text. The deltas of an answer, joined, are its text.
          */
@@ -2377,6 +2433,32 @@ export interface components {
             /** Messages */
             messages: components["schemas"]["MessageOut"][];
         };
+        /**
+         * DataPlanOut
+         * @description What a training would learn from, were the log cut now; nothing is frozen.
+         */
+        DataPlanOut: {
+            /** Annotators */
+            annotators: components["schemas"]["AnnotatorShare"][];
+            /** Cap */
+            cap: number;
+            /** Held Out Pairs */
+            held_out_pairs: number;
+            /** Imported */
+            imported: number;
+            /** Left Out */
+            left_out: {
+                [key: string]: number;
+            };
+            /** More Annotators */
+            more_annotators: number;
+            /** Too Few */
+            too_few: string | null;
+            /** Train Pairs */
+            train_pairs: number;
+            /** Votes */
+            votes: number;
+        };
         /** DiskOut */
         DiskOut: {
             /** Folder */
@@ -2392,6 +2474,20 @@ export interface components {
         DrainIn: {
             /** Draining */
             draining: boolean;
+        };
+        /**
+         * Drift
+         * @description What new votes say of the live reward model.
+         */
+        Drift: {
+            /** At Least */
+            at_least: number;
+            /** E Value */
+            e_value: number;
+            /** N */
+            n: number;
+            /** Right */
+            right: number;
         };
         /** DuelOut */
         DuelOut: {
@@ -3101,6 +3197,11 @@ export interface components {
              */
             excluded: number;
             /**
+             * Flagged
+             * @default 0
+             */
+            flagged: number;
+            /**
              * Leaked
              * @default 0
              */
@@ -3263,6 +3364,8 @@ export interface components {
             /** Early */
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Flags */
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */
@@ -3297,6 +3400,24 @@ export interface components {
             next: string | null;
             /** This Week */
             this_week: number;
+        };
+        /**
+         * Outlook
+         * @description When the next training would start by itself, were nothing else to happen.
+         */
+        Outlook: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Because */
+            because: ("votes" | "schedule" | "calendar" | "drift") | null;
+            drift: components["schemas"]["Drift"] | null;
+            /** Next At */
+            next_at: string | null;
+            /** Quiet Until */
+            quiet_until: string | null;
         };
         /**
          * PairRate
@@ -3648,6 +3769,23 @@ export interface components {
             version: string;
         };
         /**
+         * RequestOut
+         * @description A training that somebody waits for.
+         */
+        RequestOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            /** Reason */
+            reason: string;
+        };
+        /**
          * ResponseFormat
          * @description Free text or a JSON object.
          *
@@ -3748,6 +3886,8 @@ export interface components {
             id: string;
             /** Owner */
             owner?: string | null;
+            /** Reason */
+            reason?: string | null;
             /** Requested By */
             requested_by: string;
             snapshot?: components["schemas"]["Snapshot"] | null;
@@ -3869,6 +4009,8 @@ export interface components {
         };
         /** ScheduleOut */
         ScheduleOut: {
+            /** Calendar */
+            calendar: string | null;
             /** Due At */
             due_at: string | null;
             /** Every Hours */
@@ -3877,9 +4019,16 @@ export interface components {
             min_votes: number;
             /** Oldest Waiting At */
             oldest_waiting_at: string | null;
+            outlook: components["schemas"]["Outlook"] | null;
             paused: components["schemas"]["Pause"] | null;
             /** Pending */
             pending: number;
+            /** Quiet Hours */
+            quiet_hours: string[];
+            /** Requests */
+            requests: components["schemas"]["RequestOut"][];
+            /** Time Zone */
+            time_zone: string;
         };
         /** SearchHit */
         SearchHit: {
@@ -4183,6 +4332,31 @@ export interface components {
             /** Token */
             token: string;
         };
+        /** TrainIn */
+        TrainIn: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+        };
+        /**
+         * TrainingRequest
+         * @description Somebody wants a training on the votes there will be when the open one has ended.
+         */
+        TrainingRequest: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Id */
+            id: string;
+            /** Reason */
+            reason: string;
+        };
         /**
          * TurnEnd
          * @description Nothing follows: close the stream.
@@ -4357,6 +4531,8 @@ export interface components {
             /** Early */
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
+            /** Flags */
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */
@@ -6091,6 +6267,26 @@ export interface operations {
             };
         };
     };
+    plan_data_api_v1_plan_data_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DataPlanOut"];
+                };
+            };
+        };
+    };
     list_policies_api_v1_policies_get: {
         parameters: {
             query?: never;
@@ -6465,6 +6661,35 @@ export interface operations {
             };
         };
     };
+    cancel_request_api_v1_requests__request_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                request_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
     restore_votes_api_v1_restorations_post: {
         parameters: {
             query?: never;
@@ -6525,7 +6750,11 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["TrainIn"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             201: {
@@ -6534,6 +6763,24 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description Accepted */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingRequest"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
                 };
             };
         };

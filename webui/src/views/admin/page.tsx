@@ -1,18 +1,20 @@
 /** The dashboard: numbers at a glance, the run with its curves, answers along it, alerts, what people did. */
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import type { Me } from "../../api";
 import { queries } from "../../queries";
 import { useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { Closed, may } from "../console/guard";
-import { Activity, ScheduleCard } from "./activity";
+import { Activity } from "./activity";
 import { Curves } from "./curves";
 import { Alerts, Samples } from "./details";
 import { Unfinished } from "./failed";
 import { RunHead, RunList } from "./runs";
 import { Steps } from "./steps";
 import { Tiles } from "./tiles";
+
+const ScheduleCard = lazy(() => import("./schedule"));
 
 export default function AdminPage({ me }: { me: Me }) {
   return may(me, "watch") ? <Dashboard me={me} /> : <Closed needs="watch" />;
@@ -54,7 +56,9 @@ function Dashboard({ me }: { me: Me }) {
         <Samples run={run} />
         <div className="grid items-start gap-4 lg:grid-cols-3">
           <Alerts run={run} me={me} />
-          <ScheduleCard />
+          <Suspense fallback={<div />}>
+            <ScheduleCard me={me} />
+          </Suspense>
           <Activity me={me} />
         </div>
         <RunList

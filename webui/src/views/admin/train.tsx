@@ -1,13 +1,13 @@
 /** Train now: what it would learn from, with which settings, and how long it took before. Nothing starts unasked. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { api } from "../../api";
 import { formatDuration, formatNumber, formatShare } from "../../format";
 import { keys } from "../../queries";
 import { useLanguage } from "../../texts";
 import { useConsole, useTexts } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
 import { Loading, ProblemLine } from "../../ui/notice";
-import { consoleQueries, type Plan } from "../console/calls";
+import { consoleApi, consoleKeys, consoleQueries, type Plan } from "../console/calls";
+import { DataFacts } from "./data-plan";
 import { takeFeedEvent } from "./feed";
 
 export default function TrainDialog({ onClose }: { onClose: () => void }) {
@@ -16,9 +16,10 @@ export default function TrainDialog({ onClose }: { onClose: () => void }) {
   const client = useQueryClient();
   const plan = useQuery(consoleQueries.plan);
   const train = useMutation({
-    mutationFn: api.train,
-    onSuccess: (run) => {
-      takeFeedEvent(client, { type: "run", data: run });
+    mutationFn: () => consoleApi.train(""),
+    onSuccess: (made) => {
+      if ("stages" in made) takeFeedEvent(client, { type: "run", data: made });
+      else void client.invalidateQueries({ queryKey: consoleKeys.schedule });
       onClose();
     },
     onSettled: () => client.invalidateQueries({ queryKey: keys.status }),
@@ -68,7 +69,7 @@ function PlanFacts({ plan }: { plan: Plan }) {
             .join(" · ")}
         </p>
       )}
-      {pairs === 0 && <p className="text-turn">{words.noPairs}</p>}
+      <DataFacts />
       <p className="text-muted">{words.prompts(plan.rollout_prompts, plan.gate_prompts)}</p>
       {plan.estimate.length > 0 ? (
         <p>
