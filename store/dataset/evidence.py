@@ -32,7 +32,7 @@ async def evidence_of(conversations: Conversations, vote: Vote, new: bool) -> li
     if len(said) < len(answers):
         return "conversation deleted"
     if vote.early:
-        said = _as_seen(said)
+        said = as_seen(said)
     if any(answer.state not in _USABLE.get(vote.kind, ("finished",)) for answer in said):
         return "answer unfinished"
     if any(len(set(answer.versions)) != 1 for answer in said):
@@ -61,7 +61,7 @@ async def _about(conversations: Conversations, vote: Vote) -> list[str]:
     return [duel.answer_a, duel.answer_b] if duel else [""]
 
 
-def _as_seen(said: list[Answer]) -> list[Answer]:
+def as_seen(said: list[Answer]) -> list[Answer]:
     """Both sides of an early vote, as long as the one that the vote stopped.
 
     What the other one went on to say was not judged, and pairs that are longer on the preferred side because
@@ -131,7 +131,7 @@ class _Lineage:
             chosen=_turns(chosen),
             rejected=_turns(rejected),
             source=source,
-            tags=("zh",) if _is_chinese(self.prompt[-1].content) else (),
+            tags=domain(self.prompt),
             vote_id=self.vote.id,
             conversation_id=group_of(self.vote),
             new=self.new,
@@ -154,6 +154,11 @@ def group_of(vote: Vote) -> str:
 
 def _turns(answer: Answer | None) -> tuple[ChatTurn, ...]:
     return (ChatTurn(role="assistant", content=answer.text),) if answer else ()
+
+
+def domain(prompt: tuple[ChatTurn, ...]) -> tuple[str, ...]:
+    """The tags of a prompt: its language, where that is Chinese."""
+    return ("zh",) if _is_chinese(prompt[-1].content) else ()
 
 
 def _is_chinese(text: str) -> bool:
