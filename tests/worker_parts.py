@@ -127,16 +127,18 @@ class Platform:
             created_at=now(),
         )
         await self.conversations.open_turn(message, sides, duel)
-        vote = Vote(
-            id=new_id("vote"),
-            kind="duel",
-            conversation_id=conversation.id,
-            duel_id=duel.id,
-            annotator_id="ann",
-            choice=choice,
-            idempotency_key=new_id("key"),
-            created_at=now(),
-            **(said or {}),
+        vote = Vote.model_validate(
+            {
+                "id": new_id("vote"),
+                "kind": "duel",
+                "conversation_id": conversation.id,
+                "duel_id": duel.id,
+                "annotator_id": "ann",
+                "choice": choice,
+                "idempotency_key": new_id("key"),
+                "created_at": now(),
+                **(said or {}),
+            }
         )
         await self.votes.cast(vote, duel)
         return vote

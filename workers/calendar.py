@@ -43,8 +43,8 @@ def window(text: str) -> tuple[time, time]:
     found = _WINDOW.fullmatch(text)
     if found is None:
         raise ValueError(f"`{text}` is no time of day; write it as `22:00-06:00`")
-    numbers = [int(number) for number in found.groups()]
-    begin, end = time(*numbers[:2]), time(*numbers[2:])
+    hour, minute, end_hour, end_minute = map(int, found.groups())
+    begin, end = time(hour, minute), time(end_hour, end_minute)
     if begin == end:
         raise ValueError(f"`{text}` begins when it ends; pause the schedule to let nothing start")
     return begin, end

@@ -37,13 +37,13 @@ async def tick(settings: WorkerSettings, agreement: RecentAgreement = agreement_
         await Health(redis).tick()
         await decide(redis, settings)
         await settle(runs, votes)
-        waiting = await what_waits(redis, settings, agreement)
+        waiting = await what_waits(votes, redis, settings, agreement)
         at = now()
         await Outlooks(redis).write(outlook(waiting, settings.schedule, at))
         current = await runs.current()
         if current is None:
             try:
-                current = await _requested(redis) or await _by_itself(redis, waiting, settings, at)
+                current = await _requested(redis, runs) or await _by_itself(redis, waiting, settings, at)
             except RunAlreadyOpen:  # an admin was faster; the next tick wakes it
                 return []
         if current is None:
@@ -55,9 +55,11 @@ async def tick(settings: WorkerSettings, agreement: RecentAgreement = agreement_
         await redis.aclose()
 
 
-async def what_waits(redis: Redis, settings: WorkerSettings, agreement: RecentAgreement) -> Waiting:
+async def what_waits(
+    votes: VoteLog, redis: Redis, settings: WorkerSettings, agreement: RecentAgreement
+) -> Waiting:
     """The votes that no run has had yet, and what they say of the live reward model."""
-    votes, schedule = VoteLog(redis, settings.data), settings.schedule
+    schedule = settings.schedule
     after = await votes.mark("attempted_through")
     count = await votes.pending(after)
     if not count:
@@ -68,10 +70,10 @@ async def what_waits(redis: Redis, settings: WorkerSettings, agreement: RecentAg
     return Waiting(count, first, await _drift(redis, settings, agreement, count))
 
 
-async def _requested(redis: Redis) -> Run | None:
+async def _requested(redis: Redis, runs: Runs) -> Run | None:
     """The run that somebody has waited for longest: neither a pause nor quiet hours hold it up."""
     for request in await Requests(redis).waiting():
-        run = await Runs(redis).start(request)
+        run = await runs.start(request)
         if run is not None:
             return run
     return None

@@ -111,4 +111,4 @@ def _one_side(sides: Sequence[Vote]) -> list[Vote]:
 
 def binomial_tail(hits: int, n: int) -> float:
     """How likely a fair coin shows heads `hits` times of `n` or more often."""
-    return sum(math.comb(n, k) for k in range(hits, n + 1)) / 2**n
+    return float(sum(math.comb(n, k) for k in range(hits, n + 1)) / 2**n)

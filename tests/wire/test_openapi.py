@@ -81,6 +81,8 @@ GET /api/v1/runs/{run_id}/samples
 GET /api/v1/runs/{run_id}/alerts
 POST /api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge
 GET POST /api/v1/plan
+GET /api/v1/plan/data
+DELETE /api/v1/requests/{request_id}
 GET /api/v1/schedule
 PUT DELETE /api/v1/schedule/pause
 GET /api/v1/system

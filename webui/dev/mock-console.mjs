@@ -386,7 +386,19 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ] : [] }]],
     ["POST", /^runs\/[^/]+\/alerts\/(.+)\/acknowledge$/, ([id]) => { store.seen.add(id); return [204]; }],
     ["POST", /^runs\/([^/]+)\/retry$/, ([id]) => [202, db.runs.find((one) => one.id === id)]],
-    ["GET", /^schedule$/, () => [200, { min_votes: 50, pending: db.pending, every_hours: 24, oldest_waiting_at: ago(5), due_at: ahead(19), paused: db.paused }]],
+    ["GET", /^schedule$/, () => [200, { min_votes: 50, pending: db.pending, every_hours: 24, oldest_waiting_at: ago(5), due_at: ahead(19), paused: db.paused,
+      calendar: "0 2 * * 1-5", quiet_hours: ["08:00-18:00"], time_zone: "Europe/Berlin",
+      outlook: { next_at: ahead(7), because: "calendar", quiet_until: null, drift: { right: 22, n: 40, at_least: 0.61, e_value: 1.4 }, at: ago(0) },
+      requests: db.requests }]],
+    ["DELETE", /^requests\/(\w+)$/, (id) => { db.requests = db.requests.filter((one) => one.id !== id); return [204]; }],
+    ["GET", /^plan\/data$/, () => [200, {
+      votes: 1318, train_pairs: 1240, held_out_pairs: 131, imported: 0, too_few: null, cap: 52, more_annotators: 14,
+      left_out: { excluded: 12, "answer named its model": 3, duplicate: 5, "too quick": 7, "over the annotator's cap": 31 },
+      annotators: [
+        { name: "ann", votes: 83, share: 0.06, over_cap: 31, weight: 1 }, { name: "bob", votes: 44, share: 0.03, over_cap: 0, weight: 1 },
+        { name: "eve", votes: 40, share: 0.03, over_cap: 0, weight: 0.24 },
+      ],
+    }]],
     ["PUT", /^schedule\/pause$/, (_, body) => { db.paused = { actor: "acc_1", reason: body.reason, at: ago(0) }; return [200, db.paused]; }],
     ["DELETE", /^schedule\/pause$/, () => { db.paused = null; return [204]; }],
     ["POST", /^plan$/, () => [200, {

@@ -72,7 +72,7 @@ function pastVotes() {
   const vote = (more) => ({
     id: newId("vote"), kind: "duel", conversation_id: "conv_past", duel_id: "duel_past", answer_id: null, choice: "a", strength: 1,
     answers: [about("ans_1", 2, 1), about("ans_2", 1, 2)], tags: [], comment: null, blind: true, early: false, guideline_version: 2,
-    status: "active", exclusion: null, created_at: "2026-11-20T14:05:00Z", changed_at: null, changeable: false,
+    status: "active", flags: [], exclusion: null, created_at: "2026-11-20T14:05:00Z", changed_at: null, changeable: false,
     prompt: PROMPTS[0], texts: [SHORT_A, SHORT_B], ...more,
   }); // biome-ignore format: a fixture
   const leak = "I am SmolLM2";

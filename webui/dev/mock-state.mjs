@@ -7,6 +7,7 @@ export const MIN_VOTES = 50;
 export const empty = process.env.MOCK_EMPTY === "1";
 
 export const db = {
+  requests: [],
   token: "mock",
   account: null,
   signedIn: false,

@@ -163,7 +163,6 @@ export const api = {
   runs: () => call<Items<Run>>("GET", at`runs`),
   run: (id: string) => call<Run>("GET", at`runs/${id}`),
   metrics: (id: string) => call<Items<MetricRow>>("GET", at`runs/${id}/metrics`),
-  train: (options: RunOptions) => call<Run>("POST", at`runs`, options),
   cancel: (id: string) => call<void>("POST", at`runs/${id}/cancel`),
   policies: () => call<Policies>("GET", at`policies`),
   rollBack: (reason: string) => call<Activation>("POST", at`policies/rollback`, { reason }),

@@ -57,7 +57,7 @@ describe("dashboard", () => {
     const idle = { ...status(), run: null };
     server.on("GET /api/v1/status", () => idle);
     server.on("POST /api/v1/plan", () => PLAN);
-    server.on("POST /api/v1/runs", () => [409, "run_open"]);
+    server.on("POST /api/v1/runs", () => [409, "request_waits"]);
     open("/admin");
     await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
     const dialog = await screen.findByRole("dialog", { name: "Train now?" });
@@ -66,7 +66,37 @@ describe("dashboard", () => {
     expect(server.calls).not.toContain("POST /api/v1/runs");
     await isAccessible();
     await userEvent.click(within(dialog).getByRole("button", { name: "Train now" }));
-    await within(dialog).findByText("A training is queued or running already.");
+    await within(dialog).findByText("Your request waits already.");
+  });
+
+  it("says which votes a training leaves out, why, and whose they are", async () => {
+    const idle = { ...status(), run: null };
+    server.on("GET /api/v1/status", () => idle);
+    server.on("POST /api/v1/plan", () => PLAN);
+    open("/admin");
+    await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
+    const dialog = await screen.findByRole("dialog", { name: "Train now?" });
+    await within(dialog).findByText("110 pairs would train and 12 judge.");
+    await within(dialog).findByText("Left out: 31 over a cap, 12 excluded, 7 too quick, 5 duplicates");
+    await userEvent.click(within(dialog).getByText("Whose votes"));
+    expect(within(dialog).getByRole("row", { name: "ann 83 40% 31 0.25" })).toBeTruthy();
+    await isAccessible();
+  });
+
+  it("says what starts the next training, and who waits for one", async () => {
+    server.on("POST /api/v1/runs", () => [202, { id: "req_2", actor: "acc_1", reason: "now", at: AT }]);
+    server.on("DELETE /api/v1/requests/req_1", () => [204]);
+    open("/admin");
+    await screen.findByText(/^Next at .* because the calendar says so\.$/);
+    await screen.findByText("Quiet hours: 08:00-18:00 (Europe/Berlin).");
+    await screen.findByText("would have given 20 of 40 new votes; at least 70%", { exact: false });
+    await userEvent.click(screen.getByRole("button", { name: "Withdraw the request of bob" }));
+    expect(server.calls).toContain("DELETE /api/v1/requests/req_1");
+    await userEvent.click(screen.getByText("Ask for the next one"));
+    await userEvent.type(screen.getByLabelText("Reason (optional)"), "better data");
+    await userEvent.click(screen.getByRole("button", { name: "Ask" }));
+    await waitFor(() => expect(server.bodies("POST /api/v1/runs")).toEqual([{ reason: "better data" }]));
+    await isAccessible();
   });
 
   it("takes other settings for one training, refused at their field", async () => {
@@ -76,7 +106,7 @@ describe("dashboard", () => {
     server.on("POST /api/v1/plan", () =>
       wanted().updates === 0 ? [422, "ppo.updates: at least 1", "updates"] : PLAN,
     );
-    server.on("POST /api/v1/runs", () => [409, "run_open"]);
+    server.on("POST /api/v1/runs", () => [409, "request_waits"]);
     open("/admin");
     await userEvent.click(await screen.findByRole("button", { name: "Train now" }));
     const dialog = within(await screen.findByRole("dialog", { name: "Train now?" }));
@@ -94,7 +124,7 @@ describe("dashboard", () => {
     await waitFor(() => expect(wanted()).toEqual({ updates: 4, preset: "vanilla" }));
     await waitFor(() => expect(start.disabled).toBe(false));
     await userEvent.click(start);
-    await dialog.findByText("A training is queued or running already.");
+    await dialog.findByText("Your request waits already.");
     expect(server.bodies("POST /api/v1/runs")).toEqual([{ updates: 4, preset: "vanilla" }]);
   });
 

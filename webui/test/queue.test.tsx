@@ -41,7 +41,7 @@ function made(more: Partial<MyVote>): MyVote {
   return {
     id: "vote_1", kind: "duel", conversation_id: "conv_1", duel_id: "duel_1", answer_id: null, choice: "a", strength: 1,
     answers: [about(1), about(2)], tags: [], comment: null, blind: true, early: false, guideline_version: 2, status: "active",
-    exclusion: null, created_at: AT, changed_at: null, changeable: true, prompt: "Why is the sky blue?", texts: ["One", "Two"], ...more,
+    exclusion: null, flags: [], created_at: AT, changed_at: null, changeable: true, prompt: "Why is the sky blue?", texts: ["One", "Two"], ...more,
   }; // biome-ignore format: a fixture
 }
 

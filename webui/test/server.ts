@@ -185,7 +185,34 @@ export class ScriptedServer {
     this.on("GET /api/v1/runs/run_1/alerts", () => ({ items: [] }));
     this.on("GET /api/v1/runs/run_1/samples", () => ({ items: [] }));
     this.on("GET /api/v1/schedule", () => ({
-      min_votes: 50, pending: 13, every_hours: null, oldest_waiting_at: null, due_at: null, paused: null,
+      min_votes: 50,
+      pending: 13,
+      every_hours: null,
+      oldest_waiting_at: null,
+      due_at: null,
+      paused: null,
+      calendar: "0 2 * * *",
+      quiet_hours: ["08:00-18:00"],
+      time_zone: "Europe/Berlin",
+      outlook: {
+        next_at: "2026-11-22T01:00:00Z",
+        because: "calendar",
+        quiet_until: null,
+        drift: { right: 20, n: 40, at_least: 0.7, e_value: 3 },
+        at: "2026-11-21T18:00:00Z",
+      },
+      requests: [{ id: "req_1", name: "bob", reason: "a new topic", at: "2026-11-21T17:00:00Z" }],
+    }));
+    this.on("GET /api/v1/plan/data", () => ({
+      votes: 118,
+      train_pairs: 110,
+      held_out_pairs: 12,
+      imported: 0,
+      too_few: null,
+      left_out: { duplicate: 5, "too quick": 7, "over the annotator's cap": 31, excluded: 12 },
+      cap: 52,
+      annotators: [{ name: "ann", votes: 83, share: 0.4, over_cap: 31, weight: 0.25 }],
+      more_annotators: 3,
     })); // biome-ignore format: a fixture
     this.on("GET /api/v1/audit", () => ({ items: [], next: null }));
   }

@@ -247,3 +247,24 @@ async def test_my_votes_come_page_by_page(client, ask, vote_on):
     assert await votes.by_annotator("ann", 2, before="vote_none") == []
     assert await votes.count_since("ann", (await votes.get(cast[0])).created_at.replace(year=2000)) == 5
     assert await votes.count_since("ann", now().replace(year=2100)) == 0
+
+
+async def test_a_flag_excludes_once_and_never_what_somebody_restored(client, ask, vote_on):
+    votes, asked = VoteLog(client), await ask(client)
+    vote, _ = await votes.cast(vote_on(asked.duel, "a"), asked.duel)
+    marked = await votes.flag(vote.id, "heed", ["one_side"], None)
+    assert (marked.flags, marked.status) == (("one_side",), "active")
+    other = await ask(client)
+    vote, _ = await votes.cast(vote_on(other.duel, "a"), other.duel)
+    flagged = await votes.flag(vote.id, "heed", ["too_quick"], "too quick")
+    assert (flagged.status, flagged.exclusion.reason) == ("excluded", "too quick")
+    assert await votes.pending("0") == 1
+    assert await votes.flag(vote.id, "heed", ["too_quick"], "too quick") == flagged
+    await votes.restore(vote.id, "acc_1")
+    again = await votes.flag(vote.id, "heed", ["duplicate"], "voted on again")
+    assert (again.flags, again.status) == (("duplicate", "too_quick"), "active")
+    assert await votes.pending("0") == 2
+    assert [change.what for change in await votes.history(vote.id)] == ["cast", "flag", "restore", "flag"]
+    await votes.undo(vote.id, "ann")
+    with pytest.raises(VoteUndone):
+        await votes.flag(vote.id, "heed", ["same_key"], "habit")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from store.dataset.gather import position_now
+from store.dataset.rules import VoteRules
 from store.dataset.split import NotEnoughData, fraction
 from store.records import Conversation, PreferencePair, Vote, new_id, now
 from store.trash import Trash
+from tests.conftest import RedisServer
 from tests.worker_parts import Platform
 from trainer.config import RewardConfig
 from trainer.pairs import read_pairs
 from trainer.reporting import Reporter
 from trainer.reward import train_reward_model
+from workers.lease import patiently
 from workers.settings import Schedule
 from workers.snapshot import Frozen, SnapshotChanged
 
@@ -290,3 +295,67 @@ async def test_a_frozen_file_that_was_changed_is_refused(heed: Platform) -> None
     swap_sides(heed.settings.data / "runs" / "one" / "train.jsonl")
     with pytest.raises(SnapshotChanged, match=r"train\.jsonl"):
         await freeze(heed)
+
+
+async def test_the_same_position_freezes_to_the_same_bytes_after_a_restart(
+    heed: Platform, redis_server: RedisServer
+) -> None:
+    """Whatever is voted, taken back, excluded, flagged or trained on between, and though Redis was killed."""
+    votes = [await heed.vote(text=str(number)) for number in range(6)]
+    await heed.votes.undo(votes[1].id, "ann")
+    at = await position_now(heed.votes, heed.settings.data)
+    first = await heed.freeze("first", at=at)
+    assert (first.snapshot.votes, first.snapshot.new_votes, first.skipped) == (5, 5, {"undone": 1})
+    await heed.votes.undo(votes[2].id, "ann")
+    await heed.votes.exclude(votes[3].id, "acc_1", "spam")
+    await heed.votes.flag(votes[4].id, "heed", ["too_quick"], "quicker than anybody reads")
+    await heed.vote("b", text="later")
+    conversation = await heed.conversations.get(votes[5].conversation_id)
+    await heed.vote("b", text="a later turn", conversation=conversation)
+    await heed.votes.advance("trained_through", at.through)
+    redis_server.stop(signal.SIGKILL)
+    redis_server.start()
+    again = await patiently(lambda: heed.freeze("again", at=at))
+    assert again.files == first.files
+    assert again.snapshot.sha256 == first.snapshot.sha256
+    assert list(pairs(heed, "again").values()) == list(pairs(heed, "first").values())
+    assert (again.skipped, again.annotators, again.cap) == (first.skipped, first.annotators, first.cap)
+    now_is = await heed.freeze("now")
+    assert now_is.skipped == {"undone": 2, "excluded": 1, "too quick": 1}
+    assert (now_is.snapshot.votes, now_is.snapshot.new_votes) == (4, 2)
+
+
+async def test_one_annotator_has_no_more_than_the_cap_and_weighs_what_they_are_trusted(
+    heed: Platform,
+) -> None:
+    for number in range(4):
+        await heed.vote(text=f"Ann {number}")
+    for number in range(12):
+        await heed.vote(text=f"Bob {number}", said={"annotator_id": "bob"})
+    lies = [await heed.vote(text=f"Eve {number}", said={"annotator_id": "eve"}) for number in range(40)]
+    rules = VoteRules(annotator_pairs=4, annotator_share=0.01)
+    frozen = await heed.freeze("one", rules=rules)
+    # An even share of 56 among three with four votes or more.
+    assert frozen.cap == 18
+    assert frozen.skipped == {"over the annotator's cap": 22}
+    assert frozen.snapshot.votes == 4 + 12 + 18
+    margins = {vote.id: 1.0 for _, vote in await heed.votes.read()} | {lie.id: -1.0 for lie in lies}
+    folder = heed.settings.data / "reward_models" / "v0001"
+    folder.mkdir(parents=True)
+    (folder / "margins.json").write_text(json.dumps(margins))
+    believed = await heed.freeze("two", rules=rules)
+    assert believed.skipped == {"over the annotator's cap": 22}, "16 checks of the others are too few"
+    more = [await heed.vote(text=f"Cy {number}", said={"annotator_id": "cy"}) for number in range(4)]
+    (folder / "margins.json").write_text(json.dumps(margins | {vote.id: 1.0 for vote in more}))
+    frozen = await heed.freeze("three", rules=rules)
+    # And of the twenty votes that are left an even share is six.
+    assert frozen.skipped == {"contradicts everybody": 40, "over the annotator's cap": 6}
+    assert frozen.snapshot.votes == 4 + 6 + 4
+    assert {one.annotator_id: one.weight for one in frozen.annotators} == {
+        "eve": 0.0,
+        "bob": 1.0,
+        "ann": 1.0,
+        "cy": 1.0,
+    }
+    unweighed = await heed.freeze("four", rules=rules.model_copy(update={"trust": False}))
+    assert unweighed.snapshot.votes == 4 + 12 + 4 + 15

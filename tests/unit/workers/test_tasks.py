@@ -112,7 +112,7 @@ async def test_in_quiet_hours_nothing_starts_by_itself_and_what_runs_goes_on(hee
 @pytest.mark.anyio
 async def test_the_oldest_vote_that_waits_is_what_the_clocks_count_from(heed: Platform) -> None:
     timed = with_schedule(heed, min_votes=50, every_hours=2, calendar="0 2 * * *")
-    assert (await schedule.what_waits(heed.redis, timed.settings, agreement_of_recent_votes)) == (
+    assert (await schedule.what_waits(heed.votes, heed.redis, timed.settings, agreement_of_recent_votes)) == (
         0,
         None,
         None,
@@ -120,7 +120,8 @@ async def test_the_oldest_vote_that_waits_is_what_the_clocks_count_from(heed: Pl
     await heed.vote("tie")
     first = await heed.vote("a")
     await heed.vote("b")
-    votes, at, drift = await schedule.what_waits(heed.redis, timed.settings, agreement_of_recent_votes)
+    waiting = await schedule.what_waits(heed.votes, heed.redis, timed.settings, agreement_of_recent_votes)
+    votes, at, drift = waiting
     assert (votes, drift) == (2, None)
     assert at is not None
     assert abs(at - first.created_at) < timedelta(seconds=1)

@@ -48,6 +48,7 @@ export const en = {
     too_many_attempts: "Too many tries. Wait a minute, then try again.",
     password_too_short: "The password needs at least 12 characters.",
     run_open: "A training is queued or running already.",
+    request_waits: "Your request waits already.",
     cannot_roll_back: "There is no earlier version to roll back to.",
     too_long: "This does not fit into the model's context. Shorten it or start a new conversation.",
   },

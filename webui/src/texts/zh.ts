@@ -45,6 +45,7 @@ export const zh: Texts = {
     too_many_attempts: "尝试次数过多。请等一分钟再试。",
     password_too_short: "密码至少需要 12 个字符。",
     run_open: "已有训练在排队或进行中。",
+    request_waits: "您的请求已在等待。",
     cannot_roll_back: "没有可以回滚到的更早版本。",
     too_long: "超出模型的上下文长度。请缩短内容或开始新的对话。",
   },

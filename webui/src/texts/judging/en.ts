@@ -87,6 +87,12 @@ export const en = {
     rank: (n: number) => `rank ${n}`,
     early: "Early",
     leaked: "Not used: an answer named its model",
+    flags: {
+      duplicate: "a duplicate",
+      too_quick: "too quick to have been read",
+      same_key: "the same side again and again",
+      one_side: "nearly always one side",
+    } as Record<string, string>,
     excluded: (reason: string) => `Not used: ${reason}`,
     gone: "This chat was deleted",
     details: "Details",

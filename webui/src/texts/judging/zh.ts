@@ -83,6 +83,12 @@ export const zh: JudgingTexts = {
     rank: (n) => `第 ${n} 名`,
     early: "提前投票",
     leaked: "未使用：有回答说出了自己的模型",
+    flags: {
+      duplicate: "重复",
+      too_quick: "快得来不及阅读",
+      same_key: "连续选同一侧",
+      one_side: "几乎总选一侧",
+    },
     excluded: (reason) => `未使用：${reason}`,
     gone: "该对话已删除",
     details: "详情",

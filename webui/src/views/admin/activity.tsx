@@ -1,4 +1,4 @@
-/** What people did lately, and when the next training starts by itself. */
+/** What people did lately. */
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 import type { Me } from "../../api";
@@ -6,7 +6,7 @@ import { formatTime } from "../../format";
 import { useLanguage } from "../../texts";
 import { useConsole } from "../../texts/console";
 import { actionName } from "../audit/format";
-import { consoleApi, consoleQueries } from "../console/calls";
+import { consoleApi } from "../console/calls";
 import { Card, may } from "../console/guard";
 
 const SHOWN = 12;
@@ -43,30 +43,6 @@ export function Activity({ me }: { me: Me }) {
           </li>
         ))}
       </ol>
-    </Card>
-  );
-}
-
-export function ScheduleCard() {
-  const words = useConsole().training;
-  const language = useLanguage();
-  const schedule = useQuery(consoleQueries.schedule);
-  const { data } = schedule;
-  if (!data) return null;
-  return (
-    <Card id="schedule-title" title={words.schedule}>
-      {data.paused && (
-        <p className="mb-2 rounded-lg bg-turn-soft px-3 py-2 text-turn wrap-anywhere">
-          {words.pausedSince(formatTime(data.paused.at, language), data.paused.reason)}
-        </p>
-      )}
-      <p>{words.byVotes(data.pending, data.min_votes)}</p>
-      <p>{data.every_hours ? words.byTime(data.every_hours) : words.noTime}</p>
-      {data.due_at && <p className="text-muted">{words.dueAt(formatTime(data.due_at, language))}</p>}
-      {data.oldest_waiting_at && !data.due_at && (
-        <p className="text-muted">{words.oldest(formatTime(data.oldest_waiting_at, language))}</p>
-      )}
-      <p className="mt-1 text-[0.87rem] text-muted">{words.oneAtATime}</p>
     </Card>
   );
 }

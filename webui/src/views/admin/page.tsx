@@ -6,7 +6,7 @@ import { queries } from "../../queries";
 import { useTexts } from "../../texts/console";
 import { Icon } from "../../ui/icons";
 import { Closed, may } from "../console/guard";
-import { Activity, ScheduleCard } from "./activity";
+import { Activity } from "./activity";
 import { Curves } from "./curves";
 import { Alerts, Samples } from "./details";
 import { Unfinished } from "./failed";
@@ -16,6 +16,7 @@ import { Tiles } from "./tiles";
 
 const Checks = lazy(() => import("./checks"));
 const HackingPanel = lazy(() => import("./hacking"));
+const ScheduleCard = lazy(() => import("./schedule"));
 
 export default function AdminPage({ me }: { me: Me }) {
   return may(me, "watch") ? <Dashboard me={me} /> : <Closed needs="watch" />;
@@ -65,7 +66,9 @@ function Dashboard({ me }: { me: Me }) {
         <Samples run={run} />
         <div className="grid items-start gap-4 lg:grid-cols-3">
           <Alerts run={run} me={me} />
-          <ScheduleCard />
+          <Suspense fallback={<div />}>
+            <ScheduleCard me={me} />
+          </Suspense>
           <Activity me={me} />
         </div>
         <RunList

@@ -24,8 +24,7 @@ const outcome = (run: Run): Outcome =>
 const shortId = (id: string) => id.replace(/^run_/, "").slice(0, 8);
 
 function asked(run: Run, texts: Texts["admin"]["run"]): string {
-  if (run.requested_by === "schedule" || run.requested_by === "votes") return texts.asked[run.requested_by];
-  return texts.asked.person;
+  return texts.asked[run.requested_by] ?? texts.asked.person ?? "";
 }
 
 export function RunHead({ run, isCurrent }: { run: Run | null; isCurrent: boolean }) {
@@ -43,6 +42,7 @@ export function RunHead({ run, isCurrent }: { run: Run | null; isCurrent: boolea
         {run
           ? [
               texts.askedAt(asked(run, texts), formatTime(run.created_at, language)),
+              run.reason,
               run.attempt > 1 && texts.attempt(run.attempt),
               run.version != null && texts.made(run.version),
             ]

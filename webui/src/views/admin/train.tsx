@@ -1,14 +1,15 @@
 /** Train now: what it would learn from, with which settings, and how long it took before. Nothing starts unasked. */
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
-import { api, Problem, type RunOptions } from "../../api";
+import { Problem, type RunOptions } from "../../api";
 import { formatDuration, formatNumber, formatShare } from "../../format";
 import { keys } from "../../queries";
 import { useLanguage } from "../../texts";
 import { useConsole, useTexts } from "../../texts/console";
 import { Dialog } from "../../ui/dialog";
 import { Loading, ProblemLine } from "../../ui/notice";
-import { consoleQueries, type Plan } from "../console/calls";
+import { consoleApi, consoleKeys, consoleQueries, type Plan } from "../console/calls";
+import { DataFacts } from "./data-plan";
 import { takeFeedEvent } from "./feed";
 import { Options } from "./train-options";
 
@@ -22,9 +23,10 @@ export default function TrainDialog({ onClose }: { onClose: () => void }) {
   const [shown, setShown] = useState(plan.data);
   if (plan.data && plan.data !== shown) setShown(plan.data);
   const train = useMutation({
-    mutationFn: () => api.train(options),
-    onSuccess: (run) => {
-      takeFeedEvent(client, { type: "run", data: run });
+    mutationFn: () => consoleApi.train(options),
+    onSuccess: (made) => {
+      if ("stages" in made) takeFeedEvent(client, { type: "run", data: made });
+      else void client.invalidateQueries({ queryKey: consoleKeys.schedule });
       onClose();
     },
     onSettled: () => client.invalidateQueries({ queryKey: keys.status }),
@@ -87,7 +89,7 @@ function PlanFacts({ plan, children }: { plan: Plan; children: ReactNode }) {
             .join(" · ")}
         </p>
       )}
-      {pairs === 0 && <p className="text-turn">{words.noPairs}</p>}
+      <DataFacts />
       <p className="text-muted">{words.prompts(plan.rollout_prompts, plan.gate_prompts)}</p>
       {plan.estimate.length > 0 ? (
         <p>

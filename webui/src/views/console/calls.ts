@@ -26,6 +26,7 @@ export type CanarySpan = Schemas["CanarySpan"];
 export type Canary = Schemas["Canary"];
 export type Promoted = Schemas["PromotedOut"];
 export type Plan = Schemas["PlanOut"];
+export type DataPlan = Schemas["DataPlanOut"];
 export type Schedule = Schemas["ScheduleOut"];
 export type Alert = Schemas["AlertOut"];
 export type Sample = Schemas["SampleOut"];
@@ -83,6 +84,10 @@ export const consoleApi = {
 
   retry: (id: string) => call<Schemas["Run"]>("POST", at`runs/${id}/retry`),
   acknowledge: (id: string, alert: string) => call<void>("POST", at`runs/${id}/alerts/${alert}/acknowledge`),
+  /** The run, or the request that waits until the open one has ended. */
+  train: (asked: Partial<Schemas["TrainIn"]>) =>
+    call<Schemas["Run"] | Schemas["TrainingRequest"]>("POST", at`runs`, asked),
+  withdrawRequest: (id: string) => call<void>("DELETE", at`requests/${id}`),
   pause: (reason: string) => call<unknown>("PUT", at`schedule/pause`, { reason }),
   resume: () => call<void>("DELETE", at`schedule/pause`),
 };
@@ -100,6 +105,7 @@ export const consoleKeys = {
   log: (run: string, stage: string) => ["runs", run, "log", stage] as const,
   schedule: ["schedule"] as const,
   plan: ["plan"] as const,
+  planData: ["plan", "data"] as const,
   statistics: ["statistics"] as const,
 };
 
@@ -162,6 +168,7 @@ export const consoleQueries = {
   schedule: queryOptions({
     queryKey: consoleKeys.schedule,
     queryFn: () => call<Schedule>("GET", at`schedule`),
+    refetchInterval: 30_000,
   }),
   plan: (options: RunOptions) =>
     queryOptions({
@@ -171,4 +178,9 @@ export const consoleQueries = {
       placeholderData: keepPreviousData,
       retry: false,
     }),
+  planData: queryOptions({
+    queryKey: consoleKeys.planData,
+    queryFn: () => call<DataPlan>("GET", at`plan/data`),
+    staleTime: 0,
+  }),
 };

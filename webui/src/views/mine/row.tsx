@@ -102,9 +102,11 @@ function Status({ vote }: { vote: MyVote }) {
   if (vote.status === "active") return null;
   if (vote.status === "undone") return <span className="chip">{texts.mine.statuses.undone}</span>;
   const leak = vote.answers.find((one) => one.leak)?.leak;
+  const [flag] = vote.flags;
+  const why = flag ? texts.mine.flags[flag] : vote.exclusion?.reason;
   return (
     <span className="chip chip-turn" title={leak ?? undefined}>
-      {leak ? texts.mine.leaked : texts.mine.excluded(vote.exclusion?.reason ?? "")}
+      {leak ? texts.mine.leaked : texts.mine.excluded(why ?? "")}
     </span>
   );
 }
