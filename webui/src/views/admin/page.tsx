@@ -14,6 +14,7 @@ import { RunHead, RunList } from "./runs";
 import { Steps } from "./steps";
 import { Tiles } from "./tiles";
 
+const FixedPrompts = lazy(() => import("./fixed"));
 const HackingPanel = lazy(() => import("./hacking"));
 
 export default function AdminPage({ me }: { me: Me }) {
@@ -57,6 +58,11 @@ function Dashboard({ me }: { me: Me }) {
           <HackingPanel />
         </Suspense>
         <Samples run={run} />
+        {run && (
+          <Suspense fallback={null}>
+            <FixedPrompts run={run} />
+          </Suspense>
+        )}
         <div className="grid items-start gap-4 lg:grid-cols-3">
           <Alerts run={run} me={me} />
           <ScheduleCard />
