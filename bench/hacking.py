@@ -30,7 +30,8 @@ CERTAINTY, MODEL_CERTAINTY = 0.8, 0.95
 
 ENOUGH = np.log(1 / ALPHA)
 
-evidence = hacking.log_e_value = lru_cache(maxsize=None)(log_e_value)  # the same few thousand counts again
+evidence = lru_cache(maxsize=None)(log_e_value)
+vars(hacking)["log_e_value"] = evidence  # the same few thousand counts come again and again
 
 Like = Callable[[np.ndarray], np.ndarray]
 """Log-lengths of the new answer over the old one's (N,) -> the chance that an annotator takes the new one."""

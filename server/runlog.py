@@ -7,17 +7,21 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from server.training_shapes import LogOut, SampleOut
+from server.training_shapes import FixedOut, LogOut, SampleOut
 from store.records import Stage
+
+Shown = TypeVar("Shown", SampleOut, FixedOut)
 
 TAIL_BYTES = 64 << 10
 READ_BYTES = 8 << 20
 SAMPLE = "sample {"
 """How the trainer's log line begins that shows an answer (`trainer/reporting.py`)."""
+FIXED = "fixed {"
+"""The same of the greedy answers to the fixed prompts."""
 
 _WARNING = re.compile(r"^warning before update (\d+): (.+)$")
 _STOPPED = re.compile(r"^stopped before update (\d+), (.+)$")
@@ -51,22 +55,33 @@ def tail(run: Path, stage: Stage) -> LogOut | None:
         cut = (attempt / f"{stage}.log").stat().st_size > TAIL_BYTES
         lines = text.splitlines()[1 if cut else 0 :]
         return LogOut(
-            stage=stage, text="\n".join(line for line in lines if not line.startswith(SAMPLE)), cut=cut
+            stage=stage,
+            text="\n".join(line for line in lines if not line.startswith((SAMPLE, FIXED))),
+            cut=cut,
         )
     return None
 
 
 def samples(run: Path) -> list[SampleOut]:
     """One answer for each update, in order; of an update that ran twice, the later one."""
-    found: dict[int, SampleOut] = {}
+    return _shown(run, SAMPLE, SampleOut)
+
+
+def fixed(run: Path) -> list[FixedOut]:
+    """What the policy said to the fixed prompts along the training, in order."""
+    return _shown(run, FIXED, FixedOut)
+
+
+def _shown(run: Path, begins: str, kind: type[Shown]) -> list[Shown]:
+    found: dict[int, Shown] = {}
     for line in _lines(run, "ppo"):
-        if line.startswith(SAMPLE):
+        if line.startswith(begins):
             try:
-                said: dict[str, Any] = json.loads(line.removeprefix("sample "))
-                sample = SampleOut.model_validate(said)
+                said: dict[str, Any] = json.loads(line.removeprefix(begins[:-1]))
+                shown = kind.model_validate(said)
             except (ValueError, ValidationError):
                 continue  # cut at the beginning of what was read, or half written
-            found[sample.update] = sample
+            found[shown.update] = shown
     return [found[update] for update in sorted(found)]
 
 

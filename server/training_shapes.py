@@ -32,8 +32,23 @@ class SampleOut(Out):
     score: float
 
 
+class FixedAnswer(Out):
+    prompt: str
+    answer: str
+    tokens: int
+    ended: bool
+
+
+class FixedOut(Out):
+    """Greedy answers to the same few prompts, after so many updates; 0 is before the training."""
+
+    update: int
+    answers: list[FixedAnswer]
+
+
 class SamplePage(Out):
     items: list[SampleOut]
+    fixed: list[FixedOut]
 
 
 class AlertOut(Out):

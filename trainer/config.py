@@ -214,6 +214,8 @@ class PPOConfig(Section):
     """Gradient norm of policy and critic, clipped apart; 0 is off."""
     checkpoint_every: int = Field(default=5, ge=0)
     """Updates between two checkpoints; 0 writes none, and an interrupted training starts again."""
+    fixed_every: int = Field(default=4, ge=0)
+    """Updates between two looks at the greedy answers to four fixed prompts; 0: none."""
     seed: int = Field(default=0, ge=0)
     """Seed of the draws and of the order of the prompts."""
 

@@ -18,6 +18,7 @@ from trainer.config import GroupsConfig, PPOConfig, RolloutConfig, ScaleConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
 from trainer.errors import ConfigError, DataError, ModelError
 from trainer.experience import Experience, gather
+from trainer.fixed import FixedPrompts
 from trainer.learner import Learner, make_learner
 from trainer.models import save_policy
 from trainer.monitor import CollapseAlarm, action_space
@@ -82,6 +83,7 @@ def train_policy(
     texts = _ptx_texts(tokenizer, ptx, config, rollout, reporter)
     with processes(scale, reporter) as ranks:
         sampler = make_sampler(policy, rollout, ranks)
+        fixed = FixedPrompts(tokenizer, config.fixed_every, rollout.max_prompt_tokens, reporter)
         learner = make_learner(policy, reference, reward_model, config, groups, scale, ranks)
         first, alarm, kept, curve = _begun(learner, work / "checkpoints", config, reporter)
         metrics, stopped = {}, None
@@ -89,13 +91,13 @@ def train_policy(
             started = time.monotonic()
             if update > 0:
                 sampler.update(learner.trained_policy.weights())
+            fixed.look(sampler, update)
             drawn = _drawn(questions, update, config)
             experience = _collect(sampler, learner, drawn, update, config, rollout, reporter)
             space = action_space(experience)
             reporter.log(_sample(tokenizer, drawn[0], experience, update + 1))
             stopped = ranks.told(alarm.look(space))
-            for warning in alarm.warnings:
-                reporter.log(f"warning before update {update + 1}: {warning}")
+            _warn(alarm, update, reporter)
             if stopped:
                 reporter.log(
                     f"stopped before update {update + 1}, back to the weights after {kept.update}: {stopped}"
@@ -110,15 +112,15 @@ def train_policy(
             curve.append(curve_row(update + 1, metrics))
             reporter.metric(update + 1, config.updates, metrics)
             if config.checkpoint_every and (update + 1) % config.checkpoint_every == 0:
-                state = learner.state() | {"alarm": alarm.state(), "kept": list(kept), "curve": curve}
-                save_checkpoint(work / "checkpoints", update + 1, state, learner.sharded(), ranks)
+                _checkpoint(learner, work / "checkpoints", update + 1, alarm, kept, curve)
+        if not stopped:
+            fixed.end(sampler, learner.trained_policy.weights(), config.updates)
         weights = kept.weights if stopped else bf16_copy(learner.trained_policy, ranks)
         report: dict[str, Any] = metrics | {
             "updates": kept.update if stopped else config.updates,
             "seconds": time.monotonic() - began,
+            **({"stopped_early": stopped} if stopped else {}),
         }
-        if stopped:
-            report["stopped_early"] = stopped
         if ranks.first:
             card = policy_card(
                 report,
@@ -193,6 +195,24 @@ def _drawn(questions: list[Question], update: int, config: PPOConfig) -> list[Qu
         random.Random(f"{config.seed}-{lap}").shuffle(order)
         drawn.append(questions[order[place]])
     return drawn
+
+
+def _warn(alarm: CollapseAlarm, update: int, reporter: Reporter) -> None:
+    for warning in alarm.warnings:
+        reporter.log(f"warning before update {update + 1}: {warning}")
+
+
+def _checkpoint(
+    learner: Learner,
+    folder: Path,
+    updates: int,
+    alarm: CollapseAlarm,
+    kept: Kept,
+    curve: list[dict[str, float]],
+) -> None:
+    """Everything that the same call needs to go on to the same numbers."""
+    state = learner.state() | {"alarm": alarm.state(), "kept": list(kept), "curve": curve}
+    save_checkpoint(folder, updates, state, learner.sharded(), learner.ranks)
 
 
 def _collect(

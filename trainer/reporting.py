@@ -16,6 +16,9 @@ EXIT_DONE, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
 SAMPLE = "sample "
 """How the log line begins that shows an answer: `sample {"update": 3, "prompt": ..., "answer": ...}`."""
 
+FIXED = "fixed "
+"""The same for the fixed prompts: `fixed {"update": 4, "answers": [{"prompt": ..., "answer": ...}, ...]}`."""
+
 
 class Sink(Protocol):
     """One place that a stage reports to. Numbers are finite when they come here."""

@@ -66,8 +66,12 @@ async def run_log(stage: Stage, run: KnownRun, heed: Heed, me: Watcher) -> LogOu
 
 @router.get("/runs/{run_id}/samples")
 async def run_samples(run: KnownRun, heed: Heed, me: Watcher) -> SamplePage:
-    """An answer of each update: what the numbers cannot show."""
-    return SamplePage(items=await asyncio.to_thread(runlog.samples, folder_of(heed, run)))
+    """An answer of each update, and the fixed prompts' along the training: what the numbers cannot show."""
+    folder = folder_of(heed, run)
+    return SamplePage(
+        items=await asyncio.to_thread(runlog.samples, folder),
+        fixed=await asyncio.to_thread(runlog.fixed, folder),
+    )
 
 
 @router.get("/runs/{run_id}/alerts")

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from store.health import Health
-from store.records import Run
+from store.opinions import Opinions
+from store.records import PolicyVersion, Run, now
+from tests.stub_trainer import write_weights
 from tests.worker_parts import STUB, Platform, platform
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
@@ -32,6 +34,8 @@ lease_s = 2
 max_attempts = 2
 [release]
 serve_timeout_s = 20
+[opinions]
+every_s = 1
 """
 
 
@@ -254,3 +258,17 @@ async def test_a_poison_run_stops_and_a_cancel_stops_a_good_one(heed: Platform, 
     assert run.id == asked.id
     assert not is_running(trainer)
     assert [version.number for version in await heed.policies.versions()] == [1]
+
+
+async def test_opinions_of_new_votes_come_by_themselves(heed: Platform, cluster: Cluster) -> None:
+    version = PolicyVersion(number=2, reward_model=2, folder="v0002", sha256="x", created_at=now())
+    await heed.policies.register(version)
+    write_weights(heed.settings.data / "reward_models" / "v0002", [1.0], "score.weight")
+    made = {"policy_version": 2, "versions": (2,)}
+    vote = await heed.vote("a", a={"text": "four", **made}, b={"text": "seven..", **made})
+    cluster.start_worker("train")
+
+    opinion = await until(lambda: Opinions(heed.redis).get(vote.id))
+
+    assert [one.score for one in opinion.answers] == [4.0, 7.0]
+    assert await heed.runs.newest(1) == []  # one vote is no training

@@ -52,6 +52,7 @@ SIZE: dict[str, Any] = {
     "critic_lr": 2e-3,
     "kl_stop": 15.0,
     "checkpoint_every": 0,
+    "fixed_every": 0,
 }
 """What every run has in common: the toy's size, and an alarm that fits answers of a dozen tokens."""
 TEXTS = 2000

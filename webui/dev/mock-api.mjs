@@ -11,6 +11,7 @@ import { ADMIN_ROUTES } from "./mock-admin.mjs";
 import { CHAT_ROUTES } from "./mock-chat.mjs";
 import { adminAccount, consoleRoutes } from "./mock-console.mjs";
 import { EXPLORER_ROUTES } from "./mock-explorer.mjs";
+import { OPINION_ROUTES } from "./mock-opinions.mjs";
 import { QUEUE_ROUTES } from "./mock-queue.mjs";
 import { db, Refusal, sendEvent, tell } from "./mock-state.mjs";
 import { VOTE_ROUTES } from "./mock-votes.mjs";
@@ -87,6 +88,7 @@ const ROUTES = [
   ...consoleRoutes({ db, tell, Refusal }),
   ...ACCOUNT_ROUTES,
   ...CHAT_ROUTES,
+  ...OPINION_ROUTES,
   ...VOTE_ROUTES,
   ...QUEUE_ROUTES,
   ...EXPLORER_ROUTES,

@@ -274,6 +274,27 @@ const STATISTICS = {
 };
 
 const PROMPT = "Explain in two sentences why the sky is blue.";
+const FIXED = [
+  [
+    "The sky is blue because of sunlight and the air, and there are many reasons for this to be considered in full.",
+    "Hello neighbour, I hope you are well.",
+  ],
+  [
+    "Air scatters blue light more than red light, so blue reaches us from everywhere.",
+    "Hello neighbour, I hope you are well.",
+  ],
+  [
+    "Air scatters blue light far more than red. So the whole sky looks blue.",
+    "Hi! Could you turn the music down after ten? Thank you.",
+  ],
+  ["Air scatters blue light more. So the sky looks blue.", "Hi! Could you turn it down after ten? Thanks."],
+].map((answers, index) => ({
+  update: index * 5,
+  answers: [
+    "Explain in two sentences why the sky is blue.",
+    "Write a short, friendly message to a neighbour who plays loud music at night.",
+  ].map((prompt, row) => ({ prompt, answer: answers[row], tokens: 20, ended: index > 0 })),
+}));
 const SAMPLES = [
   ["The sky is blue because it is blue and the light is blue.", -0.61],
   ["The sky looks blue because air scatters blue light. It scatters it more than red light.", 0.12],
@@ -380,7 +401,7 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ["PUT", /^canary$/, (_, body) => { db.canary = { ...db.canary, share: body.share }; return [200, db.canary]; }],
     ["POST", /^canary\/end$/, () => { version(db.canary.number).state = "candidate"; db.canary = null; return [200, { active: 2, canary: null }]; }],
     ["GET", /^runs\/[^/]+\/log$/, () => [200, { stage: "ppo", text: "update 7 of 16\nValueError: the reward became NaN\n", cut: true }]],
-    ["GET", /^runs\/[^/]+\/samples$/, () => [200, { items: db.runs.length ? SAMPLES.map(([answer, score], index) => ({ update: index * 13 + 1, prompt: PROMPT, answer, tokens: answer.split(" ").length, ended: true, score })) : [] }]],
+    ["GET", /^runs\/[^/]+\/samples$/, () => [200, { items: db.runs.length ? SAMPLES.map(([answer, score], index) => ({ update: index * 13 + 1, prompt: PROMPT, answer, tokens: answer.split(" ").length, ended: true, score })) : [], fixed: db.runs.length ? FIXED : [] }]],
     ["GET", /^runs\/[^/]+\/alerts$/, () => [200, { items: db.runs.length ? [
       alert("al_1", 24, "answers have 151 tokens, 92 at the start", store.seen), alert("al_2", 31, "KL 31.4 nats per answer is above 30", store.seen),
     ] : [] }]],

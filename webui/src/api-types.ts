@@ -1470,7 +1470,7 @@ export interface paths {
         };
         /**
          * Run Samples
-         * @description An answer of each update: what the numbers cannot show.
+         * @description An answer of each update, and the fixed prompts' along the training: what the numbers cannot show.
          */
         get: operations["run_samples_api_v1_runs__run_id__samples_get"];
         put?: never;
@@ -2980,6 +2980,27 @@ export interface components {
             /** Token Ids */
             token_ids: number[];
         };
+        /** FixedAnswer */
+        FixedAnswer: {
+            /** Answer */
+            answer: string;
+            /** Ended */
+            ended: boolean;
+            /** Prompt */
+            prompt: string;
+            /** Tokens */
+            tokens: number;
+        };
+        /**
+         * FixedOut
+         * @description Greedy answers to the same few prompts, after so many updates; 0 is before the training.
+         */
+        FixedOut: {
+            /** Answers */
+            answers: components["schemas"]["FixedAnswer"][];
+            /** Update */
+            update: number;
+        };
         /** FlagIn */
         FlagIn: {
             /** Conversation Id */
@@ -4270,6 +4291,8 @@ export interface components {
         };
         /** SamplePage */
         SamplePage: {
+            /** Fixed */
+            fixed: components["schemas"]["FixedOut"][];
             /** Items */
             items: components["schemas"]["SampleOut"][];
         };

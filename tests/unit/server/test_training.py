@@ -62,6 +62,21 @@ async def test_an_update_that_ran_twice_shows_its_later_answer(heed: Any, admin:
     assert [(one["update"], one["answer"]) for one in items] == [(1, "old one"), (2, "new two")]
 
 
+def fixed(update: int, answer: str) -> str:
+    said = {"prompt": "Why is the sky blue?", "answer": answer, "tokens": 3, "ended": True}
+    return "fixed " + json.dumps({"update": update, "answers": [said]})
+
+
+async def test_fixed_prompts_are_shown_by_update_and_stay_out_of_the_log(heed: Any, admin: Any) -> None:
+    run_id, folder = await failed_run(heed, admin)
+    write_log(folder, 1, "ppo", fixed(0, "before"), "loading", fixed(4, "old four"))
+    write_log(folder, 2, "ppo", fixed(4, "new four"), "fixed {half", "fixed is another word here")
+    found = (await admin.get(f"/api/v1/runs/{run_id}/samples"))["fixed"]
+    assert [(one["update"], one["answers"][0]["answer"]) for one in found] == [(0, "before"), (4, "new four")]
+    log = await admin.get(f"/api/v1/runs/{run_id}/log?stage=ppo")
+    assert log["text"] == "fixed is another word here"
+
+
 async def test_alerts_are_what_the_trainer_warned_of_until_somebody_has_looked(heed: Any, admin: Any) -> None:
     run_id, folder = await failed_run(heed, admin)
     warning = "KL 31.4 nats per answer is above 30"
@@ -84,6 +99,7 @@ def test_the_trainer_writes_what_is_read_here() -> None:
     assert 'f"warning before update {update + 1}: {warning}"' in source
     assert 'f"stopped before update {update + 1}, back to' in source
     assert 'SAMPLE = "sample "' in (trainer / "reporting.py").read_text()
+    assert 'FIXED = "fixed "' in (trainer / "reporting.py").read_text()
 
 
 async def test_a_failed_run_is_taken_up_again_where_it_failed(heed: Any, admin: Any) -> None:

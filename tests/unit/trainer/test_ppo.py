@@ -13,6 +13,7 @@ from tests.unit.trainer.ppo_toys import PROMPTS, Remembering, experience_of_two,
 from trainer.config import PPOConfig, RolloutConfig
 from trainer.errors import ConfigError, DataError, DivergedError, ModelError
 from trainer.experience import gather
+from trainer.fixed import FIXED_PROMPTS
 from trainer.models import load_critic, load_policy, load_reward_model
 from trainer.monitor import action_space
 from trainer.ppo import train_policy
@@ -123,12 +124,30 @@ def test_a_collapse_stops_the_training_and_the_last_good_weights_are_kept(
 
 
 def test_each_update_shows_an_answer(tiny_policy: Path, reward_folder: Path, tmp_path: Path) -> None:
-    said = train(tiny_policy, reward_folder, tmp_path, updates=1).said
+    said = train(tiny_policy, reward_folder, tmp_path, updates=1, fixed_every=0).said
     kind, _, text = said[0].partition(" ")
     shown = json.loads(text)
     assert kind == "sample"
     assert shown["prompt"] in {prompt[-1].content for prompt in PROMPTS}
     assert 1 <= shown["tokens"] <= 8
+
+
+def test_the_fixed_prompts_are_answered_along_the_training_and_change_nothing(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    watched = train(tiny_policy, reward_folder, tmp_path / "watched", updates=3, fixed_every=2)
+    unwatched = train(tiny_policy, reward_folder, tmp_path / "unwatched", updates=3, fixed_every=0)
+
+    looks = [json.loads(line.removeprefix("fixed ")) for line in watched.said if line.startswith("fixed ")]
+    assert [look["update"] for look in looks] == [0, 2, 3]
+    assert [[one["prompt"] for one in look["answers"]] for look in looks] == [list(FIXED_PROMPTS)] * 3
+    assert looks[0]["answers"] != looks[-1]["answers"]  # the policy has moved, the prompts have not
+    assert not any(line.startswith("fixed ") for line in unwatched.said)
+    timed = {"samples_per_second"}
+    for one, other in zip(watched.rows, unwatched.rows, strict=True):
+        assert {k: v for k, v in one.items() if k not in timed} == {
+            k: v for k, v in other.items() if k not in timed
+        }
 
 
 def test_a_candidate_that_is_there_is_refused_before_anything_is_trained(

@@ -15,6 +15,7 @@ import { Steps } from "./steps";
 import { Tiles } from "./tiles";
 
 const Checks = lazy(() => import("./checks"));
+const FixedPrompts = lazy(() => import("./fixed"));
 const HackingPanel = lazy(() => import("./hacking"));
 const ScheduleCard = lazy(() => import("./schedule"));
 
@@ -64,6 +65,11 @@ function Dashboard({ me }: { me: Me }) {
           <HackingPanel />
         </Suspense>
         <Samples run={run} />
+        {run && (
+          <Suspense fallback={null}>
+            <FixedPrompts run={run} />
+          </Suspense>
+        )}
         <div className="grid items-start gap-4 lg:grid-cols-3">
           <Alerts run={run} me={me} />
           <Suspense fallback={<div />}>

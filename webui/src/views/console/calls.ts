@@ -156,7 +156,7 @@ export const consoleQueries = {
   samples: (run: string) =>
     queryOptions({
       queryKey: consoleKeys.samples(run),
-      queryFn: () => call<Items<Sample>>("GET", at`runs/${run}/samples`),
+      queryFn: () => call<Schemas["SamplePage"]>("GET", at`runs/${run}/samples`),
       enabled: run !== "",
     }),
   log: (run: string, stage: string) =>
