@@ -69,8 +69,7 @@ try {
   await done;
 
   const names = new Map();
-  for (const one of events)
-    if (one.name === "thread_name") names.set(`${one.pid}:${one.tid}`, one.args.name);
+  for (const one of events) if (one.name === "thread_name") names.set(`${one.pid}:${one.tid}`, one.args.name);
   const main = events.filter((one) => names.get(`${one.pid}:${one.tid}`) === "CrRendererMain");
   const starts = main.filter((one) => one.name === "FireAnimationFrame").map((one) => one.ts);
   const tasks = main.filter((one) => /RunTask$/.test(one.name) && one.ph === "X");
