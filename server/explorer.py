@@ -28,11 +28,12 @@ from store.accounts import Accounts
 from store.connection import StoreUnavailable
 from store.conversations import Conversations
 from store.exchange.export import answer_ids
+from store.explorer.effect import RatingChange, rating_changes
 from store.explorer.index import VoteIndex
 from store.explorer.query import Query, QueryError, parse
 from store.explorer.table import VoteRow
 from store.policies import Policies
-from store.records import Account, Answer, ChatTurn, Vote, now
+from store.records import Account, Answer, ChatTurn, Conversation, Vote, VoteStatus, now
 from store.reviews import Review, Reviews
 from store.votes import VoteLog, VoteUndone
 
@@ -139,19 +140,38 @@ class Explorer:
         chosen = await self._selected(body)
         changing = [row for row in chosen if row.vote.status == "active"]
         reason = f"{body.reason}: {body.note}" if body.note else body.reason
-        if not body.dry_run:
-            for row in changing:
-                await self._tried(self._votes.exclude(row.vote.id, me.id, reason))
-        return _selection(chosen, changing, done=not body.dry_run)
+        if body.dry_run:
+            return _selection(chosen, changing, ratings=await self._effect(changing, "excluded"))
+        for row in changing:
+            await self._tried(self._votes.exclude(row.vote.id, me.id, reason))
+        return _selection(chosen, changing)
 
     async def restore(self, me: Account, body: RestoreIn) -> SelectionOut:
         """Let excluded votes count again."""
         chosen = await self._selected(body)
         changing = [row for row in chosen if row.vote.status == "excluded"]
-        if not body.dry_run:
-            for row in changing:
-                await self._tried(self._votes.restore(row.vote.id, me.id))
-        return _selection(chosen, changing, done=not body.dry_run)
+        if body.dry_run:
+            return _selection(chosen, changing, ratings=await self._effect(changing, "active"))
+        for row in changing:
+            await self._tried(self._votes.restore(row.vote.id, me.id))
+        return _selection(chosen, changing)
+
+    async def _effect(self, changing: list[VoteRow], status: VoteStatus) -> list[RatingChange]:
+        """What the ratings become when these votes get this status."""
+        after = [row._replace(vote=row.vote.model_copy(update={"status": status})) for row in changing]
+        rows = list(self._index.table.rows)
+        return await asyncio.to_thread(rating_changes, rows, changing, after)
+
+    async def asked(self, vote_id: str) -> tuple[Conversation, str]:
+        """What was voted on: its conversation, and the id of the message."""
+        row = await self._row(vote_id)
+        conversation = await self._conversations.get(row.vote.conversation_id)
+        ids = await answer_ids(row.vote, self._conversations) if conversation else []
+        answer = await self._conversations.answer(ids[0]) if ids else None
+        if conversation is None or answer is None:
+            detail, remedy = "its conversation was deleted", "choose a vote that still has its texts"
+            raise Problem(409, "not_votable", detail, remedy=remedy)
+        return conversation, answer.parent_id
 
     async def review(self, me: Account, vote_id: str, body: ReviewIn) -> ReviewOut:
         """What the reviewer would have said, beside the vote."""
@@ -238,11 +258,15 @@ def _shown(vote: Vote, answer: Answer, place: int) -> AnswerShown:
     )
 
 
-def _selection(chosen: list[VoteRow], changing: list[VoteRow], *, done: bool) -> SelectionOut:
+def _selection(
+    chosen: list[VoteRow], changing: list[VoteRow], ratings: list[RatingChange] | None = None
+) -> SelectionOut:
+    """`ratings`: it was only looked at."""
     return SelectionOut(
         votes=len(changing),
         annotators=sorted({row.annotator for row in changing}),
         used_in=sorted({number for row in changing for number in row.used}),
         left=len(chosen) - len(changing),
-        done=done,
+        ratings=ratings or [],
+        done=ratings is None,
     )

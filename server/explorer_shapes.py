@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from server.shapes import In, Out
+from store.explorer.effect import RatingChange
 from store.explorer.table import Bar, VoteRow, facet_values
 from store.records import ChatTurn, PolicyState
 
@@ -153,6 +154,8 @@ class SelectionOut(Out):
     """Versions that were trained on one of them."""
     left: int
     """Of the selection, votes that stay as they are."""
+    ratings: list[RatingChange]
+    """With `dry_run`: versions that are in other duels afterwards, and their ratings before and after."""
     done: bool
 
 

@@ -19,6 +19,7 @@ from server.explorer_shapes import (
     VoteDetail,
     VotesFound,
 )
+from server.queue_shapes import ItemOut, item_out
 
 router = APIRouter(prefix="/api/v1", tags=["explorer"])
 
@@ -47,6 +48,13 @@ async def get_vote(vote_id: str, heed: Heed, _: Watcher) -> VoteDetail:
 async def review_vote(vote_id: str, body: ReviewIn, heed: Heed, me: Reviewer) -> ReviewOut:
     """A reviewer's own verdict, kept apart from the vote."""
     return await heed.explorer.review(me, vote_id, body)
+
+
+@router.post("/votes/{vote_id}/queue", status_code=201)
+async def ask_others(vote_id: str, heed: Heed, me: Reviewer) -> ItemOut:
+    """Put what was voted on into the judging queue, where others judge it blind; twice is one item."""
+    conversation, message_id = await heed.explorer.asked(vote_id)
+    return item_out(await heed.tasks.flag(me, conversation, message_id, overlap=1), 0)
 
 
 @router.post("/exclusions")

@@ -28,6 +28,8 @@ from store.votes import VoteLog
 
 AT_ONCE = 200
 EXCERPT = 300
+ANSWER_EXCERPT = 200
+"""Of each answer: 100,000 votes take 80 MB for it."""
 
 Node = dict[str, Any]
 
@@ -165,6 +167,7 @@ class VoteIndex:
             margin=self._margin(vote),
             used=self._used.get(vote.id, ()),
             review=known.review if known else None,
+            said="\n".join(str(one["text"])[:ANSWER_EXCERPT] for one in said),
         )
 
     async def _nodes(self, kind: str, wanted: Sequence[tuple[Vote, str]]) -> list[Node | None]:

@@ -43,6 +43,8 @@ class VoteRow(NamedTuple):
     """Policy versions that were trained on it."""
     review: str | None = None
     """The reviewer's verdict, kept apart from the annotator's."""
+    said: str = ""
+    """How the answers begin, to be searched."""
 
 
 def facet_values(row: VoteRow) -> dict[str, tuple[str, ...]]:
@@ -161,7 +163,7 @@ class VoteTable:
     def put(self, row: VoteRow) -> None:
         """Append a row, or replace the one of the same vote."""
         place = self._place.setdefault(row.vote.id, len(self.rows))
-        text = f"{row.prompt}\n{row.vote.comment or ''}".lower()
+        text = f"{row.prompt}\n{row.vote.comment or ''}\n{row.said}".lower()
         if place == len(self.rows):
             self.rows.append(row)
             self._texts.append(text)

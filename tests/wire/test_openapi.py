@@ -48,6 +48,7 @@ GET POST /api/v1/votes
 GET /api/v1/votes/mine
 GET PATCH DELETE /api/v1/votes/{vote_id}
 POST /api/v1/votes/{vote_id}/reviews
+POST /api/v1/votes/{vote_id}/queue
 POST /api/v1/exclusions
 POST /api/v1/restorations
 GET /api/v1/statistics

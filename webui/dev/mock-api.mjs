@@ -149,7 +149,7 @@ async function answer(request, response) {
     }
     throw new Refusal(404, "not_found", "there is no such route");
   } catch (error) {
-    const { status = 500, kind = "internal", message } = error;
+    const { status = 500, kind = "internal", message, field = null } = error;
     if (status === 500) console.error(error);
     response.writeHead(status, { "Content-Type": "application/problem+json" });
     response.end(
@@ -158,7 +158,7 @@ async function answer(request, response) {
         title: kind,
         status,
         detail: message,
-        field: null,
+        field,
         remedy: null,
       }),
     );

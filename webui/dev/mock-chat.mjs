@@ -47,6 +47,7 @@ async function speak(answers, stream, duel, ahead) {
 const endOf = ({ state, finish_reason, error }) => ({ state, finish_reason, error });
 
 function scriptsFor(text) {
+  if (/very long/.test(text)) return [[STORY, CODE, MATH, SHORT_A], [SHORT_B, STORY, MATH, CODE]].map((parts) => `${parts.join("\n\n")}\n\n`.repeat(5)); // biome-ignore format: one rule a line
   if (/python|code/.test(text)) return [CODE, SHORT_B];
   if (/formula|sum/.test(text)) return [MATH, SHORT_A];
   if (/who are you/.test(text)) return [LEAKING, SHORT_A];

@@ -422,12 +422,14 @@ export function consoleRoutes({ db, tell, Refusal }) {
     }]],
     ["PUT", /^schedule\/pause$/, (_, body) => { db.paused = { actor: "acc_1", reason: body.reason, at: ago(0) }; return [200, db.paused]; }],
     ["DELETE", /^schedule\/pause$/, () => { db.paused = null; return [204]; }],
-    ["POST", /^plan$/, () => [200, {
+    ["POST", /^plan$/, (_, body) => {
+      if (body.updates === 0) throw new Refusal(422, "bad_setting", "ppo.updates: Input should be greater than or equal to 1", "updates");
+      return [200, {
       parent: db.versions.find((one) => one.state === "active")?.number ?? null, new_votes: { a: 7, b: 5, tie: 2, both_bad: 1, up: 4 }, new_pairs: 12, total_votes: db.total, total_pairs: 131,
       max_pairs: 2000, held_out_share: 0.1, rollout_prompts: 256, gate_prompts: 64,
       settings: { reward: { lr: 1e-5, epochs: 1 }, ppo: { preset: "ppo-max", updates: 16, rollouts: 32, kl_coef: 0.05, clip_range: 0.2 }, gate: { kl_limit: 20 } },
       estimate: [{ stage: "reward", seconds: 94 }, { stage: "ppo", seconds: 610 }, { stage: "gate", seconds: 71 }], blocked: null,
-    }]],
+    }]; }],
   ]; // biome-ignore format: one route a line
 }
 

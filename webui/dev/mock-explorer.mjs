@@ -182,6 +182,12 @@ function change(votes, body, from, to) {
     annotators: [...new Set(changing.map((one) => one.annotator))].sort(),
     used_in: [...new Set(changing.flatMap((one) => one.used_in))].sort(),
     left: chosen.length - changing.length,
+    ratings: body.dry_run && changing.length
+      ? [
+          { number: 1, before: 1000, after: 1000, n_before: 412, n_after: 412 - changing.length },
+          { number: 2, before: 1063.1, after: 1048.7, n_before: 388, n_after: 388 - changing.length },
+        ]
+      : [], // biome-ignore format: numbers
     done: !body.dry_run,
   };
 }
@@ -307,6 +313,7 @@ export const EXPLORER_ROUTES = [
       return [201, { by: db.account.name, choice: body.choice, note: "", at: now() }];
     },
   ],
+  ["POST", /^votes\/[^/]+\/queue$/, () => [201, {}]],
   ["POST", /^exclusions$/, (_, body) => [200, change(past, body, "active", "excluded")]],
   ["POST", /^restorations$/, (_, body) => [200, change(past, body, "excluded", "active")]],
   ["GET", /^leaderboard$/, (_, __, request) => [200, board(searchOf(request).get("style") === "true")]],

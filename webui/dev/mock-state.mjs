@@ -44,9 +44,9 @@ export function entryId() {
 export const wait = (ms) => new Promise((done) => setTimeout(done, ms / SPEED));
 
 export class Refusal extends Error {
-  constructor(status, kind, detail) {
+  constructor(status, kind, detail, field = null) {
     super(detail);
-    Object.assign(this, { status, kind });
+    Object.assign(this, { status, kind, field });
   }
 }
 

@@ -19,6 +19,14 @@ export async function consoleTour(page, shoot, options, isPhone) {
   await page.getByRole("button", { name: "Train now" }).click();
   await page.getByRole("dialog").getByText("Settings it would use").waitFor();
   await shoot("train");
+  await page.getByRole("dialog").getByText("Otherwise in this training").click();
+  await page.getByLabel("Policy updates").fill("0");
+  await page.keyboard.press("Tab");
+  await page.getByRole("alert").waitFor();
+  await shoot("train-options");
+  await page.getByLabel("Policy updates").fill("8");
+  await page.keyboard.press("Tab");
+  await page.getByRole("alert").waitFor({ state: "detached" });
   await page.getByRole("dialog").getByRole("button", { name: "Train now" }).click();
   await page.locator("[data-testid=chart-ref_kl]:not([data-steps='0'])").waitFor();
   await page.getByLabel("Smoothing").fill("0.6");
@@ -31,6 +39,8 @@ export async function consoleTour(page, shoot, options, isPhone) {
   await page.getByTestId("version-3").click();
   await page.getByTestId("drawer").getByText("Trained on").waitFor();
   await shoot("versions");
+  await page.getByText("What v2 and v3 say to the same prompts").click();
+  await page.getByTestId("samples").waitFor();
   await page.getByRole("button", { name: "Compare v3" }).click();
   await page.getByRole("button", { name: "Compare v2" }).click();
   await whole(page, options, isPhone, isPhone ? 4200 : 1900, () => shoot("versions-whole"));

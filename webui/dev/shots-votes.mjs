@@ -25,6 +25,9 @@ export async function tourVotes(page, base, shoot, isPhone) {
     await shoot("votes-detail-whole");
     await page.setViewportSize(small);
   }
+  await page.keyboard.press("b");
+  await shoot("votes-blurred");
+  await page.keyboard.press("b");
   await page.keyboard.press("e");
   await page.getByText(/will change/).waitFor();
   await shoot("votes-exclude");

@@ -109,6 +109,10 @@ async function tour(base, look, options, isPhone) {
   else await page.keyboard.press("1");
   await page.getByText(/^Counted/).waitFor();
   await shoot(page, name("duel-voted"));
+  await page.getByRole("button", { name: "Ask others to judge this" }).first().click();
+  await page.getByRole("heading", { name: "Ask others to judge this" }).waitFor();
+  await shoot(page, name("flag"));
+  await page.keyboard.press("Escape");
   await press(page, "z");
   await votable(page);
   await press(page, "d");

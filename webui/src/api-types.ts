@@ -1791,6 +1791,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/votes/{vote_id}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask Others
+         * @description Put what was voted on into the judging queue, where others judge it blind; twice is one item.
+         */
+        post: operations["ask_others_api_v1_votes__vote_id__queue_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/votes/{vote_id}/reviews": {
         parameters: {
             query?: never;
@@ -4033,6 +4053,22 @@ export interface components {
             worst_rank?: number | null;
         };
         /**
+         * RatingChange
+         * @description A version whose duels are other ones afterwards. A rating is None where it has none.
+         */
+        RatingChange: {
+            /** After */
+            after: number | null;
+            /** Before */
+            before: number | null;
+            /** N After */
+            n_after: number;
+            /** N Before */
+            n_before: number;
+            /** Number */
+            number: number;
+        };
+        /**
          * RedisHealth
          * @description Redis in numbers, as the System page shows it.
          */
@@ -4394,6 +4430,8 @@ export interface components {
             done: boolean;
             /** Left */
             left: number;
+            /** Ratings */
+            ratings: components["schemas"]["RatingChange"][];
             /** Used In */
             used_in: number[];
             /** Votes */
@@ -8105,6 +8143,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OpinionOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    ask_others_api_v1_votes__vote_id__queue_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                vote_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemOut"];
                 };
             };
             /** @description Validation Error */

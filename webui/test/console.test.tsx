@@ -1,8 +1,9 @@
 /** The pages behind the dashboard against a scripted server: right words, right calls, nothing for axe to find. */
 
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it } from "vitest";
+import { setLanguage } from "../src/texts";
 import { isAccessible, open, serverOfEachTest } from "./page";
 import { FakeEventSource, type ScriptedServer } from "./server";
 
@@ -37,6 +38,16 @@ describe("dashboard", () => {
     expect(server.calls.slice(before).some((one) => one.includes("metrics"))).toBe(false);
     await userEvent.click(within(chart).getByRole("button", { name: "Reward as a table" }));
     expect(within(chart).getByRole("cell", { name: "0.25" })).toBeTruthy();
+  });
+
+  it("speaks Chinese where that is chosen, also while the page is open", async () => {
+    open("/admin");
+    await screen.findByRole("region", { name: "At a glance" });
+    await act(() => setLanguage("zh"));
+    await screen.findByRole("region", { name: "概览" });
+    await screen.findByRole("button", { name: "取消训练" });
+    await act(() => setLanguage("en"));
+    await screen.findByRole("region", { name: "At a glance" });
   });
 
   it("says what is wrong on every page, and how fast and how often answers come", async () => {

@@ -128,12 +128,15 @@ describe("the explorer", () => {
     votes();
     server.on("POST /api/v1/exclusions", () => ({
       votes: 2, annotators: ["ann", "bob"], used_in: [2], left: 0, done: false,
+      ratings: [{ number: 3, before: 1043.2, after: 1031.4, n_before: 120, n_after: 118 }],
     })); // biome-ignore format: a fixture
     open("/votes");
     await screen.findByRole("row", { name: /Question 1/ });
     await userEvent.keyboard("xjjxe");
     const dialog = await screen.findByRole("dialog", { name: "Exclude from training" });
     await within(dialog).findByText(/2 votes of 2 annotators will change. Already trained into v2/);
+    const effect = within(dialog).getByRole("table", { name: "Ratings if you go on" });
+    expect(effect.textContent).toContain("v310431031120 → 118");
     await isAccessible();
     await userEvent.selectOptions(within(dialog).getByLabelText("Reason"), "Spam");
     await userEvent.type(within(dialog).getByLabelText(/^Note/), "a bot");
@@ -142,6 +145,22 @@ describe("the explorer", () => {
     expect(server.bodies("POST /api/v1/exclusions").at(-1)).toEqual({
       ids: ["vote_1", "vote_3"], reason: "spam", note: "a bot", dry_run: false,
     }); // biome-ignore format: a fixture
+  });
+
+  it("asks others by key, and blurs texts until they are pointed at", async () => {
+    votes();
+    server.on("POST /api/v1/votes/vote_2/queue", () => ({}));
+    open("/votes");
+    await screen.findByRole("row", { name: /Question 1/ });
+    await userEvent.keyboard("jr");
+    await screen.findByText("It is in the judging queue: others judge it blind.");
+    expect(server.calls).toContain("POST /api/v1/votes/vote_2/queue");
+    expect(document.querySelector('[data-blurred="true"]')).toBeNull();
+    await userEvent.keyboard("b");
+    expect(document.querySelector('[data-blurred="true"]')).not.toBeNull();
+    screen.getByRole("button", { name: "Blur texts", pressed: true });
+    expect(localStorage.getItem("heed.blur")).toBe("yes");
+    await isAccessible();
   });
 
   it("takes the reviewer's verdict by the keys of the vote", async () => {

@@ -115,7 +115,11 @@ async def test_excluded_votes_leave_the_statistics_and_come_back(heed: Any, ann:
 
     body: dict[str, Any] = {"ids": [one["id"] for one in votes[:2]], "reason": "spam", "note": "a bot"}
     preview = (await admin.call("POST", "/api/v1/exclusions", {**body, "dry_run": True})).json()
+    ratings = {one["number"]: one for one in preview.pop("ratings")}
     assert preview == {"votes": 2, "annotators": ["ann"], "used_in": [], "left": 0, "done": False}
+    # 3 wins of 4 are odds of 3, 1 of 2 are even: 400 log10(3) = 190.8 points, then none.
+    assert (ratings[1]["before"], ratings[1]["n_before"], ratings[1]["n_after"]) == (1000, 4, 2)
+    assert (ratings[2]["before"], ratings[2]["after"]) == pytest.approx((1190.8, 1000), abs=0.1)
     assert await pair() == (3, 1, 0.75, 4, 1)
 
     assert (await admin.call("POST", "/api/v1/exclusions", body)).json()["done"] is True
@@ -129,11 +133,32 @@ async def test_excluded_votes_leave_the_statistics_and_come_back(heed: Any, ann:
     again = (await admin.call("POST", "/api/v1/exclusions", body)).json()
     assert (again["votes"], again["left"]) == (0, 2)
 
+    back = {"q": "status:excluded", "dry_run": True}
+    seen = (await admin.call("POST", "/api/v1/restorations", back)).json()["ratings"]
+    assert [(one["n_before"], one["n_after"]) for one in seen] == [(2, 4), (2, 4)]
     restored = await admin.call("POST", "/api/v1/restorations", {"q": "status:excluded"})
     assert restored.json()["votes"] == 2
     assert await pair() == (3, 1, 0.75, 4, 1)
     detail = await admin.get(f"/api/v1/votes/{votes[0]['id']}")
     assert [one["what"] for one in detail["changes"]] == ["cast", "exclude", "restore"]
+
+
+async def test_words_of_answers_are_found_too(heed: Any, ann: Any, admin: Any) -> None:
+    heed.pool.clients[0].scripts.appendleft(Script(pieces=("The Nile, at 6,650 km.",)))
+    await voted(ann, "Longest river?", "tie", "1")
+    await voted(ann, "Highest mountain?", "tie", "2")
+    assert [one["prompt"] for one in (await find(admin, "nile"))["items"]] == ["Longest river?"]
+
+
+async def test_a_reviewer_asks_others_what_they_would_have_said(heed: Any, ann: Any, admin: Any) -> None:
+    vote = await voted(ann, "Which river?", "v2", "1")
+    path = f"/api/v1/votes/{vote['id']}/queue"
+    first, again = [(await admin.call("POST", path)).json() for _ in range(2)]
+    assert (first["prompt"], first["has_answers"], again["id"]) == ("Which river?", True, first["id"])
+    assert (await ann.call("POST", path)).status_code == 403
+    conversation = (await find(admin))["items"][0]["conversation_id"]
+    await ann.call("DELETE", f"/api/v1/conversations/{conversation}")
+    assert (await admin.call("POST", path)).json()["type"] == "urn:heed:not_votable"
 
 
 async def test_a_selection_is_by_ids_or_by_query(heed: Any, admin: Any) -> None:

@@ -1,20 +1,23 @@
 /** A model's text as React elements: markdown by marked's lexer, no HTML, no pictures from elsewhere. */
-import { Marked, type Token, type Tokens } from "marked";
-import { createContext, type Key, memo, type ReactNode, useContext } from "react";
+import type { Token, Tokens } from "marked";
+import { createContext, type Key, memo, type ReactNode, useContext, useMemo, useState } from "react";
 import { useTexts } from "../texts";
 import { CodeBlock } from "./code";
 import { Formula } from "./formula";
+import { reader } from "./lexer";
 import { decodeEntities, safeHref } from "./links";
-import { MATH, type MathToken } from "./math";
-
-const marked = new Marked({ extensions: MATH });
+import type { MathToken } from "./math";
 
 /** Level of the heading that the text stands under: its own begin one below. */
 export const UnderHeading = createContext(3);
 
 /** The whole text. A block whose source did not change is not rendered again while the text streams. */
 export function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
-  const blocks = marked.lexer(text).filter((token) => token.type !== "space" && token.type !== "def");
+  const [read] = useState(reader);
+  const blocks = useMemo(
+    () => read(text).filter((token) => token.type !== "space" && token.type !== "def"),
+    [read, text],
+  );
   return (
     <div className={`prose ${streaming ? "is-streaming" : ""}`}>
       {blocks.map((token, index) => (

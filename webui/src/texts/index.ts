@@ -1,5 +1,5 @@
 /** The language of the page: English at once, others when chosen; kept in this browser. */
-import { useMemo, useSyncExternalStore } from "react";
+import { use, useMemo, useSyncExternalStore } from "react";
 import { en, type Texts } from "./en";
 
 export type { Texts };
@@ -48,9 +48,24 @@ function subscribe(listener: () => void): () => void {
 export const useTexts = (): Texts => useSyncExternalStore(subscribe, () => texts);
 export const useLanguage = (): Language => useSyncExternalStore(subscribe, () => language);
 
-/** The page's texts with more among them, which come with the page that says them. */
-export function useMore<More>(more: Record<Language, More>): Texts & More {
+/** Texts that come with the page that says them: English with its code, any other language when it is asked for. */
+export interface Sources<Own> {
+  en: Own;
+  zh: () => Promise<Own>;
+}
+const chinese = new WeakMap<object, Promise<unknown>>();
+
+/** Suspends while another language than English is on its way. */
+export function useOwn<Own>(sources: Sources<Own>): Own {
+  if (useLanguage() === "en") return sources.en;
+  const coming = chinese.get(sources) ?? sources.zh();
+  chinese.set(sources, coming);
+  return use(coming as Promise<Own>);
+}
+
+/** The page's texts with its own among them. */
+export function useMore<Own>(sources: Sources<Own>): Texts & Own {
   const page = useTexts();
-  const own = more[useLanguage()];
+  const own = useOwn(sources);
   return useMemo(() => ({ ...page, ...own }), [page, own]);
 }

@@ -1,11 +1,10 @@
 /** What the vote explorer and the leaderboard say: loaded with them. */
-import { type Texts as PageTexts, useMore } from "../index";
+import { type Texts as PageTexts, type Sources, useMore } from "../index";
 import { type ExplorerTexts, en } from "./en";
-import { zh } from "./zh";
 
 export type Texts = PageTexts & ExplorerTexts;
 
-const MORE = { en, zh };
+const OWN: Sources<ExplorerTexts> = { en, zh: async () => (await import("./zh")).zh };
 
 /** The page's texts, and these among them. */
-export const useTexts = (): Texts => useMore(MORE);
+export const useTexts = (): Texts => useMore(OWN);

@@ -31,6 +31,7 @@ export const explorer = {
     call<Selection>("POST", "/api/v1/restorations", { ...chosen, dry_run }),
   review: (id: string, choice: ReviewChoice) =>
     call<unknown>("POST", `/api/v1/votes/${encodeURIComponent(id)}/reviews`, { choice }),
+  askOthers: (id: string) => call<unknown>("POST", `/api/v1/votes/${encodeURIComponent(id)}/queue`),
   exportPath: (format: Format, q: string) => `/api/v1/exports?${search({ format, q })}`,
   imports: () => call<{ items: ImportSet[] }>("GET", "/api/v1/imports"),
   import: (file: Blob, name: string, tag: string, dry_run: boolean) =>

@@ -21,6 +21,7 @@ interface Props {
   onClose: () => void;
   onExclude: () => void;
   onRestore: () => void;
+  onAsk: () => void;
   onOpen: (id: string) => void;
 }
 
@@ -31,6 +32,12 @@ export function Detail({ id, panel, ...does }: Props) {
     <section ref={panel} className="detail" aria-label={texts.detail} tabIndex={0}>
       <div className="sticky top-0 z-1 flex items-center gap-2 border-b border-line bg-surface px-4 py-2">
         <h2 className="flex-1 font-semibold">{texts.detail}</h2>
+        {does.reviews && found.data && found.data.answers.length > 0 && (
+          <button type="button" className="btn btn-small" onClick={does.onAsk}>
+            {texts.askOthers}
+            <span className="key">R</span>
+          </button>
+        )}
         {does.reviews && found.data?.row.status === "active" && (
           <button type="button" className="btn btn-bad btn-small" onClick={does.onExclude}>
             {texts.exclude}
@@ -73,7 +80,7 @@ function Whole({ vote, reviews, differences, onDifferences, onOpen }: WholeProps
         {vote.thread.map((turn, index) => (
           <div key={index} className="mb-2">
             <p className="eyebrow">{words.roles[turn.role]}</p>
-            <p className="whitespace-pre-wrap wrap-anywhere">{turn.content}</p>
+            <p className="sensitive whitespace-pre-wrap wrap-anywhere">{turn.content}</p>
           </div>
         ))}
       </Part>
@@ -212,7 +219,7 @@ function Answers({
             {compared ? (
               <Compared pieces={compared[index] ?? []} />
             ) : (
-              <p className="whitespace-pre-wrap wrap-anywhere">{answer.text}</p>
+              <p className="sensitive whitespace-pre-wrap wrap-anywhere">{answer.text}</p>
             )}
           </article>
         ))}
@@ -223,7 +230,7 @@ function Answers({
 
 function Compared({ pieces }: { pieces: Piece[] }) {
   return (
-    <p className="whitespace-pre-wrap wrap-anywhere">
+    <p className="sensitive whitespace-pre-wrap wrap-anywhere">
       {pieces.map((piece, index) =>
         piece.same ? (
           <span key={index}>{piece.text}</span>

@@ -121,12 +121,47 @@ function Preview({ preview }: PreviewProps) {
   const texts = useTexts().votes;
   if (preview.error) return <ProblemLine error={preview.error} retry={() => void preview.refetch()} />;
   if (!preview.data) return <Loading lines={1} />;
-  const { votes, annotators, used_in, left } = preview.data;
+  const { votes, annotators, used_in, left, ratings } = preview.data;
+  const rating = (value: number | null) => (value === null ? "–" : value.toFixed(0));
   return (
-    <p role="status" className="rounded-lg bg-sunken px-3 py-2">
-      {texts.preview(votes, annotators.length)}
-      {used_in.length > 0 && ` ${texts.previewUsed(used_in.map((one) => `v${one}`).join(", "))}`}
-      {left > 0 && ` ${texts.previewLeft(left)}`}
-    </p>
+    <div role="status" className="flex flex-col gap-2 rounded-lg bg-sunken px-3 py-2">
+      <p>
+        {texts.preview(votes, annotators.length)}
+        {used_in.length > 0 && ` ${texts.previewUsed(used_in.map((one) => `v${one}`).join(", "))}`}
+        {left > 0 && ` ${texts.previewLeft(left)}`}
+      </p>
+      {ratings.length > 0 ? (
+        <div className="overflow-x-auto">
+          <table className="w-full text-left text-[0.92rem] tabular-nums">
+            <caption className="text-left text-muted">{texts.effect}</caption>
+            <thead>
+              <tr>
+                {[texts.columns.version, texts.ratingNow, texts.ratingThen, texts.duelsThen].map((head) => (
+                  <th key={head} scope="col" className="pr-3 font-medium">
+                    {head}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {ratings.map((one) => (
+                <tr key={one.number}>
+                  <td>v{one.number}</td>
+                  <td>{rating(one.before)}</td>
+                  <td className={rating(one.before) === rating(one.after) ? "" : "font-semibold"}>
+                    {rating(one.after)}
+                  </td>
+                  <td>
+                    {one.n_before} → {one.n_after}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      ) : (
+        votes > 0 && <p className="text-muted">{texts.noEffect}</p>
+      )}
+    </div>
   );
 }

@@ -1,11 +1,13 @@
 /** The vote explorer: find votes, look at one, take votes out of training, export what was found. */
-import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
+import { keepPreviousData, useInfiniteQuery, useMutation } from "@tanstack/react-query";
 import { type FormEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useLocation, useSearch } from "wouter";
 import type { Me } from "../../api";
 import { useTexts } from "../../texts/explorer";
 import { Icon } from "../../ui/icons";
-import { Empty, Loading, ProblemLine } from "../../ui/notice";
+import { Empty, Loading, ProblemLine, problemText } from "../../ui/notice";
+import { showToast } from "../../ui/toasts";
+import { useBlur } from "./blur";
 import { type Chosen, explorer, type ReviewChoice } from "./calls";
 import { Detail, REVIEW_KEYS, useReview } from "./detail";
 import { ExportDialog, ImportDialog } from "./exchange";
@@ -19,7 +21,8 @@ import "./votes.css";
 type Asking = "export" | "import" | { change: "exclude" | "restore"; of: Chosen } | null;
 
 export default function VotesPage({ me }: { me: Me }) {
-  const texts = useTexts().votes;
+  const page = useTexts();
+  const texts = page.votes;
   const reviews = me.role === "admin" || me.role === "reviewer";
   const trains = me.role === "admin" || me.role === "engineer";
   const [{ query, opened }, go] = useAddress();
@@ -37,6 +40,12 @@ export default function VotesPage({ me }: { me: Me }) {
   const [asking, setAsking] = useState<Asking>(null);
   const [filters, setFilters] = useState(false);
   const [differences, setDifferences] = useState(false);
+  const [blurred, turnBlur] = useBlur();
+  const askOthers = useMutation({
+    mutationFn: explorer.askOthers,
+    onSuccess: () => showToast({ text: texts.inQueue }),
+    onError: (error) => showToast({ text: problemText(error, page) }),
+  });
   const [list, panel, search] = [
     useRef<HTMLDivElement>(null),
     useRef<HTMLElement>(null),
@@ -98,6 +107,8 @@ export default function VotesPage({ me }: { me: Me }) {
     ["x", () => target && choose(target.id)],
     ["e", () => change("exclude", picked)],
     ["u", () => change("restore", picked)],
+    ["r", () => reviews && picked && "ids" in picked && askOthers.mutate(opened ?? picked.ids[0] ?? "")],
+    ["b", turnBlur],
     ["d", () => setDifferences(!differences)],
     ["o", read],
     ["Escape", back],
@@ -118,6 +129,16 @@ export default function VotesPage({ me }: { me: Me }) {
           onClick={() => setFilters(!filters)}
         >
           {filters ? texts.showVotes : texts.filters}
+        </button>
+        <button
+          type="button"
+          className="btn"
+          aria-pressed={blurred}
+          aria-keyshortcuts="B"
+          title={texts.blurHint}
+          onClick={turnBlur}
+        >
+          {texts.blur}
         </button>
         {trains && (
           <button type="button" className="btn" onClick={() => setAsking("import")}>
@@ -140,7 +161,7 @@ export default function VotesPage({ me }: { me: Me }) {
         onAll={reviews ? () => change("exclude", picked) : null}
         onNone={() => setChosen(new Set())}
       />
-      <div className="explorer" data-detail={opened !== null}>
+      <div className="explorer" data-detail={opened !== null} data-blurred={blurred}>
         <aside className="facets" data-open={filters} aria-label={texts.filters} tabIndex={0}>
           <Facets found={first} query={query} onQuery={(next) => go({ query: next })} />
         </aside>
@@ -187,6 +208,7 @@ export default function VotesPage({ me }: { me: Me }) {
             onClose={() => go({ opened: null })}
             onExclude={() => change("exclude", { ids: [opened] })}
             onRestore={() => change("restore", { ids: [opened] })}
+            onAsk={() => askOthers.mutate(opened)}
             onOpen={(id) => go({ opened: id })}
           />
         )}
