@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from store.conversations import Conversations
+from store.conversations import Conversations, Tree, prompt_in
 from store.exchange.card import data_card
 from store.exchange.evidence import Format, Row, in_test, rows_of, why_nothing
 from store.explorer.table import VoteRow
-from store.records import Record, Vote, now
+from store.records import Duel, Record, Vote, now
 
 MANIFEST = "manifest.json"
 AT_ONCE = 500
@@ -60,8 +60,11 @@ async def export(
     lines: dict[str, int] = {}
     for start in range(0, len(rows), AT_ONCE):
         batch: dict[str, list[bytes]] = {}
-        for row in rows[start : start + AT_ONCE]:
-            found = await _rows(row, conversations, form)
+        some = rows[start : start + AT_ONCE]
+        names = sorted({row.vote.conversation_id for row in some})
+        trees = dict(zip(names, await conversations.trees(names), strict=True))
+        for row in some:
+            found = _rows(row, trees[row.vote.conversation_id], form)
             if isinstance(found, str):
                 left_out[found] += 1
                 continue
@@ -88,26 +91,29 @@ async def export(
     return manifest
 
 
-async def _rows(row: VoteRow, conversations: Conversations, form: Format) -> list[Row] | str:
+def _rows(row: VoteRow, tree: Tree, form: Format) -> list[Row] | str:
     """The vote's rows, or why it has none."""
     vote = row.vote
     reason = why_nothing(row)
     if reason is not None:
         return reason
-    conversation = await conversations.get(vote.conversation_id)
-    answers = [await conversations.answer(one) for one in await answer_ids(vote, conversations)]
-    said = [answer for answer in answers if answer is not None]
-    if conversation is None or not said or len(said) < len(answers):
+    names = _answer_ids(vote, tree.duels.get(vote.duel_id or ""))
+    said = [tree.answers[one] for one in names if one in tree.answers]
+    if tree.conversation is None or not said or len(said) < len(names):
         return "conversation deleted"
-    thread = await conversations.prompt(conversation, said[0].parent_id)
+    thread = prompt_in(tree, said[0].parent_id)
     return rows_of(vote, thread, said, form) or f"says nothing in the {form} format"
 
 
 async def answer_ids(vote: Vote, conversations: Conversations) -> list[str]:
     """The answers that a vote is about, in the order shown; of an edit the original, then the edited one."""
+    unnamed = vote.duel_id if not vote.answers else None
+    return _answer_ids(vote, await conversations.duel(unnamed) if unnamed else None)
+
+
+def _answer_ids(vote: Vote, duel: Duel | None) -> list[str]:
     if vote.answers:
         return [one.answer_id for one in vote.answers]
-    duel = await conversations.duel(vote.duel_id) if vote.duel_id else None
     if duel is not None:
         return [duel.answer_a, duel.answer_b]
     return [vote.answer_id] if vote.answer_id else []

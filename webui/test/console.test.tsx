@@ -111,6 +111,8 @@ describe("versions", () => {
     expect(document.activeElement).toBe(screen.getByTestId("version-3"));
     await userEvent.keyboard("{Enter}");
     await within(screen.getByTestId("drawer")).findByText("answers are twice as long");
+    const links = await within(screen.getByTestId("drawer")).findAllByRole("link", { hidden: true });
+    expect(links.map((link) => link.getAttribute("href"))).toContain("/api/v1/policies/3/download");
     await userEvent.keyboard("c{ArrowLeft}c");
     await screen.findByRole("heading", { name: "v3 beside v2" });
     await isAccessible();

@@ -11,6 +11,7 @@ import { Gate } from "../admin/gate";
 import { type Change, consoleQueries, type Version } from "../console/calls";
 import { may, Table } from "../console/guard";
 import { type Pair, useStatistics } from "../console/statistics";
+import { Downloads } from "./downloads";
 import { STATE_CHIP, STATE_ICON } from "./graph";
 import { metricName } from "./names";
 import { PromoteDialog } from "./promote";
@@ -48,7 +49,7 @@ export function Drawer({ number, policies, me }: { number: number; policies: Pol
               <Changes changes={detail.data.metrics} none={words.sameMetrics} label={words.metrics} numbers />
             </Section>
           )}
-          <Files detail={detail.data} />
+          <Files detail={detail.data} me={me} />
           {detail.data.card && (
             <Folded title={words.card}>
               <Suspense fallback={<Loading />}>
@@ -258,7 +259,7 @@ function Changes({ changes, none, label, numbers = false }: ChangesProps) {
   );
 }
 
-function Files({ detail }: { detail: Version }) {
+function Files({ detail, me }: { detail: Version; me: Me }) {
   const words = useConsole().versions;
   const language = useLanguage();
   if (detail.files_error)
@@ -278,6 +279,7 @@ function Files({ detail }: { detail: Version }) {
           </tr>
         ))}
       </Table>
+      <Downloads detail={detail} me={me} />
     </Folded>
   );
 }
