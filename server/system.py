@@ -13,6 +13,7 @@ from pathlib import Path
 
 from server.dependencies import Parts
 from server.system_shapes import DiskOut, MachineOut, ProblemKind, ProblemOut, ServerOut, SystemOut
+from store.health import ArchivePass
 from store.records import EngineStatus, Pause, RedisHealth, WorkerBeat, now
 
 SOFTWARE = ("heed", "fastapi", "uvicorn", "redis", "celery", "vllm", "torch", "transformers")
@@ -23,6 +24,7 @@ DISK_SHARE = 0.1
 LONG_QUEUE = 20
 """Ticks that wait: nobody takes them."""
 TICKS_MISSED_S = 60
+ARCHIVE_LATE_S = 3600
 BEHIND_S = 120
 """A swap takes less: a server that is behind for longer is stuck."""
 
@@ -41,6 +43,7 @@ async def look(heed: Parts) -> SystemOut:
         *worker_problems(workers, queues, tick, paused),
         *engine_problems(engines, serving, active.number if active else None, since),
         *disk_problems(disk),
+        *archive_problems(await heed.health.last_archived()),
     ]
     return SystemOut(
         at=now(),
@@ -146,6 +149,16 @@ def disk_problems(disk: DiskOut) -> list[ProblemOut]:
         return []
     what = f"{_mib(disk.free_bytes)} of {_mib(disk.total_bytes)} are free in {disk.folder}"
     return [_bad("disk_low", what, "make room: a training that cannot write its version fails")]
+
+
+def archive_problems(last: ArchivePass | None) -> list[ProblemOut]:
+    """Nothing before the first pass: a new site, or one without a control worker, which is named already."""
+    if last is not None and last.error:
+        return [_bad("archive_failing", f"nothing is archived: {last.error}", "see docs/archive.md")]
+    if last is not None and (age := (now() - last.at).total_seconds()) > ARCHIVE_LATE_S:
+        what = f"nothing was archived for {age / 60:.0f} minutes"
+        return [_warning("archive_failing", what, "look at the log of worker-control")]
+    return []
 
 
 def disk_of(folder: Path) -> DiskOut:

@@ -27,6 +27,7 @@ ProblemKind = Literal[
     "engine_down",
     "version_behind",
     "schedule_paused",
+    "archive_failing",
 ]
 
 

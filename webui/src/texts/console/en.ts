@@ -235,6 +235,7 @@ export const en = {
       engine_down: "An engine is down",
       version_behind: "A server is behind",
       schedule_paused: "The schedule is paused",
+      archive_failing: "Nothing is archived",
     },
     aof: "Append-only file",
     policy: "When full",

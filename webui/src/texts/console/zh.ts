@@ -223,6 +223,7 @@ export const zh: ConsoleTexts = {
       engine_down: "引擎已停止",
       version_behind: "服务器版本落后",
       schedule_paused: "计划已暂停",
+      archive_failing: "归档已停止",
     },
     aof: "追加文件",
     policy: "内存满时",
