@@ -8,17 +8,21 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from store.conversations import Conversations, Tree, prompt_in
 from store.exchange.card import data_card
+from store.exchange.columns import as_parquet, check_pyarrow
 from store.exchange.evidence import Format, Row, in_test, rows_of, why_nothing
 from store.explorer.table import VoteRow
 from store.records import Duel, Record, Vote, now
 
 MANIFEST = "manifest.json"
 AT_ONCE = 500
+
+Files = Literal["jsonl", "parquet"]
 
 
 class ExportedFile(Record):
@@ -49,12 +53,21 @@ class Manifest(Record):
 
 
 async def export(
-    folder: Path, rows: Sequence[VoteRow], conversations: Conversations, *, form: Format, query: str
+    folder: Path,
+    rows: Sequence[VoteRow],
+    conversations: Conversations,
+    *,
+    form: Format,
+    query: str,
+    files: Files = "jsonl",
 ) -> Manifest:
     """Make `folder`: train.jsonl, test.jsonl (a tenth of the conversations), README.md, manifest.json.
 
+    With `files` parquet: train.parquet, test.parquet. Raises NoPyarrow before anything is written.
     Undone and excluded votes, checks, and votes on deleted conversations are never in it.
     """
+    if files == "parquet":
+        check_pyarrow()
     await asyncio.to_thread(folder.mkdir, parents=True)
     left_out: Counter[str] = Counter()
     lines: dict[str, int] = {}
@@ -73,15 +86,20 @@ async def export(
         for name, made in batch.items():
             lines[name] = lines.get(name, 0) + len(made)
             await asyncio.to_thread(append_lines, folder / name, made)
-    files = {name: await asyncio.to_thread(described, folder / name, lines[name]) for name in sorted(lines)}
+    made_files: dict[str, ExportedFile] = {}
+    for name in sorted(lines):
+        path = folder / name
+        if files == "parquet":
+            path = await asyncio.to_thread(as_parquet, path)
+        made_files[path.name] = await asyncio.to_thread(described, path, lines[name])
     manifest = Manifest(
         format=form,
         query=query,
         votes=len(rows),
         used=len(rows) - left_out.total(),
         left_out=dict(sorted(left_out.items())),
-        files=files,
-        sha256=digest_of(files),
+        files=made_files,
+        sha256=digest_of(made_files),
         created_at=now().isoformat(timespec="seconds"),
     )
     await asyncio.to_thread(

@@ -5477,6 +5477,7 @@ export interface operations {
             query?: {
                 format?: "preference" | "unpaired" | "sft";
                 q?: string;
+                files?: "jsonl" | "parquet";
             };
             header?: never;
             path?: never;
