@@ -2,7 +2,7 @@
 PYTHON ?= python3
 IN_VENV := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help up test check check-python check-web fmt loop bench setup
+.PHONY: help up test check check-python check-web fmt loop bench restore setup
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,9 @@ loop: setup ## the whole loop with scripted people (ROUNDS=3 for three rounds, P
 bench: setup ## the benchmarks of serving and training
 	@$(IN_VENV) -m bench.serving
 	@$(IN_VENV) -m bench.training
+
+restore: setup ## fill an empty Redis from an archive: FROM=folder
+	@$(IN_VENV) -m scripts.archive restore $(FROM)
 
 setup: ## install what `make up` needs into .venv and build the web page
 	@$(PYTHON) scripts/setup.py

@@ -21,7 +21,7 @@ from tests.conftest import RedisServer
 from tests.fakes import ScriptedPool
 from tests.running import Person, serving
 
-AT_ONCE = 2000
+AT_ONCE = 500
 WORDS = ["river", "mountain", "python", "invoice", "letter", "recipe", "planet", "sky", "train", "winter"]
 QUERIES = {
     "first page, everything": "/api/v1/votes",

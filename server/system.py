@@ -15,6 +15,7 @@ from server.dependencies import Parts
 from server.system_shapes import DiskOut, MachineOut, ProblemKind, ProblemOut, ServerOut, SystemOut
 from store import disk
 from store.hacking import Told
+from store.health import ArchivePass
 from store.opinions import Trouble
 from store.records import EngineStatus, Pause, RedisHealth, WorkerBeat, now
 
@@ -25,6 +26,7 @@ MEMORY_SHARE = 0.9
 LONG_QUEUE = 20
 """Ticks that wait: nobody takes them."""
 TICKS_MISSED_S = 60
+ARCHIVE_LATE_S = 3600
 BEHIND_S = 120
 """A swap takes less: a server that is behind for longer is stuck."""
 
@@ -43,6 +45,7 @@ async def look(heed: Parts) -> SystemOut:
         *worker_problems(workers, queues, tick, paused),
         *engine_problems(engines, serving, active.number if active else None, since),
         *disk_problems(room),
+        *archive_problems(await heed.health.last_archived()),
         *reward_problems(await heed.hacking.told(), await heed.opinions.trouble()),
     ]
     return SystemOut(
@@ -152,17 +155,9 @@ def disk_problems(seen: DiskOut) -> list[ProblemOut]:
     return [_bad("disk_low", what, "make room: a training that cannot write its version fails")]
 
 
-def reward_problems(told: Told | None, trouble: Trouble | None) -> list[ProblemOut]:
-    """Whether the reward model still stands for what people like, and whether it can be asked."""
-    found = []
-    if told is not None and told.finding.level != "quiet":
-        fix = "compare the versions' answers, roll back if people are right; then resume on the dashboard"
-        say = _bad if told.finding.level == "stop" else _warning
-        found.append(say("reward_hacking", told.words, fix))
-    if trouble is not None:
-        what = f"votes could not be scored by the reward model ({trouble.tries} times): {trouble.error[:300]}"
-        found.append(_warning("opinions_failing", what, "look at opinions/score.log in the data folder"))
-    return found
+        *disk_problems(room),
+        *archive_problems(await heed.health.last_archived()),
+        *reward_problems(await heed.hacking.told(), await heed.opinions.trouble()),
 
 
 def disk_of(folder: Path) -> DiskOut:

@@ -29,6 +29,7 @@ ProblemKind = Literal[
     "schedule_paused",
     "reward_hacking",
     "opinions_failing",
+    "archive_failing",
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from store import keys
 from store.archive.conversations import AtRest
@@ -39,6 +40,36 @@ return 1
 """
 
 _MESSAGES, _ANSWERS, _DUELS = (2, 0), (3, 5), (4, 6)  # indexes into KEYS of _SAVE
+
+
+class Tree(NamedTuple):
+    """A whole conversation; `conversation` is None when it was deleted."""
+
+    conversation: Conversation | None
+    messages: dict[str, Message]
+    answers: dict[str, Answer]
+    duels: dict[str, Duel]
+
+
+def prompt_in(tree: Tree, message_id: str, system_prompt: str | None = None) -> tuple[ChatTurn, ...]:
+    """What the policy is shown, see `Conversations.prompt`. Raises KeyError."""
+    turns: list[ChatTurn] = []
+    node: str | None = message_id
+    while node is not None:
+        message = tree.messages[node]
+        turns.append(ChatTurn(role="user", content=message.text))
+        if message.parent_id is None:
+            turns += reversed(message.before)
+            break
+        answer = tree.answers[message.parent_id]
+        turns.append(ChatTurn(role="assistant", content=answer.text))
+        node = answer.parent_id
+    told = tree.messages[message_id].system_prompt if system_prompt is None else system_prompt
+    if told is None and tree.conversation is not None:
+        told = tree.conversation.system_prompt
+    if told:
+        turns.append(ChatTurn(role="system", content=told))
+    return tuple(reversed(turns))
 
 
 class Conversations:
@@ -236,23 +267,28 @@ class Conversations:
         `system_prompt` stands in for the message's own: that of a message that is to follow.
         Raises KeyError when the message is not in the conversation.
         """
-        messages = {message.id: message for message in await self.messages(conversation.id)}
-        answers = {answer.id: answer for answer in await self.answers(conversation.id)}
-        turns: list[ChatTurn] = []
-        node: str | None = message_id
-        while node is not None:
-            message = messages[node]
-            turns.append(ChatTurn(role="user", content=message.text))
-            if message.parent_id is None:
-                turns += reversed(message.before)
-                break
-            answer = answers[message.parent_id]
-            turns.append(ChatTurn(role="assistant", content=answer.text))
-            node = answer.parent_id
-        told = messages[message_id].system_prompt if system_prompt is None else system_prompt
-        if told := conversation.system_prompt if told is None else told:
-            turns.append(ChatTurn(role="system", content=told))
-        return tuple(reversed(turns))
+        (tree,) = await self.trees([conversation.id])
+        return prompt_in(tree._replace(conversation=conversation), message_id, system_prompt)
+
+    async def trees(self, conversation_ids: Sequence[str]) -> list[Tree]:
+        """Conversations whole, a few round trips for all of them; None in place of one that is gone."""
+        with available():
+            texts = await self._redis.hmget(keys.CONVERSATIONS, conversation_ids) if conversation_ids else []
+        found = dict(zip(conversation_ids, texts, strict=True))
+        at_rest = await self._at_rest.several([name for name, text in found.items() if text is None])
+        found |= {name: line["conversation"] for name, line in at_rest.items()}
+        messages, answers, duels = [
+            await self.nodes(conversation_ids, kind) for kind in ("messages", "answers", "duels")
+        ]
+        return [
+            Tree(
+                Conversation.model_validate_json(text) if (text := found[name]) else None,
+                {one: Message.model_validate_json(node) for one, node in asked.items()},
+                {one: Answer.model_validate_json(node) for one, node in said.items()},
+                {one: Duel.model_validate_json(node) for one, node in met.items()},
+            )
+            for name, asked, said, met in zip(conversation_ids, messages, answers, duels, strict=True)
+        ]
 
     async def _put(self, records: Sequence[tuple[tuple[int, int], Message | Answer | Duel]]) -> None:
         """Save records of one conversation in one step. Raises ConversationGone."""

@@ -13,12 +13,19 @@ from redis.exceptions import RedisError, ResponseError
 
 from store import keys
 from store.connection import Redis, available
-from store.records import RedisHealth, WorkerBeat, now
+from store.records import Record, RedisHealth, WorkerBeat, now
 
 BEAT_TTL_S = 35
 QUEUES = ("train", "control")
 BROKER_DB = 1
 """Where the workers keep their queues, beside the store (`workers/app.py`)."""
+
+
+class ArchivePass(Record):
+    """How the archive's last pass went."""
+
+    at: datetime
+    error: str | None = None
 
 
 class Health:
@@ -52,6 +59,18 @@ class Health:
         with available():
             text = await self._redis.get(keys.LAST_TICK)
         return datetime.fromisoformat(text) if text else None
+
+    async def archived(self, error: str | None) -> None:
+        """Say how a pass of the archive went just now."""
+        with available():
+            last = ArchivePass(at=now(), error=error)
+            await self._redis.set(keys.ARCHIVE_PASS, last.model_dump_json())
+
+    async def last_archived(self) -> ArchivePass | None:
+        """How the archive's last pass went; None before the first."""
+        with available():
+            text = await self._redis.get(keys.ARCHIVE_PASS)
+        return ArchivePass.model_validate_json(text) if text else None
 
     async def queues(self) -> dict[str, int] | None:
         """Messages that wait in each queue; None where the broker's database cannot be read."""

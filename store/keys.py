@@ -46,6 +46,7 @@ ARCHIVED = "heed:archive:conversations"  # hash: conversation id -> place of its
 ARCHIVE_GONE = "heed:archive:gone"  # set: ids of deleted conversations whose texts are still in the archive
 ARCHIVE_AT_REST = "heed:archive:at_rest"  # place up to which conversations at rest were taken out of Redis
 ARCHIVE_ITEMS = "heed:archive:items"  # hash: key and field -> digest of the value that was archived
+ARCHIVE_PASS = "heed:archive:pass"  # json {at, error}: how the last pass went
 ARCHIVE_HEAD = "heed:archive:head"  # hash: series -> end of what was written
 
 RESPONSES = "heed:responses"  # hash: id of an API response -> json, until it is too old for feedback

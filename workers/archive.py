@@ -7,6 +7,7 @@ import logging
 from store.archive.keep import Limits, keep
 from store.archive.manifest import ArchiveError
 from store.connection import connect
+from store.health import Health
 from workers.settings import ArchiveSettings, WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,10 @@ async def keep_archive(settings: WorkerSettings) -> bool:
             done = await keep(redis, settings.data, limits(settings.archive))
         except ArchiveError as error:
             logger.error("nothing was archived: %s", error)
+            await Health(redis).archived(str(error))
             return False
+        if done is not None:
+            await Health(redis).archived(None)
     return done is not None and done.more
 
 

@@ -22,8 +22,9 @@ from server.routes.explorer import QueryText
 from server.routes.training import KnownRun, folder_of
 from server.routes.versions import KnownVersion
 from store.artifacts import ArtifactError
+from store.exchange.columns import NoPyarrow
 from store.exchange.evidence import Format
-from store.exchange.export import Manifest, export
+from store.exchange.export import Files, Manifest, export
 from store.exchange.frozen import exported_snapshot
 from store.exchange.model import What, model_export, tar
 from store.exchange.read import read_lines
@@ -38,16 +39,25 @@ Label = Annotated[str, Query(min_length=1, max_length=80, pattern=r"^[\w][\w .\-
 
 @router.get("/exports", response_class=FileResponse)
 async def export_votes(
-    heed: Heed, _: Watcher, note: Noted, format: Annotated[Format, Query()] = "preference", q: QueryText = ""
+    heed: Heed,
+    _: Watcher,
+    note: Noted,
+    format: Annotated[Format, Query()] = "preference",
+    q: QueryText = "",
+    files: Annotated[Files, Query()] = "jsonl",
 ) -> FileResponse:
     """A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json."""
     rows = await heed.explorer.rows(q)
     name = f"heed-{format}-{now():%Y%m%d-%H%M%S}"
 
     async def make(folder: Path) -> Manifest:
-        return await export(folder, rows, heed.conversations, form=format, query=q)
+        return await export(folder, rows, heed.conversations, form=format, query=q, files=files)
 
-    manifest, response = await _as_zip(name, make)
+    try:
+        manifest, response = await _as_zip(name, make)
+    except NoPyarrow as error:
+        remedy = "`.venv/bin/pip install pyarrow` on the server, or export `jsonl`"
+        raise Problem(409, "no_pyarrow", str(error), field="files", remedy=remedy) from None
     after = {"format": format, "query": q, "votes": manifest.used, "sha256": manifest.sha256}
     await note("export_votes", name, after=after)
     return response

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from store.archive.index import SegmentIndex
 from store.archive.manifest import Sealed
-from store.archive.segments import Place, Segments, described, encode
+from store.archive.segments import Segments, described, encode
 from store.artifacts import sync_folder
 
 ASIDE = ".blanked"
@@ -48,7 +48,7 @@ def _segment(segments: Segments, number: int, offsets: list[int], gone: set[str]
     done = 0
     for offset in offsets:
         length = data.index(b"\n", offset) + 1 - offset
-        line = segments.read(Place(number, offset, length))
+        line = segments.at(number, offset)
         if line["id"] in gone and "conversation" in line:
             data[offset : offset + length] = _blank(line["at"], line["id"], length)
             done += 1

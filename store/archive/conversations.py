@@ -129,7 +129,8 @@ class AtRest:
         assert self._segments is not None
         found = {}
         for name, place in places.items():
-            line = self._segments.read(Place.parse(place))
+            where = Place.parse(place)
+            line = self._segments.at(where.number, where.offset)
             if line.get("id") != name:
                 raise ArchiveError(f"{self._segments.folder}: {place} of {SERIES} is not conversation {name}")
             found[name] = (place, line)
@@ -139,7 +140,7 @@ class AtRest:
         assert self._segments is not None
         assert self._index is not None
         for number, offset in self._index.find(node_id):
-            line = next(iter(self._segments.lines(Place(number, offset, 0))))[1]
+            line = self._segments.at(number, offset)
             if node_id in line.get("answers", ()) or node_id in line.get("duels", ()):
                 return str(line["id"])
         return None

@@ -96,7 +96,11 @@ async def _keep(redis: Redis, volume: Path, limits: Limits, until: float) -> Pas
     if limits.rest_s is not None:
         at_rest = await put_away(redis, series[conversations.SERIES], limits.rest_s, until)
     votes = series["votes"].manifest.of("votes")
-    trimmed = await VoteRows(redis, volume).trim(limits.hot_votes, votes[-1].last) if votes else 0
+    trimmed, rows = 0, VoteRows(redis, volume)
+    while votes and (gone := await rows.trim(limits.hot_votes, votes[-1].last)):
+        trimmed += gone
+        if time.monotonic() >= until:
+            break
     more = time.monotonic() >= until
     return Pass(written=written, sealed=len(sealed), at_rest=at_rest, trimmed=trimmed, more=more)
 

@@ -19,7 +19,7 @@ from store.archive.streams import STREAMS
 from store.archive.vote_rows import archive_folder
 from store.audit import Audit
 from store.connection import Redis, available
-from store.records import Account, Conversation, Record, Vote
+from store.records import Account, Conversation, Duel, Record, Vote
 from store.stream_ids import padded
 
 AT_ONCE = 500
@@ -62,11 +62,12 @@ async def restore(redis: Redis, folder: Path) -> Restored:
             if await redis.exists(key):
                 raise ArchiveError(f"Redis is not empty ({key} is there): restore into an empty one")
     items, admins = await _state(redis, Segments(folder, state.SERIES))
+    replay = _Replay()
     restored = Restored(
         items=items,
         admins=admins,
-        conversations=await _conversations(redis, Segments(folder, conversations.SERIES)),
-        votes=await _stream(redis, Segments(folder, "votes"), with_indexes=True),
+        votes=await _stream(redis, Segments(folder, "votes"), replay),
+        conversations=await _conversations(redis, Segments(folder, conversations.SERIES), replay.decided),
         audit=await _stream(redis, Segments(folder, "audit")),
     )
     await _stream(redis, Segments(folder, "reviews"))
@@ -97,7 +98,11 @@ async def _state(redis: Redis, segments: Segments) -> tuple[int, tuple[str, ...]
     return len(kept), tuple(admins)
 
 
-async def _conversations(redis: Redis, segments: Segments) -> int:
+async def _conversations(redis: Redis, segments: Segments, decided: dict[str, str]) -> int:
+    """Each as its newest line has it, but duels decided as the vote log says.
+
+    When Redis was lost in the middle of a pass, a conversation's line may be older or newer than the log.
+    """
     newest: dict[str, Place | None] = {}
     for place, line in segments.lines():
         newest[line["id"]] = place if "conversation" in line else None
@@ -114,6 +119,7 @@ async def _conversations(redis: Redis, segments: Segments) -> int:
             if line["listed"]:
                 at = conversation.updated_at.timestamp()
                 pipe.zadd(keys.by_owner(conversation.owner_id), {name: at})
+            line["duels"] = {one: _decided(text, decided.get(one)) for one, text in line["duels"].items()}
             for kind in KINDS:
                 if line[kind]:
                     pipe.hset(keys.nodes(name, kind), mapping=line[kind])
@@ -124,14 +130,18 @@ async def _conversations(redis: Redis, segments: Segments) -> int:
     return count
 
 
-async def _stream(redis: Redis, segments: Segments, *, with_indexes: bool = False) -> int:
+def _decided(text: str, vote_id: str | None) -> str:
+    duel = Duel.model_validate_json(text)
+    return text if duel.vote_id == vote_id else duel.model_copy(update={"vote_id": vote_id}).model_dump_json()
+
+
+async def _stream(redis: Redis, segments: Segments, replay: _Replay | None = None) -> int:
     count = 0
-    replay = _Replay()
     async with _writing(redis) as pipe:
         for _, line in segments.lines():
             count += 1
             pipe.xadd(STREAMS[segments.series], line["fields"], id=line["entry"])
-            if with_indexes:
+            if replay is not None:
                 replay.entry(pipe, line["entry"], line["fields"])
             await pipe.soon()
     return count
@@ -144,10 +154,16 @@ class _Replay:
         self._paired: dict[str, bool] = {}
         """Entry of a cast -> whether it made a pair then."""
         self._thumbs: dict[str, str] = {}
+        self.decided: dict[str, str] = {}
+        """Duel -> the vote that decided it."""
 
     def entry(self, pipe: Any, entry: str, fields: dict[str, str]) -> None:
         vote = Vote.model_validate_json(fields["vote"])
         thumb = f"{vote.annotator_id}:{vote.answer_id}" if vote.kind == "thumb" else ""
+        if vote.duel_id and vote.status != "undone":
+            self.decided[vote.duel_id] = vote.id
+        elif vote.duel_id and self.decided.get(vote.duel_id) == vote.id:
+            del self.decided[vote.duel_id]
         if "of" not in fields:
             pipe.hset(keys.VOTE_KEYS, f"{vote.annotator_id}:{vote.idempotency_key}", entry)
             pipe.hset(keys.VOTE_BY_ID, vote.id, entry)

@@ -111,18 +111,17 @@ class Segments:
         path = self._open(number)
         return Place(number, path.stat().st_size if path.exists() else 0, 0)
 
-    def read(self, place: Place) -> Line:
-        """One line. Raises ArchiveError when it is not there any more."""
-        path = self._path(place.number)
+    def at(self, number: int, offset: int) -> Line:
+        """The line that begins there. Raises ArchiveError."""
+        path = self._path(number)
         if path is None:
-            raise ArchiveError(f"{self.folder / file_name(self.series, place.number)} is missing")
+            raise ArchiveError(f"{self.folder / file_name(self.series, number)} is missing")
         with open(path, "rb") as file:
-            file.seek(place.offset)
-            data = file.read(place.length)
-        try:
-            line: Line = json.loads(data)
-        except ValueError:
-            raise ArchiveError(f"{path}: no line begins at byte {place.offset}") from None
+            file.seek(offset)
+            try:
+                line: Line = json.loads(file.readline())
+            except ValueError:
+                raise ArchiveError(f"{path}: no line begins at byte {offset}") from None
         return line
 
     def lines(self, after: Place | None = None, *, sealed_only: bool = False) -> Iterator[tuple[Place, Line]]:

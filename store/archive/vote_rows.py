@@ -13,6 +13,7 @@ from store.archive.segments import Line, Place, Segments
 from store.connection import Redis, available
 from store.stream_ids import position
 
+TRIM_AT_ONCE = 1000
 Row = tuple[str, dict[str, str]]
 
 # Trimming and the note of it are one step. KEYS: votes, trimmed. ARGV: last id that goes, first to stay.
@@ -73,12 +74,12 @@ class VoteRows:
         return old
 
     async def trim(self, keep: int, archived: str) -> int:
-        """Take entries up to `archived` out of Redis, except the newest `keep`; how many went."""
+        """Take the next entries up to `archived` out of Redis, except the newest `keep`; how many went."""
         with available():
             length = await self._redis.xlen(keys.VOTES)
             if length <= keep:
                 return 0
-            rows = await self._redis.xrange(keys.VOTES, count=length - keep)
+            rows = await self._redis.xrange(keys.VOTES, count=min(length - keep, TRIM_AT_ONCE))
             going = [entry for entry, _ in rows if position(entry) <= position(archived)]
             if not going:
                 return 0
@@ -91,7 +92,7 @@ class VoteRows:
         found: dict[str, Row] = {}
         for entry in entries:
             for number, offset in index.find(entry):
-                line = next(iter(segments.lines(Place(number, offset, 0))))[1]
+                line = segments.at(number, offset)
                 if line["entry"] == entry:
                     found[entry] = _row(line)
                     break

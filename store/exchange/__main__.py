@@ -11,8 +11,9 @@ from typing import get_args
 from store.artifacts import ArtifactError
 from store.connection import connect
 from store.conversations import Conversations
+from store.exchange.columns import NoPyarrow
 from store.exchange.evidence import Format
-from store.exchange.export import export
+from store.exchange.export import Files, export
 from store.exchange.frozen import exported_snapshot
 from store.exchange.model import What, model_export, write_folder
 from store.exchange.read import read_lines
@@ -25,12 +26,14 @@ from store.runs import Runs
 from store.settings import StoreSettings
 
 
-async def export_votes(settings: StoreSettings, out: Path, form: Format, query: str) -> str:
+async def export_votes(settings: StoreSettings, out: Path, form: Format, query: str, files: Files) -> str:
     """Write the data set to the new folder `out`; one line about it."""
     async with connect(settings.redis) as redis:
         table = await VoteIndex(redis, settings.data).refresh()
         rows = table.select(parse(query))
-        made = await export(out, rows, Conversations(redis, settings.data), form=form, query=query)
+        made = await export(
+            out, rows, Conversations(redis, settings.data), form=form, query=query, files=files
+        )
     return f"{out}: {made.used} of {made.votes} votes, {sum(file.rows for file in made.files.values())} rows"
 
 
@@ -77,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     out.add_argument("--format", choices=get_args(Format), default="preference")
     out.add_argument("--query", default="", help="as in the explorer; default: every vote")
+    out.add_argument("--files", choices=get_args(Files), default="jsonl")
     out.add_argument("--run", help="the frozen data set of this training instead of the votes as they are")
     model = commands.add_parser("version", help="a version as a Hugging Face folder with a card")
     model.add_argument("number", type=int)
@@ -95,13 +99,13 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "export" and given.run:
             said = asyncio.run(export_frozen(settings, given.folder, given.format, given.run))
         elif given.command == "export":
-            said = asyncio.run(export_votes(settings, given.folder, given.format, given.query))
+            said = asyncio.run(export_votes(settings, given.folder, given.format, given.query, given.files))
         else:
             said = asyncio.run(import_pairs(settings, given.file, given.tag, given.dry_run))
     except KeyError as error:
         sys.stderr.write(f"there is no version {error}, or it came without a reward model\n")
         return 1
-    except (QueryError, ArtifactError, OSError) as error:
+    except (QueryError, ArtifactError, NoPyarrow, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(said + "\n")

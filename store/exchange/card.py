@@ -52,12 +52,12 @@ _SPLIT_FROZEN = "`test` is what the training held out to judge its reward model;
 
 def data_card(manifest: Manifest) -> str:
     """README.md of the data set, which the Hub and `datasets` read too."""
-    splits = [name.removesuffix(".jsonl") for name in ("train.jsonl", "test.jsonl") if name in manifest.files]
+    splits = sorted(manifest.files, reverse=True)  # train first
     head = ["---", "tags: [trl, rlhf, heed]"]
     if splits:
         head += ["configs:", "- config_name: default", "  data_files:"]
         for split in splits:
-            head += [f"  - split: {split}", f"    path: {split}.jsonl"]
+            head += [f"  - split: {split.partition('.')[0]}", f"    path: {split}"]
     own = (*_OWN[manifest.format], *_LINEAGE) if manifest.snapshot is None else _FROZEN
     columns = (_COLUMNS[manifest.format], *own)
     parts = [

@@ -8,17 +8,21 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
-from store.conversations import Conversations
+from store.conversations import Conversations, Tree, prompt_in
 from store.exchange.card import data_card
+from store.exchange.columns import as_parquet, check_pyarrow
 from store.exchange.evidence import Format, Row, in_test, rows_of, why_nothing
 from store.explorer.table import VoteRow
-from store.records import Record, Vote, now
+from store.records import Duel, Record, Vote, now
 
 MANIFEST = "manifest.json"
 AT_ONCE = 500
+
+Files = Literal["jsonl", "parquet"]
 
 
 class ExportedFile(Record):
@@ -49,19 +53,31 @@ class Manifest(Record):
 
 
 async def export(
-    folder: Path, rows: Sequence[VoteRow], conversations: Conversations, *, form: Format, query: str
+    folder: Path,
+    rows: Sequence[VoteRow],
+    conversations: Conversations,
+    *,
+    form: Format,
+    query: str,
+    files: Files = "jsonl",
 ) -> Manifest:
     """Make `folder`: train.jsonl, test.jsonl (a tenth of the conversations), README.md, manifest.json.
 
+    With `files` parquet: train.parquet, test.parquet. Raises NoPyarrow before anything is written.
     Undone and excluded votes, checks, and votes on deleted conversations are never in it.
     """
+    if files == "parquet":
+        check_pyarrow()
     await asyncio.to_thread(folder.mkdir, parents=True)
     left_out: Counter[str] = Counter()
     lines: dict[str, int] = {}
     for start in range(0, len(rows), AT_ONCE):
         batch: dict[str, list[bytes]] = {}
-        for row in rows[start : start + AT_ONCE]:
-            found = await _rows(row, conversations, form)
+        some = rows[start : start + AT_ONCE]
+        names = sorted({row.vote.conversation_id for row in some})
+        trees = dict(zip(names, await conversations.trees(names), strict=True))
+        for row in some:
+            found = _rows(row, trees[row.vote.conversation_id], form)
             if isinstance(found, str):
                 left_out[found] += 1
                 continue
@@ -70,15 +86,20 @@ async def export(
         for name, made in batch.items():
             lines[name] = lines.get(name, 0) + len(made)
             await asyncio.to_thread(append_lines, folder / name, made)
-    files = {name: await asyncio.to_thread(described, folder / name, lines[name]) for name in sorted(lines)}
+    made_files: dict[str, ExportedFile] = {}
+    for name in sorted(lines):
+        path = folder / name
+        if files == "parquet":
+            path = await asyncio.to_thread(as_parquet, path)
+        made_files[path.name] = await asyncio.to_thread(described, path, lines[name])
     manifest = Manifest(
         format=form,
         query=query,
         votes=len(rows),
         used=len(rows) - left_out.total(),
         left_out=dict(sorted(left_out.items())),
-        files=files,
-        sha256=digest_of(files),
+        files=made_files,
+        sha256=digest_of(made_files),
         created_at=now().isoformat(timespec="seconds"),
     )
     await asyncio.to_thread(
@@ -88,26 +109,29 @@ async def export(
     return manifest
 
 
-async def _rows(row: VoteRow, conversations: Conversations, form: Format) -> list[Row] | str:
+def _rows(row: VoteRow, tree: Tree, form: Format) -> list[Row] | str:
     """The vote's rows, or why it has none."""
     vote = row.vote
     reason = why_nothing(row)
     if reason is not None:
         return reason
-    conversation = await conversations.get(vote.conversation_id)
-    answers = [await conversations.answer(one) for one in await answer_ids(vote, conversations)]
-    said = [answer for answer in answers if answer is not None]
-    if conversation is None or not said or len(said) < len(answers):
+    names = _answer_ids(vote, tree.duels.get(vote.duel_id or ""))
+    said = [tree.answers[one] for one in names if one in tree.answers]
+    if tree.conversation is None or not said or len(said) < len(names):
         return "conversation deleted"
-    thread = await conversations.prompt(conversation, said[0].parent_id)
+    thread = prompt_in(tree, said[0].parent_id)
     return rows_of(vote, thread, said, form) or f"says nothing in the {form} format"
 
 
 async def answer_ids(vote: Vote, conversations: Conversations) -> list[str]:
     """The answers that a vote is about, in the order shown; of an edit the original, then the edited one."""
+    unnamed = vote.duel_id if not vote.answers else None
+    return _answer_ids(vote, await conversations.duel(unnamed) if unnamed else None)
+
+
+def _answer_ids(vote: Vote, duel: Duel | None) -> list[str]:
     if vote.answers:
         return [one.answer_id for one in vote.answers]
-    duel = await conversations.duel(vote.duel_id) if vote.duel_id else None
     if duel is not None:
         return [duel.answer_a, duel.answer_b]
     return [vote.answer_id] if vote.answer_id else []

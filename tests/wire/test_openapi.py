@@ -75,6 +75,7 @@ DELETE /api/v1/engines/{name}
 GET POST /api/v1/runs
 GET /api/v1/runs/{run_id}
 GET /api/v1/runs/{run_id}/metrics
+GET /api/v1/runs/{run_id}/data
 POST /api/v1/runs/{run_id}/cancel
 POST /api/v1/runs/{run_id}/retry
 GET /api/v1/runs/{run_id}/log
@@ -92,6 +93,7 @@ GET /api/v1/policies/history
 GET /api/v1/policies/{number}
 GET /api/v1/policies/{number}/preflight
 GET /api/v1/policies/{number}/samples
+GET /api/v1/policies/{number}/download
 POST /api/v1/policies/{number}/promote
 PUT /api/v1/canary
 POST /api/v1/canary/end

@@ -6026,6 +6026,7 @@ export interface operations {
             query?: {
                 format?: "preference" | "unpaired" | "sft";
                 q?: string;
+                files?: "jsonl" | "parquet";
             };
             header?: never;
             path?: never;

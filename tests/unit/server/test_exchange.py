@@ -49,6 +49,19 @@ async def votes(heed: Any, ann: Any) -> dict[str, Any]:
     return made
 
 
+async def test_parquet_is_offered_where_pyarrow_is(
+    admin: Any, votes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "/api/v1/exports?format=preference&files=parquet"
+    response = await admin.http.get(path)
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        names = {name.split("/")[-1].partition(".")[2] for name in archive.namelist()}
+    assert names == {"parquet", "md", "json"}
+    monkeypatch.setattr("store.exchange.columns.importlib.util.find_spec", lambda name: None)
+    refused = await admin.http.get(path)
+    assert (refused.status_code, refused.json()["field"]) == (409, "files")
+
+
 async def test_preference_rows_have_trls_columns_and_say_where_they_come_from(
     heed: Any, admin: Any, ann: Any, votes: Any
 ) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from store import keys
+from store.archive.conversations import keep_conversations
 from store.archive.keep import Limits, keep
 from store.archive.manifest import ArchiveError
 from store.archive.restore import bring, restore
 from store.archive.segments import Segments
+from store.archive.streams import keep_stream
 from store.archive.verify import verify
 from store.audit import Audit
 from store.conversations import Conversations
@@ -26,7 +28,7 @@ from store.explorer.index import VoteIndex
 from store.records import now
 from store.search import Search
 from store.trash import GRACE, Trash
-from store.votes import VoteLog
+from store.votes import AlreadyVoted, VoteLog
 from tests.archive_parts import everything, live, voted
 
 pytestmark = pytest.mark.anyio
@@ -208,6 +210,23 @@ async def test_a_lost_folder_is_written_again_unless_redis_holds_less(client, vo
         await keep(client, volume, LARGE)
 
 
+async def test_redis_lost_in_the_middle_of_a_pass_leaves_duels_as_the_log_has_them(client, volume, ask):
+    folder, votes = volume / "archive", VoteLog(client, volume)
+    one, other = await ask(client), await ask(client)
+    await passes(client, volume, LARGE)
+    first, second = voted("duel", "a", one), voted("duel", "b", other)
+    await votes.cast(first, one.duel)
+    await keep_stream(client, Segments(folder, "votes"))  # its conversation is not archived any more
+    await votes.cast(second, other.duel)
+    await client.zrem(keys.ARCHIVE_CHANGED, one.conversation.id)
+    await keep_conversations(client, Segments(folder, "conversations"))  # nor this vote
+    await client.flushall()
+    await restore(client, folder)
+    with pytest.raises(AlreadyVoted):
+        await votes.cast(voted("duel", "b", one), one.duel)
+    assert (await votes.cast(voted("duel", "b", other), other.duel))[1]
+
+
 def test_what_a_power_cut_tore_is_cut_off(tmp_path):
     segments = Segments(tmp_path, "votes")
     segments.recover()
@@ -265,7 +284,7 @@ async def test_killed_at_any_moment_it_loses_nothing_and_writes_nothing_twice(cl
     report = verify(volume / "archive")
     entries = [line["entry"] for _, line in Segments(volume / "archive", "votes").lines()]
     assert len(entries) == len(set(entries)) == len(said) == report.lines["votes"]
-    assert report.segments > 10
+    assert report.segments > 2
     assert [vote.id for _, vote in await votes.read()] == [vote.id for vote, _ in said]
     conversations = Conversations(client, volume)
     for _, asked in said:

@@ -123,13 +123,15 @@ async def test_votes_and_frozen_data_load_in_datasets_and_pass_trls_checks(
     for form in FORMATS:
         votes, frozen = tmp_path / f"votes-{form}", tmp_path / f"frozen-{form}"
         made = await export(votes, rows, Conversations(redis), form=form, query="")
+        columns = tmp_path / f"columns-{form}"
+        packed = await export(columns, rows, Conversations(redis), form=form, query="", files="parquet")
         assert await _command("export", str(frozen), "--format", form, "--run", run_id) == 0
         again = Manifest.model_validate_json((frozen / "manifest.json").read_text())
         assert str(again.snapshot) in (frozen / "README.md").read_text()
-        for folder, manifest in ((votes, made), (frozen, again)):
+        for folder, manifest in ((votes, made), (frozen, again), (columns, packed)):
             data = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
-            counts = {f"{split}.jsonl": len(data[split]) for split in data}
-            assert counts == {name: file.rows for name, file in manifest.files.items()}
+            counts = {split: len(data[split]) for split in data}
+            assert counts == {name.partition(".")[0]: file.rows for name, file in manifest.files.items()}
             assert set(COLUMNS[form]) <= set(data["train"].column_names)
             folders.append((str(folder), COLUMNS[form]))
     if TRL:

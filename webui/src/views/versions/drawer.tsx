@@ -11,6 +11,7 @@ import { Gate } from "../admin/gate";
 import { type Change, consoleQueries, type Version } from "../console/calls";
 import { may, Table } from "../console/guard";
 import { type Pair, useStatistics } from "../console/statistics";
+import { Downloads } from "./downloads";
 import { STATE_CHIP, STATE_ICON } from "./graph";
 import { metricName } from "./names";
 import { PromoteDialog } from "./promote";
@@ -57,7 +58,7 @@ export function Drawer({ number, policies, me }: { number: number; policies: Pol
               <Samples first={version.parent} second={number} />
             </Folded>
           )}
-          <Files detail={detail.data} />
+          <Files detail={detail.data} me={me} />
           {detail.data.card && (
             <Folded title={words.card}>
               <Suspense fallback={<Loading />}>
@@ -272,7 +273,7 @@ function Changes({ changes, none, label, numbers = false }: ChangesProps) {
   );
 }
 
-function Files({ detail }: { detail: Version }) {
+function Files({ detail, me }: { detail: Version; me: Me }) {
   const words = useConsole().versions;
   const language = useLanguage();
   if (detail.files_error)
@@ -292,6 +293,7 @@ function Files({ detail }: { detail: Version }) {
           </tr>
         ))}
       </Table>
+      <Downloads detail={detail} me={me} />
     </Folded>
   );
 }
