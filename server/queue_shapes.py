@@ -119,7 +119,7 @@ def task_out(task: QueueTask) -> TaskOut:
 def items_of(body: ItemsIn, by: str) -> list[QueueItem]:
     """The items of an upload; the same line is the same item. Raises Problem that names the line."""
     lines = [
-        (number, line) for number, line in enumerate(body.jsonl.splitlines(), body.first_line) if line.strip()
+        (number, line) for number, line in enumerate(body.jsonl.split("\n"), body.first_line) if line.strip()
     ]
     return [_item(number, line, body.overlap, by) for number, line in lines]
 

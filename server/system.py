@@ -155,9 +155,27 @@ def disk_problems(seen: DiskOut) -> list[ProblemOut]:
     return [_bad("disk_low", what, "make room: a training that cannot write its version fails")]
 
 
-        *disk_problems(room),
-        *archive_problems(await heed.health.last_archived()),
-        *reward_problems(await heed.hacking.told(), await heed.opinions.trouble()),
+def reward_problems(told: Told | None, trouble: Trouble | None) -> list[ProblemOut]:
+    """Whether the reward model still stands for what people like, and whether it can be asked."""
+    found = []
+    if told is not None and told.finding.level != "quiet":
+        fix = "compare the versions' answers, roll back if people are right; then resume on the dashboard"
+        say = _bad if told.finding.level == "stop" else _warning
+        found.append(say("reward_hacking", told.words, fix))
+    if trouble is not None:
+        what = f"votes could not be scored by the reward model ({trouble.tries} times): {trouble.error[:300]}"
+        found.append(_warning("opinions_failing", what, "look at opinions/score.log in the data folder"))
+    return found
+
+
+def archive_problems(last: ArchivePass | None) -> list[ProblemOut]:
+    """Nothing before the first pass: a new site, or one without a control worker, which is named already."""
+    if last is not None and last.error:
+        return [_bad("archive_failing", f"nothing is archived: {last.error}", "see docs/archive.md")]
+    if last is not None and (age := (now() - last.at).total_seconds()) > ARCHIVE_LATE_S:
+        what = f"nothing was archived for {age / 60:.0f} minutes"
+        return [_warning("archive_failing", what, "look at the log of worker-control")]
+    return []
 
 
 def disk_of(folder: Path) -> DiskOut:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from store.json_lines import read_lines
 from store.records import AskedAnswers, AskedAs, QueueItem, now
 from workers.attempt import Work, write_durably
 from workers.child import StageFailed, run_trainer
@@ -105,7 +106,7 @@ async def _answered(work: Work, missing: int, number: int) -> list[AskedAnswers]
     command = [*work.settings.start_of("ask"), "--config", str(work.config), *map(str, arguments)]
     await run_trainer(command, work.attempt / "ask.log", work.lease)
     read = TypeAdapter(AskedAnswers)
-    return [read.validate_json(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    return [read.validate_json(line) for line in read_lines(out)]
 
 
 def reward_models(folder: Path, number: int) -> list[object]:

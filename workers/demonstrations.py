@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import TypeVar
 
+from store.json_lines import read_lines
 from store.records import Demonstration, PreferencePair, Record
 
 Line = TypeVar("Line", bound=Record)
@@ -52,4 +53,4 @@ def demonstrations(snapshot: Path) -> list[str]:
 
 
 def _lines(path: Path, kind: type[Line]) -> list[Line]:
-    return [kind.model_validate_json(line) for line in path.read_text("utf-8").splitlines()]
+    return [kind.model_validate_json(line) for line in read_lines(path)]

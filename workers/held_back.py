@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from store.dataset.split import fraction
+from store.json_lines import read_lines
 from store.records import PreferencePair
 
 JUDGED_PAIRS = 100
@@ -37,7 +38,7 @@ def divide(data: Path, out: Path, share: float, least: int) -> Divided:
     train = data / "train.jsonl"
     first, second = list[str](), list[str]()
     count = {True: 0, False: 0}
-    for line in train.read_text("utf-8").splitlines():
+    for line in read_lines(train):
         pair = PreferencePair.model_validate_json(line)
         away = fraction(f"held back {_conversation(pair)}") < share
         (second if away else first).append(line)
@@ -47,7 +48,7 @@ def divide(data: Path, out: Path, share: float, least: int) -> Divided:
     if count[True] < least or count[False] < count[True]:
         few = f"none: {count[True]} pairs of other conversations, {least} are needed"
         return Divided(train, why=few if count[True] < least else "none: too few conversations to divide")
-    held_out = (data / "held_out.jsonl").read_text("utf-8").splitlines()
+    held_out = read_lines(data / "held_out.jsonl")
     seen_by_first = [line for line in first if _decided(PreferencePair.model_validate_json(line))]
     out.mkdir(parents=True, exist_ok=True)
     return Divided(
@@ -61,7 +62,7 @@ def divide(data: Path, out: Path, share: float, least: int) -> Divided:
 def as_many_seeds(seed_pairs: Path, parts: Divided) -> Path:
     """No more seed pairs than the second model has pairs: it is to be cheap, and to know votes above all."""
     assert parts.held_back is not None
-    lines = seed_pairs.read_text("utf-8").splitlines()
+    lines = read_lines(seed_pairs)
     return _written(parts.held_back.with_name("seed_pairs.jsonl"), lines[-parts.decided :])
 
 

@@ -16,6 +16,7 @@ from store.connection import Redis, StoreUnavailable, connect
 from store.conversations import Conversations
 from store.dataset.evidence import as_seen
 from store.exchange.export import answer_ids
+from store.json_lines import read_lines
 from store.lineage import Lineage
 from store.locks import LockHeld, hold
 from store.opinions import AT_ONCE, Opinion, Opinions, ScoredAnswer
@@ -168,10 +169,10 @@ async def _scored(desk: _Desk, asked: list[_Asked]) -> list[Opinion]:
     ]
     try:
         await run_trainer(command, log, _UntilARun(desk.runs))
-        lines = await asyncio.to_thread(out.read_text, encoding="utf-8")
+        lines = await asyncio.to_thread(read_lines, out)
     finally:  # a copy of what people wrote is kept no longer than it is needed
         await asyncio.to_thread(cases.unlink)
-    scores = {one.id: one.scores for one in map(CaseScores.model_validate_json, lines.splitlines())}
+    scores = {one.id: one.scores for one in map(CaseScores.model_validate_json, lines)}
     opinions = []
     for one in asked:
         given = scores.get(one.vote.id)

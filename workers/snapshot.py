@@ -19,6 +19,7 @@ from store.dataset.choice import AnnotatorPart
 from store.dataset.evidence import domain
 from store.dataset.gather import Position, gather
 from store.dataset.split import NotEnoughData, fraction, split_pairs
+from store.json_lines import read_lines
 from store.queue import Queue
 from store.records import ChatTurn, PreferencePair, Record, Snapshot, now
 from store.stream_ids import when
@@ -153,7 +154,7 @@ def read(folder: Path) -> Frozen:
 
 def votes_used(folder: Path) -> set[str]:
     """Ids of the votes in a frozen data set, whether they train or judge."""
-    lines = "".join((folder / name).read_text() for name in ("train.jsonl", "held_out.jsonl")).splitlines()
+    lines = [line for name in ("train.jsonl", "held_out.jsonl") for line in read_lines(folder / name)]
     return {vote_id for line in lines if (vote_id := json.loads(line)["vote_id"])}
 
 
@@ -197,7 +198,7 @@ def _fill_up(
 
 def read_prompts(path: Path) -> list[Prompt]:
     """The prompts of a file of `{"prompt": [turns]}` lines."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_lines(path)
     return [_PromptLine.model_validate_json(line).prompt for line in lines]
 
 

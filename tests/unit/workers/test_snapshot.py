@@ -22,7 +22,7 @@ from trainer.reporting import Reporter
 from trainer.reward import train_reward_model
 from workers.lease import patiently
 from workers.settings import Schedule
-from workers.snapshot import Frozen, SnapshotChanged
+from workers.snapshot import Frozen, SnapshotChanged, votes_used
 
 pytestmark = pytest.mark.anyio
 
@@ -211,6 +211,13 @@ async def test_the_same_votes_freeze_to_the_same_bytes(heed: Platform) -> None:
     assert one.snapshot.sha256 == two.snapshot.sha256
     await heed.vote(text="one more")
     assert (await freeze(heed, "three")).snapshot.sha256 != one.snapshot.sha256
+
+
+async def test_a_line_separator_in_a_text_ends_no_line(heed: Platform) -> None:
+    """JSON leaves U+2028 and its like as they are: read carelessly, one such text fails every training."""
+    votes = [await heed.vote(text=f"one\u2028two\u2029three\x85four {number}") for number in range(4)]
+    await freeze(heed)
+    assert votes_used(heed.settings.data / "runs" / "one") == {vote.id for vote in votes}
 
 
 async def test_only_votes_after_the_mark_are_new(heed: Platform) -> None:
