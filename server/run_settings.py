@@ -38,7 +38,8 @@ async def resolved(config: Path, options: RunOptions) -> dict[str, dict[str, Any
         raise Problem(
             503, "busy", "the trainer did not say its settings in time", remedy="try again"
         ) from None
-    event = json.loads(said.decode().splitlines()[-1]) if said else {"event": "error", "message": "it broke"}
+    broke = {"event": "error", "message": "it broke"}
+    event: dict[str, Any] = json.loads(said.decode().splitlines()[-1]) if said else broke
     if event["event"] != "done":
         raise _refused(str(event["message"]))
     return options.over(sections | event["report"])
