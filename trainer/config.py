@@ -264,7 +264,7 @@ class RewardGateConfig(Section):
 
     min_accuracy: float = Field(default=0.6, ge=0.0, le=1.0)
     """Share of the held-out pairs that must be ranked as the votes say."""
-    max_calibration_error: float = Field(default=0.1, ge=0.0, le=1.0)
+    max_calibration_error: float = Field(default=0.2, ge=0.0, le=1.0)
     """How much surer than right it may be, beyond what chance explains."""
     max_length_bias: float = Field(default=0.1, ge=0.0, le=1.0)
     """How much oftener or more rarely than people it may expect the longer answer to be preferred."""
