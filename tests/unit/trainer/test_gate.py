@@ -22,7 +22,12 @@ ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=8, max_prompt_toke
 
 
 def ask(candidate: Path, tiny_policy: Path, reward_folder: Path, out: Path, **changes: object) -> GateReport:
-    questions = [Question(prompt=(ChatTurn(role="user", content=f"Say {number}."),)) for number in range(4)]
+    questions = [
+        Question(
+            prompt=(ChatTurn(role="user", content=f"Say {number}."),), tags=("zh",) if number < 2 else ()
+        )
+        for number in range(4)
+    ]
     return judge(
         candidate=candidate, active=tiny_policy, reference=tiny_policy, reward_model=reward_folder,
         questions=questions, out=out, config=GateConfig.model_validate(changes), rollout=ROLLOUT,
@@ -88,6 +93,15 @@ def test_a_policy_that_moved_too_far_is_held_back(
 def test_one_that_does_not_win_is_held_back(tiny_policy: Path, reward_folder: Path, tmp_path: Path) -> None:
     report = ask(tiny_policy, tiny_policy, reward_folder, tmp_path / "report.json", min_win_share=0.6)
     assert failed(report) == {"win_share"}
+
+
+def test_groups_of_prompts_are_compared_where_they_are_large_enough(
+    tiny_policy: Path, reward_folder: Path, tmp_path: Path
+) -> None:
+    report = ask(tiny_policy, tiny_policy, reward_folder, tmp_path / "report.json", min_group_prompts=2)
+    [gap] = [check for check in report.checks if check.name == "group_gap"]
+    assert (gap.value, gap.n, gap.passed) == (0.0, 2, True)
+    assert "untagged 50% of 2, zh 50% of 2" in gap.reason
 
 
 def test_nan_weights_are_named_and_nothing_else_is_asked(

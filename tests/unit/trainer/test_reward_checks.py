@@ -54,11 +54,11 @@ def test_one_that_guesses_is_refused_when_the_pairs_prove_it() -> None:
 
 
 def test_one_that_is_far_too_sure_is_refused() -> None:
-    # Sure of sigmoid(6) = 0.9975 and right on 30 of 40: 0.9975 - 0.8581 (Wilson's upper end) = 0.139.
-    checks = judged([6.0] * 30 + [-6.0] * 10, [5, -5] * 20)
+    # Sure of sigmoid(6) = 0.9975 and right on 24 of 40: 0.9975 - 0.7365 (Wilson's upper end) = 0.261.
+    checks = judged([6.0] * 24 + [-6.0] * 16, [5, -5] * 20)
     assert failed(checks) == {"calibration"}
-    assert checks["calibration"].value == pytest.approx(0.139, abs=2e-3)
-    assert "sure of 100% of 40 held-out pairs and right on 75%" in checks["calibration"].reason
+    assert checks["calibration"].value == pytest.approx(0.261, abs=2e-3)
+    assert "sure of 100% of 40 held-out pairs and right on 60%" in checks["calibration"].reason
     # Less sure than right is no fault: 0.6 on pairs of which all are right.
     assert failed(judged([0.4] * 40, [5, -5] * 20)) == set()
     # Of 4 pairs with one mistake the same says nothing.
@@ -106,7 +106,7 @@ def test_choices_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("better", "longest", "refused"),
-    [(18, 6, set()), (5, 6, {"best_of_n"}), (18, 22, {"longest_of_n"})],
+    [(18, 6, set()), (18, 10, set()), (5, 6, {"best_of_n"}), (18, 22, {"longest_of_n"})],
 )
 def test_favourites_must_please_another_judge_and_not_just_be_long(
     better: int, longest: int, refused: set[str]
@@ -116,5 +116,6 @@ def test_favourites_must_please_another_judge_and_not_just_be_long(
     )
     checks = {check.name: check for check in choice_checks(found, CONFIG)}
     assert failed(checks) == refused
-    # 22 of 24: 0.74 to 0.98, all above 6 / 24 + 0.25. 5 of 24: 0.09 to 0.41, all below 0.5.
+    # 10 of 24: 0.24 to 0.61; 22 of 24: 0.74 to 0.98, all above 6 / 24 + 0.25.
+    # 5 of 24: 0.09 to 0.41, all below 0.5.
     assert checks["longest_of_n"].threshold == 0.5

@@ -12,11 +12,12 @@ import pytest
 
 from store.artifacts import verify
 from store.opinions import agreement_of_recent_votes
-from store.records import ChatTurn, PreferencePair, Run, now
+from store.records import ChatTurn, EngineStatus, PreferencePair, Run, now
 from tests.worker_parts import Platform
 from workers import recipe
 from workers.held_back import JUDGED_PAIRS, as_many_seeds, divide
 from workers.schedule import what_waits
+from workers.settings import Release
 from workers.start_rules import due
 
 pytestmark = pytest.mark.anyio
@@ -203,3 +204,23 @@ async def test_a_reward_model_is_compared_with_that_of_a_version_that_went_live(
     assert [call.get("previous") for call in heed.calls("reward")] == [
         None, str(data / "reward_models" / "v0002"), str(data / "reward_models" / "v0002"),
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("serving")
+async def test_a_candidate_that_failed_its_gate_is_no_canary_either(heed: Platform) -> None:
+    """With engines that could take one."""
+    engines = [
+        EngineStatus(name=f"engine-{n}", address="", state="ready", version=1, device=str(n), seen_at=now())
+        for n in range(2)
+    ]
+    await heed.policies.report_engines("server-1", engines)
+    heed = replace(heed, settings=replace(heed.settings, release=Release(canary_share=0.5)))
+    heed.plan(gate={"passed": False})
+    for number in range(3):
+        await heed.vote(text=f"Question {number}")
+    run = await finished(heed, await heed.runs.request("votes"))
+    version = await heed.policies.get(run.version or 0)
+    assert version is not None
+    assert version.state == "rejected"
+    assert await heed.policies.canary() is None
+    assert [line.number for line in await heed.policies.timeline()] == [1]

@@ -278,14 +278,27 @@ async def test_bundled_prompts_fill_up_and_no_prompt_is_in_both_files(heed: Plat
         await heed.vote(text=f"Asked {number}")
         await heed.vote(text="Asked by many")
     frozen = await freeze(heed, rollout_prompts=8, gate_prompts=4)
-    prompts = [json.dumps(row) for row in rows(heed, "prompts.jsonl")]
-    held_out = [json.dumps(row) for row in rows(heed, "held_out_prompts.jsonl")]
+    prompts = [json.dumps(row["prompt"]) for row in rows(heed, "prompts.jsonl")]
+    held_out = [json.dumps(row["prompt"]) for row in rows(heed, "held_out_prompts.jsonl")]
     assert (len(prompts), len(held_out)) == (8, 4)
     assert frozen.snapshot.prompts == 8
     assert len(set(prompts + held_out)) == 12
     assert any("Bundled" in line for line in prompts)
     assert all(f"Asked {number}" in "".join(prompts + held_out) for number in range(4))
     assert all(row["prompt"][-1]["role"] == "user" for row in rows(heed, "prompts.jsonl"))
+
+
+async def test_the_gates_prompts_in_chinese_are_tagged(heed: Platform) -> None:
+    """As pairs in Chinese are: the gate looks whether a group falls behind."""
+    prompts = [
+        {"prompt": [{"role": "user", "content": f"{text}{n}"}]} for n in range(8) for text in ("你好", "Hi")
+    ]
+    heed.settings.prompts.write_text("".join(json.dumps(line) + "\n" for line in prompts))
+    for number in range(3):
+        await heed.vote(text=f"Question {number}")
+    await freeze(heed)
+    tags = {row["prompt"][0]["content"][0]: row["tags"] for row in rows(heed, "held_out_prompts.jsonl")}
+    assert (tags["你"], tags["H"]) == (["zh"], [])
 
 
 async def test_one_pair_is_not_enough_and_the_reason_says_so(heed: Platform) -> None:
