@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from store.conversations import Conversations
 from store.dataset.flags import LOOKED_BACK, WORDS, flags_with, judged_texts, reads_too_quickly
@@ -15,6 +16,14 @@ LEAK = "an answer named its model"
 PLATFORM = "heed"
 
 
+class Looked(NamedTuple):
+    """A vote that is not cast yet, and what it shows about its annotator's votes before."""
+
+    vote: Vote
+    earlier: dict[str, list[VoteFlag]]
+    """Vote id -> new flags."""
+
+
 class Flagging:
     """Marks votes, and keeps those out that the rules leave out. Raises StoreUnavailable."""
 
@@ -23,41 +32,37 @@ class Flagging:
         self._votes = votes
         self._rules = rules
 
-    async def looked_at(self, vote: Vote, answers: Sequence[Answer]) -> Vote:
-        """The vote, which is not cast yet, with its flags; kept out by them or when an answer is leaked."""
-        vote = vote.model_copy(update={"texts": await self._texts(vote, answers)})
-        flags = set(flags_with(vote, await self._before(vote)).get(vote.id, ()))
+    async def looked_at(self, vote: Vote, answers: Sequence[Answer]) -> Looked:
+        """The vote with its flags; kept out by them, or when an answer is leaked."""
+        found: dict[str, list[VoteFlag]] = {}
+        if vote.kind in ("duel", "ranking"):
+            vote = vote.model_copy(update={"texts": await self._texts(vote, answers)})
+            found = flags_with(vote, await self._votes.by_annotator(vote.annotator_id, LOOKED_BACK))
+        flags = set(found.pop(vote.id, ()))
         if reads_too_quickly(vote, answers, self._rules.chars_per_second):
             flags.add("too_quick")
         leak = next((answer.leak for answer in vote.answers if answer.leak), None)
         reason = f"{LEAK}: {leak}" if leak else self._why_out(flags)
         kept_out = Exclusion(by=PLATFORM, reason=reason, at=vote.created_at) if reason else None
-        return vote.model_copy(
-            update={
-                "flags": tuple(flag for flag in FLAGS if flag in flags),
-                "status": "excluded" if kept_out else "active",
-                "exclusion": kept_out,
-            }
-        )
+        marked = {
+            "flags": tuple(flag for flag in FLAGS if flag in flags),
+            "status": "excluded" if kept_out else "active",
+            "exclusion": kept_out,
+        }
+        return Looked(vote.model_copy(update=marked), found)
 
-    async def flag_earlier(self, vote: Vote) -> None:
-        """What this vote shows about the ones before it. If it breaks off, the next vote shows it again."""
-        for name, flags in flags_with(vote, await self._before(vote)).items():
-            if name != vote.id:
-                with suppress(VoteUndone):
-                    await self._votes.flag(name, PLATFORM, flags, self._why_out(set(flags)))
+    async def mark(self, earlier: dict[str, list[VoteFlag]]) -> None:
+        """Flag earlier votes. If it breaks off, the next vote shows the same about them."""
+        for name, flags in earlier.items():
+            with suppress(VoteUndone):
+                await self._votes.flag(name, PLATFORM, flags, self._why_out(set(flags)))
 
     async def _texts(self, vote: Vote, answers: Sequence[Answer]) -> str | None:
-        """The digest that knows the same texts again; None where one answer stands alone or goes on."""
-        if vote.kind not in ("duel", "ranking") or vote.early or vote.check is not None:
+        """The digest that knows the same texts again; None where an answer goes on, or nothing is learned."""
+        if vote.early or vote.check is not None:
             return None
         message = await self._conversations.message(vote.conversation_id, answers[0].parent_id)
         return judged_texts(message.text, answers) if message else None
-
-    async def _before(self, vote: Vote) -> list[Vote]:
-        """The person's votes before this one, newest first."""
-        mine = await self._votes.by_annotator(vote.annotator_id, LOOKED_BACK)
-        return [one for one in mine if one.id != vote.id]
 
     def _why_out(self, flags: set[VoteFlag]) -> str | None:
         """Why these flags keep a vote out of training; None: they only mark it."""

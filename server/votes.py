@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from server.errors import Problem, not_found
-from server.flagging import Flagging
+from server.flagging import Flagging, Looked
 from server.queue import QueueService
 from server.shapes import why_not_votable
 from server.turns import TurnService
@@ -89,7 +89,7 @@ class VoteService:
             ended = "streaming" not in (a.state, b.state)
             remedy = "ask for new answers with POST .../answers" if ended else "wait for `duel.ready`"
             raise Problem(409, "not_votable", reason, field="duel_id", remedy=remedy)
-        vote = await self._made(
+        looked = await self._made(
             account,
             duel.conversation_id,
             key,
@@ -109,9 +109,9 @@ class VoteService:
             check=duel.check,
             asked=duel.asked,
         )
-        vote, created = await self._votes.cast(vote, duel)
+        vote, created = await self._votes.cast(looked.vote, duel)
         if created:
-            await self._flagging.flag_earlier(vote)
+            await self._flagging.mark(looked.earlier)
         if vote.early:
             await self._turns.stop(a if vote.choice == "b" else b)
         if duel.item_id is not None:
@@ -135,7 +135,7 @@ class VoteService:
         if answer.edited_from is not None:
             detail = "a person wrote this answer"
             raise Problem(409, "not_votable", detail, field="answer_id", remedy="vote on the original")
-        vote = await self._made(
+        looked = await self._made(
             account,
             conversation.id,
             key,
@@ -149,7 +149,7 @@ class VoteService:
             version_a=answer.policy_version,
             blind=False,
         )
-        vote, created = await self._votes.cast(vote)
+        vote, created = await self._votes.cast(looked.vote)
         return Cast(vote, created, await self.pending())
 
     async def ranking(
@@ -175,7 +175,7 @@ class VoteService:
         if len({answer.parent_id for answer in answers}) != 1:
             detail = "these answers are not to the same message"
             raise Problem(422, "bad_ranking", detail, field="ranking", remedy="rank answers to one message")
-        vote = await self._made(
+        looked = await self._made(
             account,
             found[0][1].id,
             key,
@@ -188,9 +188,9 @@ class VoteService:
             shown_ms=shown_ms,
             blind=False,
         )
-        vote, created = await self._votes.cast(vote)
+        vote, created = await self._votes.cast(looked.vote)
         if created:
-            await self._flagging.flag_earlier(vote)
+            await self._flagging.mark(looked.earlier)
             await self._conversations.change(found[0][1], leaf_id=ranking[0][0])
         return Cast(vote, created, await self.pending())
 
@@ -235,7 +235,7 @@ class VoteService:
                 "ended_at": at,
             }
         )
-        vote = await self._made(
+        looked = await self._made(
             account,
             conversation.id,
             key,
@@ -249,7 +249,7 @@ class VoteService:
             version_a=original.policy_version,
             blind=False,
         )
-        vote, created = await self._votes.cast(vote, edited=edited)
+        vote, created = await self._votes.cast(looked.vote, edited=edited)
         if created:
             await self._conversations.change(conversation, leaf_id=edited.id)
         return Cast(vote, created, await self.pending())
@@ -323,7 +323,7 @@ class VoteService:
         answers: Sequence[Answer],
         ranks: dict[str, int] | None = None,
         **said: Any,
-    ) -> Vote:
+    ) -> Looked:
         """A vote on these answers, in the order shown; kept out when one names its model, or by its flags."""
         at = now()
         about = tuple(
