@@ -3648,6 +3648,11 @@ export interface components {
         };
         /** PromoteIn */
         PromoteIn: {
+            /**
+             * Ramp
+             * @default []
+             */
+            ramp: number[];
             /** Reason */
             reason: string;
             /** Share */
