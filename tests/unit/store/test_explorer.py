@@ -154,7 +154,8 @@ def test_only_blind_active_duels_without_a_name_are_counted_and_the_rest_is_name
     assert [one.choice for one in found.duels] == ["a", "tie", "b", "b"]
     left_out = found.left_out.model_dump()
     assert left_out == {
-        "undone": 1, "excluded": 1, "checks": 1, "leaked": 1, "open": 1, "deleted": 1, "skipped": 1, "asked": 1,
+        "undone": 1, "excluded": 1, "checks": 1, "leaked": 1, "open": 1, "deleted": 1, "skipped": 1,
+        "asked": 1,
     }  # fmt: skip
 
 
