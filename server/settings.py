@@ -84,6 +84,8 @@ class ReleaseShown(BaseModel):
 
     canary_max_votes: int = Field(default=1000, ge=1)
     """Decisive votes after which a canary is stopped."""
+    canary_ramp_votes: int = Field(default=20, ge=1)
+    """Decisive votes on each step of a ramp."""
 
 
 class OpinionsShown(BaseModel):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from server.shapes import In, Out, Reason
+from store.ramp import rising
 from store.records import Canary, PolicyVersion, Snapshot
 
 
@@ -115,7 +116,16 @@ class HistoryOut(Out):
 class PromoteIn(In):
     share: float = Field(gt=0, le=1)
     """1 makes it the active version; less starts a canary with this share of the answers."""
+    ramp: Annotated[tuple[float, ...], AfterValidator(rising), Field(max_length=20)] = ()
+    """Shares that the canary gets by itself after this one, each after `[release] canary_ramp_votes` decisive
+    votes, as long as no guard speaks. Empty: people change the share."""
     reason: Reason
+
+    @model_validator(mode="after")
+    def _ramp_goes_on_from_the_share(self) -> Self:
+        if self.ramp and self.ramp[0] <= self.share:
+            raise ValueError("ramp: its first share is to be larger than `share`")
+        return self
 
 
 class ShareIn(In):

@@ -9,18 +9,17 @@ import secrets
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Literal
 
 from store import keys, policy_scripts
 from store.artifacts import sync_folder
 from store.connection import Redis, available
+from store.decisions import CanaryOutcome, canary_ended, decided, moved
 from store.locks import LockHeld, hold
 from store.ramp import on_a_ramp
-from store.records import Activation, AuditEvent, Canary, EngineStatus, PolicyState, PolicyVersion, now
+from store.records import Activation, Canary, EngineStatus, PolicyState, PolicyVersion, now
 from store.streams import FEED_LENGTH
 
 REPORT_TTL_S = 15
-CanaryOutcome = Literal["promoted", "rolled_back", "stopped", "rejected"]
 
 __all__ = [
     "CanaryOutcome",
@@ -84,7 +83,7 @@ class Policies:
         One that is rejected already was held back: the audit log says so. Raises VersionExists when the
         number has other weights that were active or rejected.
         """
-        held_back = _audit("heed", "held_back", version.number, reason=version.reason)
+        held_back = decided("heed", "held_back", version.number, reason=version.reason)
         with available():
             verdict = await self._register(
                 keys=[keys.POLICIES, keys.POLICY_COUNTER, keys.FEED, keys.AUDIT],
@@ -130,7 +129,7 @@ class Policies:
     async def set_state(self, number: int, state: PolicyState, reason: str | None = None) -> None:
         """Change a version's state; feed and audit log say so. Raises KeyError for an unknown number."""
         act = "held_back" if state == "rejected" else "state_changed"
-        event = _audit("heed", act, number, state=state, reason=reason)
+        event = decided("heed", act, number, state=state, reason=reason)
         while True:
             text, version = await self._known(number)
             args = [event, *_replacement(text, version, state, reason)]
@@ -168,16 +167,16 @@ class Policies:
             if expected is not None:
                 args += _replacement(*await self._known(expected), left_as, reason)
             canary, ended = await self.canary(), ""
-            moved = "" if expected is None else _moved(activation, left_as, request_id)
+            told = "" if expected is None else moved(activation, left_as, request_id)
             if canary is not None:
                 outcome: CanaryOutcome = "promoted" if canary.number == number else "stopped"
-                ended = _canary_ended(canary, outcome, actor, reason)
-                moved = "" if outcome == "promoted" else moved
+                ended = canary_ended(canary, outcome, actor, reason)
+                told = "" if outcome == "promoted" else told
                 if outcome == "stopped":
                     text, tried = await self._known(canary.number)
                     args += _replacement(text, tried, canary.before, reason)
             head = ["" if expected is None else expected, activation.model_dump_json()]
-            head += [canary.model_dump_json() if canary else "", ended, moved]
+            head += [canary.model_dump_json() if canary else "", ended, told]
             with available():
                 verdict = await self._activate(
                     keys=[
@@ -248,7 +247,7 @@ class Policies:
                 before=version.state,
             )
             canary = on_a_ramp(canary, (share, *ramp), every)
-            event = _audit(actor, "canary_start", number, share=share, reason=reason, ramp=list(ramp))
+            event = decided(actor, "canary_start", number, share=share, reason=reason, ramp=list(ramp))
             args = _replacement(text, version, "canary", reason)
             if await self._change_canary("", canary.model_dump_json(), event, args):
                 return canary
@@ -272,7 +271,7 @@ class Policies:
                 raise CanaryRefused("the canary has changed meanwhile", "look at the versions again")
             text, version = await self._known(before.number)
             after = Canary.model_validate(before.model_dump() | changed)
-            event = _audit(actor, "canary_share", before.number, share=after.share, reason=reason)
+            event = decided(actor, "canary_share", before.number, share=after.share, reason=reason)
             args = _replacement(text, version, "canary", version.reason)
             if await self._change_canary(before.model_dump_json(), after.model_dump_json(), event, args):
                 return after
@@ -297,7 +296,7 @@ class Policies:
             text, version = await self._known(canary.number)
             state = canary.before if outcome == "stopped" else outcome
             args = _replacement(text, version, state, reason)
-            event = _canary_ended(canary, outcome, actor, reason)
+            event = canary_ended(canary, outcome, actor, reason)
             if await self._change_canary(canary.model_dump_json(), "", event, args):
                 return
 
@@ -389,28 +388,6 @@ class Policies:
 def _replacement(text: str, version: PolicyVersion, state: PolicyState, reason: str | None) -> list[str]:
     changed = version.model_copy(update={"state": state, "reason": reason})
     return [str(version.number), text, changed.model_dump_json()]
-
-
-def _audit(actor: str, action: str, number: int, **detail: object) -> str:
-    event = AuditEvent(actor=actor, action=action, object=f"v{number}", detail=detail, at=now())
-    return event.model_dump_json()
-
-
-def _moved(activation: Activation, left_as: PolicyState, request_id: str | None) -> str:
-    return AuditEvent(
-        actor=activation.actor,
-        action="promote" if left_as == "retired" else "rollback",
-        object=f"v{activation.number}",
-        before=None if activation.previous is None else f"v{activation.previous}",
-        after=f"v{activation.number}",
-        reason=activation.reason,
-        request_id=request_id,
-        at=activation.at,
-    ).model_dump_json()
-
-
-def _canary_ended(canary: Canary, outcome: CanaryOutcome, actor: str, reason: str) -> str:
-    return _audit(actor, "canary_end", canary.number, outcome=outcome, reason=reason)
 
 
 def _are(count: int) -> str:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from store.records import Canary
 
 
+def rising(shares: tuple[float, ...]) -> tuple[float, ...]:
+    """The same shares. Raises ValueError unless they rise from above 0 to at most 1."""
+    if any(not 0 < share <= 1 for share in shares) or list(shares) != sorted(set(shares)):
+        raise ValueError("write shares above 0, at most 1, each larger than the one before")
+    return shares
+
+
 def on_a_ramp(canary: Canary, ramp: tuple[float, ...], every: int) -> Canary:
     """The canary as it begins: the first share of the ramp, and the next after `every` decisive votes."""
     return canary.model_copy(update=_step(ramp, every))

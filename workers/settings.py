@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from store.dataset.rules import VoteRules
+from store.ramp import rising
 from store.settings import ConfigError, StoreSettings, read_sections
 from store.statistics.guards import GUARDS, GuardName
 from workers.calendar import check_cron, window
@@ -101,7 +102,7 @@ class Release(_Section):
     """Share of the conversations that a version gets as a canary before it is active; 0: active at once."""
     canary_max_votes: int = Field(default=1000, ge=1)
     """Decisive votes between canary and active version after which the active one stays."""
-    canary_ramp: tuple[float, ...] = ()
+    canary_ramp: Annotated[tuple[float, ...], AfterValidator(rising)] = ()
     """Shares that a canary gets one after another in place of `canary_share`, such as 0.05, 0.25, 0.5, 1."""
     canary_ramp_votes: int = Field(default=20, ge=1)
     """Decisive votes on each step of the ramp before the next."""
@@ -120,13 +121,6 @@ class Release(_Section):
     def allowed(self, guard: GuardName) -> float:
         """The odds ratio that this guard puts up with; 0: it is off."""
         return float(getattr(self, f"guard_{guard}"))
-
-    @field_validator("canary_ramp")
-    @classmethod
-    def _rises(cls, ramp: tuple[float, ...]) -> tuple[float, ...]:
-        if any(not 0 < share <= 1 for share in ramp) or list(ramp) != sorted(set(ramp)):
-            raise ValueError("write shares above 0, at most 1, each larger than the one before")
-        return ramp
 
     @field_validator(*(f"guard_{name}" for name in GUARDS))
     @classmethod

@@ -70,7 +70,14 @@ async def promote(
         raise Problem(409, "not_promotable", detail, remedy="choose a version that passed the gate")
     active = await heed.policies.active()
     if body.share < 1:
-        canary = await heed.policies.start_canary(version.number, body.share, me.id, body.reason)
+        canary = await heed.policies.start_canary(
+            version.number,
+            body.share,
+            me.id,
+            body.reason,
+            ramp=body.ramp,
+            every=heed.config.release.canary_ramp_votes,
+        )
         return PromotedOut(active=active.number if active else None, canary=canary)
     await heed.policies.activate(
         version.number,

@@ -4002,6 +4002,11 @@ export interface components {
         };
         /** PromoteIn */
         PromoteIn: {
+            /**
+             * Ramp
+             * @default []
+             */
+            ramp: number[];
             /** Reason */
             reason: string;
             /** Share */

@@ -354,6 +354,7 @@ describe("versions", () => {
     );
     const dialog = await screen.findByRole("dialog", { name: "Promote v1?" });
     await userEvent.click(within(dialog).getByRole("radio", { name: "25%" }));
+    await userEvent.click(within(dialog).getByRole("checkbox", { name: /Go on by itself to 50%, 100%/ }));
     await userEvent.type(within(dialog).getByLabelText("Reason"), "let us see");
     await userEvent.click(within(dialog).getByRole("button", { name: "Start the canary" }));
     const asked = await screen.findByRole("dialog", { name: "Type your password again" });
@@ -361,8 +362,8 @@ describe("versions", () => {
     await userEvent.click(within(asked).getByRole("button", { name: "Go on" }));
     await waitFor(() => expect(screen.queryByRole("dialog")).toBeNull());
     expect(server.bodies("POST /api/v1/policies/1/promote")).toEqual([
-      { share: 0.25, reason: "let us see" },
-      { share: 0.25, reason: "let us see" },
+      { share: 0.25, reason: "let us see", ramp: [0.5, 1] },
+      { share: 0.25, reason: "let us see", ramp: [0.5, 1] },
     ]);
   });
 });

@@ -149,7 +149,26 @@ async def test_a_canary_starts_grows_and_ends_and_its_history_stays(heed: Any, a
     [span] = (await admin.get("/api/v1/policies/history"))["canaries"]
     assert (span["number"], span["share"], span["outcome"]) == (2, 0.25, "promoted")
     assert span["ended_at"] > span["started_at"]
+    assert [(step["share"], step["reason"]) for step in span["steps"]] == [
+        (0.05, "let us see"),
+        (0.25, "good so far"),
+    ]
+    assert span["reason"] == "better"
     assert (await admin.get("/api/v1/audit/verify"))["broken_at"] is None
+
+
+async def test_a_canary_may_go_up_a_ramp_by_itself(heed: Any, admin: Any) -> None:
+    await publish(heed, 1)
+    await publish(heed, 2, 1)
+    await heed.parts.policies.activate(1, "test", "base", expected=None)
+    await engines(heed, 1, 1)
+    body = {"share": 0.25, "reason": "let us see"}
+    for ramp in ([0.25], [0.5, 0.4], [0.5, 2]):
+        refused = await admin.call("POST", "/api/v1/policies/2/promote", body | {"ramp": ramp})
+        assert (refused.status_code, refused.json()["type"]) == (422, "urn:heed:invalid")
+    started = await admin.call("POST", "/api/v1/policies/2/promote", body | {"ramp": [0.5, 1]})
+    canary = started.json()["canary"]
+    assert (canary["share"], canary["ramp"], canary["next_at"]) == (0.25, [0.5, 1], 20)
 
 
 async def test_a_version_that_the_gate_held_back_is_not_promoted(heed: Any, admin: Any) -> None:

@@ -147,14 +147,16 @@ def test_only_blind_active_duels_without_a_name_are_counted_and_the_rest_is_name
         row(8, "skip"),
         row(9, "a", status="undone"),
         row(10, "a", deleted=True),
-        row(11, "a", status="excluded", flags=("too_quick",)),
+        row(11, "a", asked="uncertain"),
+        row(12, "b", asked="random"),
+        row(13, "a", status="excluded", flags=("too_quick",)),
     ]
     found = counted(rows)
-    assert [one.choice for one in found.duels] == ["a", "tie", "b"]
+    assert [one.choice for one in found.duels] == ["a", "tie", "b", "b"]
     left_out = found.left_out.model_dump()
     assert left_out == {
         "undone": 1, "excluded": 1, "checks": 1, "leaked": 1, "open": 1, "deleted": 1, "skipped": 1,
-        "asked": 0, "flagged": 1,
+        "asked": 1, "flagged": 1,
     }  # fmt: skip
 
 

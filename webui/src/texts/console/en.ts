@@ -348,6 +348,7 @@ export const en = {
     promoteCanary: (share: string) =>
       `${share} of the conversations get it beside the live version, blind. Planned steps: 5, 25, 50, 100 %.`,
     canaryOf: (n: number, share: string) => `v${n} is a canary on ${share}`,
+    byItself: (shares: string) => `Go on by itself to ${shares} as votes come in, unless a guard speaks`,
     ramp: (share: string, votes: number) => `Next: ${share}, from ${many(votes, "vote", "votes")} on.`,
     guards: {
       title: "Guards: enough evidence for one of them ends the canary",

@@ -327,6 +327,7 @@ export const zh: ConsoleTexts = {
     promoteAll: (n, from) => (from === null ? `v${n} 成为线上版本。` : `v${n} 取代 v${from} 成为线上版本。`),
     promoteCanary: (share) => `${share} 的对话将盲测该版本与线上版本。计划步骤：5、25、50、100 %。`,
     canaryOf: (n, share) => `v${n} 灰度中，${share}`,
+    byItself: (shares) => `随投票自动提高到 ${shares}，护栏触发则停止`,
     ramp: (share, votes) => `下一步：${share}，满 ${votes} 票后。`,
     guards: {
       title: "护栏：任何一项证据足够即结束灰度",

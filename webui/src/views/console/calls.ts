@@ -76,8 +76,8 @@ export const consoleApi = {
   verifyAudit: () => call<AuditVerdict>("GET", at`audit/verify`),
 
   preflight: (number: number) => call<Preflight>("GET", at`policies/${number}/preflight`),
-  promote: (number: number, share: number, reason: string) =>
-    call<Promoted>("POST", at`policies/${number}/promote`, { share, reason }),
+  promote: (number: number, share: number, reason: string, ramp: readonly number[]) =>
+    call<Promoted>("POST", at`policies/${number}/promote`, { share, reason, ramp }),
   changeShare: (share: number, reason: string) => call<Canary>("PUT", at`canary`, { share, reason }),
   endCanary: (outcome: "promoted" | "rolled_back" | "stopped", reason: string) =>
     call<Promoted>("POST", at`canary/end`, { outcome, reason }),

@@ -14,7 +14,7 @@ import { consoleApi } from "../console/calls";
 import { useFresh } from "../console/fresh";
 import { PreflightFacts } from "./preflight";
 
-/** The planned ramp of a canary: each step is a decision of a person who has looked at the votes. */
+/** The planned ramp of a canary: each step is taken by a person who has looked at the votes, or by itself. */
 export const RAMP = [0.05, 0.25, 0.5, 1] as const;
 
 interface Props {
@@ -30,7 +30,9 @@ export function PromoteDialog({ version, policies, onClose }: Props) {
   const client = useQueryClient();
   const hint = useId();
   const [share, setShare] = useState<number>(RAMP[0]);
+  const [byItself, setByItself] = useState(false);
   const [reason, setReason] = useState("");
+  const later = RAMP.filter((step) => step > share + 1e-9);
   const preflight = useQuery({
     queryKey: ["preflight", version.number],
     queryFn: () => consoleApi.preflight(version.number),
@@ -38,7 +40,7 @@ export function PromoteDialog({ version, policies, onClose }: Props) {
     gcTime: 0,
   });
   const { act, asking, error } = useFresh(
-    () => consoleApi.promote(version.number, share, reason.trim()),
+    () => consoleApi.promote(version.number, share, reason.trim(), byItself ? later : []),
     () => {
       void client.invalidateQueries({ queryKey: keys.policies });
       void client.invalidateQueries({ queryKey: keys.status });
@@ -95,6 +97,16 @@ export function PromoteDialog({ version, policies, onClose }: Props) {
               ? words.promoteAll(version.number, policies.active)
               : words.promoteCanary(formatShare(share, language))}
           </p>
+          {later.length > 0 && (
+            <label className="mt-2 flex items-center gap-2">
+              <input
+                type="checkbox"
+                checked={byItself}
+                onChange={(event) => setByItself(event.target.checked)}
+              />
+              {words.byItself(later.map((step) => formatShare(step, language)).join(", "))}
+            </label>
+          )}
         </fieldset>
         <ReasonField label={texts.admin.actions.reason} value={reason} onChange={setReason} />
         {error && <ProblemLine error={error} />}
