@@ -60,11 +60,11 @@ describe("the reward model's opinion", () => {
     server.on(OPINION, () => SCORED);
     const line = await decided();
     expect(line.textContent).toBe(
-      "Reward model of v7: Answer 1 1.3, Answer 2 -0.2 · it would have chosen Answer 1 (81.8%)",
+      "Reward model of v7 · Answer 1: 1.3, Answer 2: -0.2 · it would have chosen Answer 1 (81.8%)",
     );
     await act(() => setLanguage("zh"));
     expect(screen.getByTestId("opinion").textContent).toBe(
-      "v7 的奖励模型：回答 1 1.3, 回答 2 -0.2 · 它会选择回答 1（81.8%）",
+      "v7 的奖励模型 · 回答 1：1.3, 回答 2：-0.2 · 它会选择回答 1（81.8%）",
     );
   });
 

@@ -55,6 +55,7 @@ def train(
         "lr": 1e-3,
         "critic_lr": 1e-3,
         "checkpoint_every": 1,
+        "fixed_every": 0,
     }
     reporter = reporter or Remembering()
     train_policy(

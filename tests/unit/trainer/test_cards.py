@@ -24,7 +24,7 @@ from trainer.reward import train_reward_model
 from trainer.sft import train_sft
 
 ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=6)
-PPO = PPOConfig(updates=2, rollouts=4, minibatch=4, checkpoint_every=0)
+PPO = PPOConfig(updates=2, rollouts=4, minibatch=4, checkpoint_every=0, fixed_every=0)
 
 
 def pairs(text: str) -> list[PreferencePair]:

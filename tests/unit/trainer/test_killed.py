@@ -21,7 +21,15 @@ from trainer.models import reward_model_from_policy, save_reward_model
 from trainer.ppo import train_policy
 from trainer.reporting import Reporter
 
-PPO = {"updates": 9, "rollouts": 4, "minibatch": 2, "epochs": 2, "lr": 1e-3, "checkpoint_every": 2}
+PPO = {
+    "updates": 9,
+    "rollouts": 4,
+    "minibatch": 2,
+    "epochs": 2,
+    "lr": 1e-3,
+    "checkpoint_every": 2,
+    "fixed_every": 0,
+}
 ROLLOUT = {"engine": "transformers", "max_new_tokens": 6}
 FULL = 500_000
 """Bytes: more than the tiny candidate's file, less than a checkpoint's."""

@@ -167,6 +167,7 @@ def ppo(
         "lr": 1e-2,
         "critic_lr": 1e-2,
         "checkpoint_every": 1,
+        "fixed_every": 0,
     }
     train_policy(
         policy=policy, reference=policy, reward_model=reward, prompts=PROMPTS,

@@ -31,7 +31,9 @@ export default function Opinion({ vote }: { vote: string }) {
       </p>
     );
   const scores = data.answers
-    .map((one, index) => `${answerN(index + 1)} ${formatNumber(Number(one.score.toFixed(2)), language)}`)
+    .map((one, index) =>
+      words.score(answerN(index + 1), formatNumber(Number(one.score.toFixed(2)), language)),
+    )
     .join(", ");
   const chosen =
     data.chance == null

@@ -35,7 +35,7 @@ export default function HackingPanel() {
               <span className={CHIP[data.level]}>{words.levels[data.level]}</span>
               <span className="text-[0.9rem] text-muted">{words.lookBack(data.look_back)}</span>
             </p>
-            {data.level !== "quiet" && <p className="wrap-anywhere">{data.words}</p>}
+            {data.level !== "quiet" && <p className="wrap-anywhere first-letter:uppercase">{data.words}</p>}
             <HackingChart versions={met} judged={data.judged} />
           </>
         )}
@@ -56,7 +56,7 @@ function Table({ versions }: { versions: readonly Watched[] }) {
   const { columns } = words;
   return (
     <div className="overflow-x-auto" tabIndex={0} role="group" aria-label={words.title}>
-      <table className="row-table tabular-nums">
+      <table className="row-table whitespace-nowrap tabular-nums">
         <thead>
           <tr>
             {Object.values(columns).map((name) => (
