@@ -38,10 +38,9 @@ async def resolved(config: Path, options: RunOptions) -> dict[str, dict[str, Any
         raise Problem(
             503, "busy", "the trainer did not say its settings in time", remedy="try again"
         ) from None
-    broke = {"event": "error", "message": "it broke"}
-    event: dict[str, Any] = json.loads(said.decode().splitlines()[-1]) if said else broke
-    if event["event"] != "done":
-        raise _refused(str(event["message"]))
+    event: dict[str, Any] = json.loads(said.decode().splitlines()[-1]) if said else {}
+    if event.get("event") != "done":
+        raise _refused(str(event.get("message", "the trainer did not say its settings; look at the log")))
     return options.over(sections | event["report"])
 
 

@@ -353,6 +353,24 @@ describe("conversations", () => {
     await waitFor(() => expect(location.pathname).toBe("/c/conv_1"));
   });
 
+  it("give way to any page that one may see, by keys alone", async () => {
+    const server = held.current;
+    server.role = "engineer";
+    server.admin();
+    talk([single("a", "msg_1", "One")]);
+    open("/");
+    await screen.findByRole("heading", { name: "Ask something" });
+    await userEvent.keyboard("{Control>}k{/Control}");
+    const field = await screen.findByRole("combobox", { name: "Search and commands" });
+    await screen.findByRole("option", { name: "Versions" });
+    expect(screen.queryByRole("option", { name: "People" })).toBeNull();
+    server.on("GET /api/v1/search?q=vers&skip=0", () => ({ items: [], next: null, of: 1 }));
+    await userEvent.type(field, "vers");
+    await screen.findByText("No conversation says that");
+    await userEvent.keyboard("{Enter}");
+    await waitFor(() => expect(location.pathname).toBe("/versions"));
+  });
+
   it("begin under the system prompt that was given", async () => {
     const server = held.current;
     talk([single("a", "msg_1", "One")]);

@@ -272,6 +272,17 @@ export const en = {
     placeholder: "You are a patient teacher. Answer in two sentences.",
     remove: "Remove",
   },
+  nav: {
+    label: "Pages",
+    dashboard: "Dashboard",
+    versions: "Versions",
+    votes: "Votes",
+    leaderboard: "Leaderboard",
+    people: "People",
+    audit: "Audit",
+    system: "System",
+    settings: "Settings",
+  },
   palette: {
     title: "Search and commands",
     placeholder: "Search conversations, or a command",

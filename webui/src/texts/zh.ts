@@ -266,6 +266,17 @@ export const zh: Texts = {
     placeholder: "你是一位耐心的老师。请用两句话回答。",
     remove: "移除",
   },
+  nav: {
+    label: "页面",
+    dashboard: "总览",
+    versions: "版本",
+    votes: "投票",
+    leaderboard: "排行",
+    people: "人员",
+    audit: "审计",
+    system: "系统",
+    settings: "设置",
+  },
   palette: {
     title: "搜索与命令",
     placeholder: "搜索对话，或输入命令",

@@ -1,5 +1,5 @@
 /** Search and commands in one list: type, arrows, Enter. */
-import { useInfiniteQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { type KeyboardEvent, useDeferredValue, useEffect, useId, useRef, useState } from "react";
 import { useLocation } from "wouter";
 import { capOf, useKeys } from "../keys";
@@ -9,6 +9,7 @@ import { setTheme, useShownTheme } from "../theme";
 import { Icon, type IconName } from "../ui/icons";
 import { problemText } from "../ui/notice";
 import { setFollows, useFollows } from "./chat/follow";
+import { PAGES } from "./console/pages";
 
 /** So many hits are looked for unasked. */
 const ENOUGH = 30;
@@ -162,10 +163,17 @@ function useCommands(onKeys: () => void): Entry[] {
   const shown = useShownTheme();
   const language = useLanguage();
   const follows = useFollows();
+  const me = useQuery(queries.me);
+  const pages = PAGES.filter(([, , needs]) => me.data?.may.includes(needs));
   const [, go] = useLocation();
   const others = (Object.keys(LANGUAGES) as (keyof typeof LANGUAGES)[]).filter((one) => one !== language);
   return [
     { id: "new", icon: "plus", label: texts.rail.new, cap: capOf(keys.newChat), run: () => go("/") },
+    { id: "queue", icon: "rank", label: texts.frame.queue, run: () => go("/queue") },
+    { id: "mine", icon: "check", label: texts.frame.mine, run: () => go("/mine") },
+    ...pages.map(
+      ([path, name]): Entry => ({ id: path, icon: "chart", label: texts.nav[name], run: () => go(path) }),
+    ),
     { id: "keys", icon: "keyboard", label: texts.keys.title, cap: capOf(keys.keys), run: onKeys },
     {
       id: "theme",

@@ -3,17 +3,6 @@
 const many = (n: number, one: string, more: string) => `${n} ${n === 1 ? one : more}`;
 
 export const en = {
-  nav: {
-    label: "Pages",
-    dashboard: "Dashboard",
-    versions: "Versions",
-    votes: "Votes",
-    leaderboard: "Leaderboard",
-    people: "People",
-    audit: "Audit",
-    system: "System",
-    settings: "Settings",
-  },
   closed: {
     title: "This page is not for your role",
     hint: {

@@ -2,17 +2,6 @@
 import type { ConsoleTexts } from "./en";
 
 export const zh: ConsoleTexts = {
-  nav: {
-    label: "页面",
-    dashboard: "总览",
-    versions: "版本",
-    votes: "投票",
-    leaderboard: "排行",
-    people: "人员",
-    audit: "审计",
-    system: "系统",
-    settings: "设置",
-  },
   closed: {
     title: "你的角色不能查看此页",
     hint: {

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "wouter";
 import type { Me } from "../../api";
 import { formatTime } from "../../format";
-import { useLanguage } from "../../texts";
+import { useLanguage, useTexts } from "../../texts";
 import { useConsole } from "../../texts/console";
 import { actionName } from "../audit/format";
 import { consoleApi } from "../console/calls";
@@ -13,6 +13,7 @@ const SHOWN = 12;
 
 export function Activity({ me }: { me: Me }) {
   const words = useConsole();
+  const { nav } = useTexts();
   const language = useLanguage();
   const log = useQuery({
     queryKey: ["audit", "newest"],
@@ -27,7 +28,7 @@ export function Activity({ me }: { me: Me }) {
       title={words.training.activity}
       actions={
         <Link href="/audit" className="text-[0.9rem] text-accent underline">
-          {words.nav.audit}
+          {nav.audit}
         </Link>
       }
     >

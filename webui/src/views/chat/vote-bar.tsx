@@ -113,11 +113,11 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
     action: Action,
     run: () => void,
     label: string,
-    options: { always?: boolean; pressed?: boolean } = {},
+    options: { always?: boolean; pressed?: boolean; wide?: boolean } = {},
   ) => (
     <button
       type="button"
-      className="vote-small"
+      className={`vote-small ${options.wide ? "max-[760px]:hidden" : ""}`}
       disabled={!options.always && !open}
       aria-pressed={options.pressed}
       aria-keyshortcuts={keys[action]}
@@ -158,7 +158,11 @@ export function VoteBar({ duel, answers, ready, streaming, seen, diff, onDiff, o
           {small("voteMuchB", () => vote("b", 2), texts.duel.muchB)}
           {small("voteSkip", () => vote("skip"), texts.duel.skip)}
           <span className="flex-1" />
-          {small("follow", () => setFollows(!follows), texts.duel.follow, { always: true, pressed: follows })}
+          {small("follow", () => setFollows(!follows), texts.duel.follow, {
+            always: true,
+            pressed: follows,
+            wide: true,
+          })}
           {small("diff", onDiff, texts.duel.diff, { always: true, pressed: diff })}
           {small("guideline", onGuideline, texts.guideline.open, { always: true })}
         </div>

@@ -3,23 +3,12 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useLocation } from "wouter";
 import type { Me } from "../../api";
 import { queries } from "../../queries";
-import { useConsole, useTexts } from "../../texts/console";
+import { useTexts } from "../../texts/console";
 import { ProblemLine } from "../../ui/notice";
 import { useFeed } from "../admin/feed";
 import { Strip } from "../admin/strip";
-import type { Permission } from "./calls";
 import { may } from "./guard";
-
-const PAGES = [
-  ["/admin", "dashboard", "watch"],
-  ["/versions", "versions", "watch"],
-  ["/votes", "votes", "review"],
-  ["/leaderboard", "leaderboard", "watch"],
-  ["/people", "people", "manage"],
-  ["/audit", "audit", "manage"],
-  ["/system", "system", "watch"],
-  ["/settings", "settings", "own"],
-] as const satisfies readonly (readonly [string, string, Permission])[];
+import { PAGES } from "./pages";
 
 export default function ConsoleTop({ me }: { me: Me }) {
   return (
@@ -52,7 +41,7 @@ function LiveStrip({ me }: { me: Me }) {
 }
 
 function Tabs({ me }: { me: Me }) {
-  const words = useConsole().nav;
+  const words = useTexts().nav;
   const [here] = useLocation();
   return (
     <nav aria-label={words.label} className="border-b border-line bg-surface px-2 sm:px-4">
