@@ -39,11 +39,11 @@ def several(rounds: int) -> Plan:
     return Plan(rounds=rounds, right=0.8, flipped=2)
 
 
-async def play_at(url: str, token: str, prompts: Sequence[str], plan: Plan) -> Played:
+async def play_at(url: str, token: str, prompts: Sequence[str], played: Played) -> None:
     async with session() as http:
         client = Client(http, url)
         await client.sign_in(token)
-        return await play(client, prompts, plan)
+        await play(client, prompts, played)
 
 
 def main() -> None:
@@ -65,15 +65,16 @@ def main() -> None:
     began = time.monotonic()
     # A canary needs an engine beside the active version's.
     heed = start_heed(data, config, **({"HEED_ENGINE_COUNT": "2"} if plan.rounds > 1 else {}))
+    played = Played(plan)
     try:
-        played = asyncio.run(play_at(heed.url, heed.token, prompts, plan))
+        asyncio.run(play_at(heed.url, heed.token, prompts, played))
     except (Refused, Stuck) as error:
-        raise SystemExit(str(error)) from None
+        print(f"\nIt stopped here: {error}")
     finally:
         stop_heed(heed)
-    print(text(played))
-    print(f"machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
-    print(f"in all {(time.monotonic() - began) / 60:.1f} minutes; everything it wrote is in {data}")
+        print(text(played))  # what there is, also when somebody stopped it
+        print(f"machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
+        print(f"in all {(time.monotonic() - began) / 60:.1f} minutes; everything it wrote is in {data}")
     sys.exit(0 if as_expected(played) else 1)
 
 

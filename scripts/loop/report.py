@@ -40,12 +40,18 @@ def share(wins: float, n: int) -> str:
 
 
 def as_expected(played: Played) -> bool:
-    """The last version clearly beats the first, and flipped votes put nothing into service."""
-    answers = played.answers
-    wins, _ = beats(answers[played.active], answers[played.first])
-    low, _ = wilson(wins, len(answers[played.first]))
+    """All was played, the last version clearly beats the first, flipped votes put nothing into service."""
+    if len(played.rounds) < played.plan.rounds or played.active is None:
+        return False
+    new, old = played.answers[played.active], _first(played)
+    low, _ = wilson(beats(new, old)[0], len(old))
     flipped = [one.version for one in played.rounds if one.flipped and one.version]
     return low > 0.5 and not any(version["state"] in IN_SERVICE for version in flipped)
+
+
+def _first(played: Played) -> list[str]:
+    """What the version before all rounds answered."""
+    return next(iter(played.answers.values()))
 
 
 def text(played: Played) -> str:
@@ -72,7 +78,7 @@ def _round(this: Round, played: Played) -> list[str]:
         lines.append(f"  because: {this.reason}")
     if this.version and (number := this.version["number"]) in played.answers:
         new = played.answers[number]
-        for other in dict.fromkeys((played.first, this.parent)):
+        for other in dict.fromkeys((next(iter(played.answers)), this.parent)):
             wins, ties = beats(new, played.answers[other])
             lines.append(f"  v{number} beats v{other} in {share(wins, len(new))}, {ties} ties")
         before, after = (mean(map(len, played.answers[one])) for one in (this.parent, number))
@@ -122,7 +128,7 @@ def _table(played: Played) -> list[str]:
     for this in played.rounds:
         shares = ["-", "-"]
         if this.version and (new := played.answers.get(this.version["number"])):
-            olds = (played.answers[number] for number in (played.first, this.parent))
+            olds = (_first(played), played.answers[this.parent])
             shares = [share(beats(new, old)[0], len(new)) for old in olds]
         far = _kl(this)
         minutes = sum(this.seconds.get(step, 0.0) for step in STEPS) / 60
@@ -138,7 +144,8 @@ def _table(played: Played) -> list[str]:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return [*(line.rstrip() for line in lines), f"In the end v{played.active} answers."]
+    end = [f"In the end v{played.active} answers."] if played.rounds else ["No round was played to its end."]
+    return [*(line.rstrip() for line in lines), *end]
 
 
 def _kl(this: Round) -> float | None:

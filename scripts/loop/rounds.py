@@ -68,43 +68,45 @@ class Round:
 
 
 @dataclass
-class Scene:
-    """Who is there, and what each version answered to the prompts that nobody votes on."""
+class Played:
+    """The rounds so far, and what each version answered to the prompts that nobody votes on."""
 
     plan: Plan
-    crowd: Crowd
-    watcher: Watcher
-    unseen: Sequence[str]
-    answers: dict[int, list[str]]
-
-    async def ask(self, version: int) -> None:
-        print(f"Asking v{version} {len(self.unseen)} prompts that no vote sees", flush=True)
-        self.answers[version] = await ask_all(self.watcher.client, self.unseen, f"v{version}")
+    rounds: list[Round] = field(default_factory=list)
+    answers: dict[int, list[str]] = field(default_factory=dict)
+    """Of each version that an engine held; the first one is the version before the first round."""
+    active: int | None = None
+    """The version that answers after the last round."""
 
 
 @dataclass
-class Played:
-    """All rounds, and what each version answered to the prompts that nobody voted on."""
+class Scene:
+    """Who is there and what happened."""
 
-    plan: Plan
-    rounds: list[Round]
-    first: int
-    """The version that answered before the first round."""
-    answers: dict[int, list[str]]
-    active: int
-    """The version that answers in the end."""
+    played: Played
+    crowd: Crowd
+    watcher: Watcher
+    unseen: Sequence[str]
+
+    @property
+    def plan(self) -> Plan:
+        return self.played.plan
+
+    async def ask(self, version: int) -> None:
+        print(f"Asking v{version} {len(self.unseen)} prompts that no vote sees", flush=True)
+        self.played.answers[version] = await ask_all(self.watcher.client, self.unseen, f"v{version}")
 
 
-async def play(client: Client, prompts: Sequence[str], plan: Plan) -> Played:
-    """All rounds, with `client` as the onlooker. Raises Stuck, Refused."""
+async def play(client: Client, prompts: Sequence[str], played: Played) -> None:
+    """All rounds, with `client` as the onlooker; `played` grows with them. Raises Stuck, Refused."""
+    plan = played.plan
     unseen, fresh = prompts[: plan.asked], iter(prompts[plan.asked :])
-    watcher = Watcher(client)
     async with gathered(client, plan.people, fresh) as crowd:
-        scene = Scene(plan, crowd, watcher, unseen, {})
-        first = await watcher.active()
-        await scene.ask(first)
-        rounds = [await one_round(number, scene) for number in range(1, plan.rounds + 1)]
-    return Played(plan, rounds, first, scene.answers, await watcher.active())
+        scene = Scene(played, crowd, Watcher(client), unseen)
+        await scene.ask(await scene.watcher.active())
+        for number in range(1, plan.rounds + 1):
+            played.rounds.append(await one_round(number, scene))
+            played.active = await scene.watcher.active()
 
 
 async def one_round(number: int, scene: Scene) -> Round:

@@ -22,7 +22,7 @@ from aiohttp import web
 from scripts.loop import crowd, watch
 from scripts.loop.client import Client, session
 from scripts.loop.report import as_expected, text
-from scripts.loop.rounds import Plan, play
+from scripts.loop.rounds import Plan, Played, play
 from server.settings import ServerSettings
 from store.audit import Audit
 from store.connection import connect
@@ -113,11 +113,11 @@ async def test_three_rounds_unattended(
     monkeypatch.setattr(watch, "LOOK_S", 0.1)
     monkeypatch.setattr(crowd, "LOOK_S", 0.1)
     url, token = heed
-    plan = Plan(rounds=3, right=0.95, flipped=2, people=4, asked=10)
+    played = Played(Plan(rounds=3, right=0.95, flipped=2, people=4, asked=10))
     async with session() as http:
         client = Client(http, url)
         await client.sign_in(token)
-        played = await play(client, PROMPTS, plan)
+        await play(client, PROMPTS, played)
 
     # What the votes of the second round taught was voted out, and the third went on from the good version.
     came = [(one.parent, one.version["number"], one.version["state"]) for one in played.rounds if one.version]

@@ -72,7 +72,7 @@ def played(flipped: str = "rejected", words: int = 1, active: int = 2) -> Played
     good.votes = [Voted("a", "a", (1, 1)), Voted("a", "b", (1, 1))]
     bad = Round(2, flipped=True, parent=2, run={"stages": []}, version=version(3, flipped))
     answers = {1: ["x" * 9] * 4, 2: ["x" * words] * 4}
-    return Played(PLAN, [good, bad], first=1, answers=answers, active=active)
+    return Played(PLAN, [good, bad], answers, active)
 
 
 def test_the_report_says_what_came_of_each_round() -> None:
@@ -104,6 +104,10 @@ def test_it_went_as_it_should_only_if_the_good_version_won_and_the_flipped_one_w
     assert not as_expected(played("retired"))
     assert not as_expected(played(words=9))
     assert not as_expected(played(active=1))
+    stopped = played()
+    stopped.rounds.pop(0)
+    assert not as_expected(stopped)
+    assert "No round was played" in text(Played(PLAN))
 
 
 def test_a_prompt_that_is_none_is_refused_by_its_line(tmp_path: Path) -> None:
