@@ -6,7 +6,7 @@ import logging
 
 from store.archive.keep import Limits, keep
 from store.archive.manifest import ArchiveError
-from store.connection import connect
+from store.connection import StoreUnavailable, connect
 from store.health import Health
 from workers.settings import ArchiveSettings, WorkerSettings
 
@@ -18,6 +18,9 @@ async def keep_archive(settings: WorkerSettings) -> bool:
     async with connect(settings.redis_url) as redis:
         try:
             done = await keep(redis, settings.data, limits(settings.archive))
+        except StoreUnavailable as error:
+            logger.warning("the next pass goes on: %s", error)
+            return False
         except ArchiveError as error:
             logger.error("nothing was archived: %s", error)
             await Health(redis).archived(str(error))

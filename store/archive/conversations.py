@@ -23,7 +23,7 @@ from store.connection import Redis, available
 
 SERIES = "conversations"
 KINDS = ("messages", "answers", "duels")
-AT_ONCE = 200
+AT_ONCE = 50
 CLEAR_AT_ONCE = 500
 
 # The mark goes only if the conversation was not changed again meanwhile.
