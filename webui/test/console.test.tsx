@@ -246,8 +246,10 @@ describe("versions", () => {
     expect(document.activeElement).toBe(screen.getByTestId("version-3"));
     await userEvent.keyboard("{Enter}");
     await within(screen.getByTestId("drawer")).findByText("answers are twice as long");
-    const links = await within(screen.getByTestId("drawer")).findAllByRole("link", { hidden: true });
+    await userEvent.click(within(screen.getByTestId("drawer")).getByText(/^Files/));
+    const links = await within(screen.getByTestId("drawer")).findAllByRole("link");
     expect(links.map((link) => link.getAttribute("href"))).toContain("/api/v1/policies/3/download");
+    screen.getByTestId("version-3").focus();
     const said = { 2: "It is blue.", 3: "It is deep blue." };
     for (const [number, answer] of Object.entries(said))
       server.on(`GET /api/v1/policies/${number}/samples`, () => ({
