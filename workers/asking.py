@@ -40,7 +40,7 @@ async def ask(work: Work, number: int) -> int:
     asking = work.settings.asking
     if asking.duels == 0:
         return 0
-    missing = asking.duels - _waiting(await patiently(work.queue.items), work.claim.run_id)
+    missing = asking.duels - waiting(await patiently(work.queue.items), work.claim.run_id)
     if missing <= 0:
         return 0
     try:
@@ -78,7 +78,7 @@ def _item(of: AskedAnswers, choice: Choice, number: int, run_id: str) -> QueueIt
     )
 
 
-def _waiting(items: Sequence[tuple[QueueItem, int]], run_id: str) -> int:
+def waiting(items: Sequence[tuple[QueueItem, int]], run_id: str) -> int:
     """Duels of earlier runs that lack verdicts: what nobody answers does not pile up."""
     return sum(
         item.asked is not None and item.asked.run_id != run_id and verdicts < item.overlap

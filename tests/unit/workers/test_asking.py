@@ -17,7 +17,7 @@ from store.records import QueueItem, Run
 from tests.unit.workers.test_snapshot import freeze, rows
 from tests.worker_parts import Platform
 from workers import recipe
-from workers.asking import reward_models
+from workers.asking import reward_models, waiting
 from workers.choosing import choose, uncertainty
 from workers.settings import Asking, Release
 
@@ -133,6 +133,13 @@ async def test_what_nobody_answers_does_not_pile_up(heed: Platform) -> None:
     assert len(await items(heed)) == 3
     await trained(heed, duels=4)
     assert len(await items(heed)) == 4
+
+
+async def test_a_second_attempt_at_the_same_run_asks_for_the_same(heed: Platform) -> None:
+    run = await trained(heed, duels=3)
+    before = await Queue(heed.redis).items()
+    assert [waiting(before, run_id) for run_id in (run.id, "another")] == [0, 3]
+    assert await Queue(heed.redis).add([item for item, _ in before]) == 0
 
 
 async def test_it_is_off_unless_somebody_wants_it(heed: Platform) -> None:
