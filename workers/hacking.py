@@ -84,7 +84,7 @@ async def _predicted(
 ) -> tuple[dict[str, Thought], list[Vote]]:
     """The votes on duels of the newest versions with older ones, and what was thought of them."""
     opinions = await Opinions(redis).newest(LOOKED_THROUGH)
-    thoughts = {one.vote_id: one.thought for one in opinions if one.reward_model > after}
+    thoughts = {one.vote_id: one.thought for one in opinions}
     votes = await VoteLog(redis, settings.data).several(list(thoughts))
     met = [vote for vote in votes if vote.kind == "duel" and len(set(vote.versions)) == 2]
     newest = sorted({max(vote.versions) for vote in met}, reverse=True)[: settings.hacking.versions]
