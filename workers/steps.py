@@ -12,6 +12,7 @@ from typing import Any
 
 from store import disk
 from store.dataset.gather import Position, position_now
+from store.dataset.split import NotEnoughData
 from store.records import GateReport, Stage
 from store.settings import read_sections
 from workers import snapshot
@@ -25,6 +26,7 @@ from workers.snapshot import Frozen
 
 HAND_OVER_TRIES = 5
 WENT_LIVE = ("active", "retired", "canary")
+POSITION = "position.json"
 
 
 async def freeze(work: Work) -> Frozen:
@@ -38,19 +40,23 @@ async def freeze(work: Work) -> Frozen:
         await _keep_config(work)
         at = await _position(work)
         imported = await patiently(work.imports.pairs)
-        frozen = await patiently(
-            lambda: snapshot.freeze(
-                work.folder / "snapshot",
-                run_id=work.claim.run_id,
-                parent=active.number,
-                at=at,
-                votes=work.votes,
-                conversations=work.conversations,
-                queue=work.queue,
-                settings=_as_asked(work),
-                imported=imported,
+        try:
+            frozen = await patiently(
+                lambda: snapshot.freeze(
+                    work.folder / "snapshot",
+                    run_id=work.claim.run_id,
+                    parent=active.number,
+                    at=at,
+                    votes=work.votes,
+                    conversations=work.conversations,
+                    queue=work.queue,
+                    settings=_as_asked(work),
+                    imported=imported,
+                )
             )
-        )
+        except NotEnoughData:
+            (work.folder / POSITION).unlink()  # when it is taken up again there may be more
+            raise
         used = await asyncio.to_thread(snapshot.votes_used, work.folder / "snapshot")
         await patiently(lambda: work.lineage.record(work.claim.run_id, used))
         await patiently(lambda: work.votes.advance("frozen_through", frozen.snapshot.through))
@@ -258,7 +264,7 @@ def _link(source: str, target: str) -> None:
 
 async def _position(work: Work) -> Position:
     """Where this run cuts the log: every attempt at the same place, whatever was voted meanwhile."""
-    path = work.folder / "position.json"
+    path = work.folder / POSITION
     if not path.exists():
         at = await patiently(lambda: position_now(work.votes, work.settings.data))
         await asyncio.to_thread(write_durably, path, at.model_dump_json())

@@ -401,6 +401,18 @@ async def test_too_few_votes_end_the_run_with_the_reason(heed: Platform) -> None
 
 
 @pytest.mark.usefixtures("serving")
+async def test_a_run_with_too_few_votes_can_be_taken_up_again_with_more(heed: Platform) -> None:
+    run = await attempt(heed, await queued(heed, votes=1))
+    assert run.state == "failed"
+    await heed.vote(text="one more"), await heed.vote(text="and one")
+    assert await heed.runs.retry(run.id) is not None
+    run = await attempt(heed, run)
+    assert run.state == "succeeded"
+    assert run.snapshot is not None
+    assert run.snapshot.votes == 3
+
+
+@pytest.mark.usefixtures("serving")
 async def test_redis_away_at_a_stage_change_is_waited_for(heed: Platform, redis_server: Any) -> None:
     heed.plan(reward={"steps": 2, "step_s": 0.4})
     run = await queued(heed)
