@@ -37,9 +37,10 @@ try {
   await page.getByRole("textbox", { name: "Your message" }).waitFor();
   await page.goto(base);
   await page.getByRole("textbox", { name: "Your message" }).waitFor();
-  const paint = await page.evaluate(
-    () => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Number.NaN,
+  const painted = await page.waitForFunction(
+    () => performance.getEntriesByName("first-contentful-paint")[0]?.startTime,
   );
+  const paint = await painted.jsonValue();
   console.log(`first paint of the chat   ${paint.toFixed(0)} ms`);
 
   await page.getByLabel("Compare answers").selectOption("duel");

@@ -509,11 +509,6 @@ export const en = {
     failed: (n: number, of: number) => `${n} of ${many(of, "answer", "answers")} failed`,
     waiting: (n: number) => `${n} in the queue`,
     lately: (minutes: number) => `last ${minutes} min`,
-    health: "System",
-    fine: "Well",
-    problems: (n: number) => many(n, "problem", "problems"),
-    healthNote: (answers: number, ping: string) =>
-      `${many(answers, "answer", "answers")} under way · Redis ${ping}`,
   },
 };
 

@@ -478,9 +478,5 @@ export const zh: ConsoleTexts = {
     failed: (n, of) => `${of} 个回答中 ${n} 个失败`,
     waiting: (n) => `排队 ${n} 个`,
     lately: (minutes) => `最近 ${minutes} 分钟`,
-    health: "系统",
-    fine: "正常",
-    problems: (n) => `${n} 个问题`,
-    healthNote: (answers, ping) => `${answers} 个回答进行中 · Redis ${ping}`,
   },
 };

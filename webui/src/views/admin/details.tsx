@@ -126,8 +126,8 @@ function SampleCard({ sample }: { sample: Sample }) {
   const language = useLanguage();
   return (
     <article className="flex min-w-0 flex-col gap-1.5 rounded-lg border border-line p-3">
-      <p className="flex items-baseline gap-2 text-[0.85rem] text-muted">
-        <span className="font-semibold text-ink">{words.atStep(sample.update)}</span>
+      <p className="flex flex-wrap items-baseline gap-x-2 text-[0.85rem] text-muted">
+        <span className="font-semibold whitespace-nowrap text-ink">{words.atStep(sample.update)}</span>
         <span className="flex-1" />
         {words.score(formatNumber(sample.score, language))} · {words.tokens(sample.tokens)}
       </p>

@@ -1,4 +1,4 @@
-/** Six numbers at a glance, each with its n and its interval; one that is not known says so. */
+/** Five numbers at a glance, each with its n and its interval; one that is not known says so. */
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import type { Run, Status } from "../../api";
@@ -22,7 +22,6 @@ export function Tiles({ status, runs }: Props) {
       <RewardTile runs={runs} />
       <AgreementTile />
       <AnswersTile />
-      <HealthTile />
     </section>
   );
 }
@@ -216,22 +215,5 @@ function AnswersTile() {
     >
       {minutes.length > 1 && <Sparkline values={minutes} />}
     </Tile>
-  );
-}
-
-function HealthTile() {
-  const words = useConsole().tiles;
-  const language = useLanguage();
-  const system = useQuery(consoleQueries.system);
-  if (!system.data) return <Tile name={words.health} value="–" />;
-  const { problems, redis, engines } = system.data;
-  const inFlight = engines.reduce((sum, engine) => sum + engine.in_flight, 0);
-  return (
-    <Tile
-      name={words.health}
-      value={problems.length === 0 ? words.fine : words.problems(problems.length)}
-      alarm={problems.some((problem) => problem.severity === "bad")}
-      note={words.healthNote(inFlight, `${formatNumber(redis.ping_ms, language)} ms`)}
-    />
   );
 }

@@ -132,7 +132,7 @@ export default function VotesPage({ me }: { me: Me }) {
         </button>
         <button
           type="button"
-          className="btn"
+          className={`btn ${blurred ? "bg-accent-soft text-accent" : ""}`}
           aria-pressed={blurred}
           aria-keyshortcuts="B"
           title={texts.blurHint}
