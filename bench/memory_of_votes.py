@@ -58,6 +58,9 @@ async def main(count: int) -> None:
                         break
                 took = time.monotonic() - began
                 await report(f"archived, {HOT_VOTES:,} votes hot", count, await used(redis) - empty, redis)
+                size, stream = await used(redis) - empty, await of_key(redis, keys.VOTES)
+                million = (size - stream) / count * 1e6 + stream / HOT_VOTES * Limits().hot_votes
+                print(f"1,000,000 votes, {Limits().hot_votes:,} of them hot: {million / 1e9:.2f} GB")
                 whole = verify(volume / "archive")
                 per_vote = whole.bytes / count
                 print(f"archive: {written:,} lines in {took:.1f} s, {per_vote:.0f} bytes a vote on disk")
@@ -67,7 +70,7 @@ async def main(count: int) -> None:
 
 async def report(what: str, count: int, size: int, redis: Redis) -> None:
     each = size / count
-    print(f"{what}: {size / 2**20:,.0f} MiB, {each:,.0f} bytes a vote; 1,000,000: {each / 1e3:.2f} GB")
+    print(f"{what}: {size / 2**20:,.0f} MiB, {each:,.0f} bytes a vote")
     for key in (
         keys.VOTES,
         keys.VOTE_KEYS,
