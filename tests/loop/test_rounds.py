@@ -71,10 +71,12 @@ async def working(settings: WorkerSettings) -> AsyncIterator[None]:
                 await asyncio.sleep(0.2)
 
     task = asyncio.create_task(beat())
-    yield
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @pytest.fixture
