@@ -23,7 +23,8 @@ AT_ONCE = 1000
 HASHES = (
     keys.VOTE_MARKS, keys.IMPORTS, keys.GUIDELINES_READ,
     keys.QUEUE_ITEMS, keys.QUEUE_PLACES, keys.QUEUE_COUNTS, keys.QUEUE_TASKS,
-    keys.RUNS, keys.POLICIES, keys.POLICY_NUMBERS, keys.ACCOUNTS, keys.ACCOUNT_NAMES,
+    keys.RUNS, keys.RUN_REQUESTS, keys.RUN_OPTIONS, keys.HACKING,
+    keys.POLICIES, keys.POLICY_NUMBERS, keys.ACCOUNTS, keys.ACCOUNT_NAMES,
 )  # fmt: skip
 """Item by item; everything else whole."""
 WHOLE = (
