@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from store.artifacts import seal
 from store.connection import connect
 from store.conversations import Conversations
+from store.dataset.gather import position_now
 from store.exchange.__main__ import main
 from store.exchange.export import Manifest, export
 from store.exchange.frozen import pairs_digest
@@ -25,12 +26,13 @@ from store.explorer.index import VoteIndex
 from store.imports import Imports
 from store.lineage import Lineage
 from store.policies import Policies
+from store.queue import Queue
 from store.records import GateCheck, GateReport, PolicyVersion, PreferencePair, VotedAnswer, new_id, now
 from store.runs import Runs
 from store.votes import VoteLog
 from tests.archive_parts import asked_in, voted
 from trainer.models import reward_model_from_policy
-from workers.settings import Schedule
+from workers.settings import WorkerSettings
 from workers.snapshot import freeze
 
 pytestmark = pytest.mark.anyio
@@ -83,8 +85,9 @@ async def frozen_run(redis: Any, volume: Path, folder: str = "") -> str:
         parent=1,
         votes=VoteLog(redis, volume),
         conversations=Conversations(redis, volume),
-        bundled_prompts=prompts,
-        schedule=Schedule(),
+        at=await position_now(VoteLog(redis, volume), volume),
+        queue=Queue(redis),
+        settings=WorkerSettings(data=volume, redis_url="", config=volume, prompts=prompts),
         imported=await Imports(redis, volume).pairs(),
     )
     await Lineage(redis).record(run.id, [])

@@ -9,11 +9,13 @@ from store import keys
 from store.archive.keep import Limits, keep
 from store.archive.verify import verify
 from store.conversations import Conversations
+from store.dataset.gather import gather, position_now
+from store.dataset.rules import VoteRules
 from store.health import Health
+from store.queue import Queue
 from store.votes import VoteLog
 from tests.worker_parts import Platform
 from workers.archive import keep_archive, limits
-from workers.pairs import find_pairs
 from workers.settings import ArchiveSettings
 from workers.tasks import keep as task
 
@@ -53,8 +55,17 @@ async def test_a_training_finds_the_same_pairs_when_texts_and_old_votes_have_lef
     data = heed.settings.data
 
     async def found() -> object:
-        return await find_pairs(VoteLog(heed.redis, data), Conversations(heed.redis, data), 100)
+        return await gather(
+            VoteLog(heed.redis, data),
+            Conversations(heed.redis, data),
+            Queue(heed.redis),
+            data,
+            at=at,
+            rules=VoteRules(),
+            max_pairs=100,
+        )
 
+    at = await position_now(heed.votes, data)
     before = await found()
     for _ in range(2):
         await keep(heed.redis, data, Limits(segment_bytes=1, hot_votes=1, rest_s=0.0))

@@ -145,7 +145,7 @@ async def test_a_second_reward_model_is_trained_apart_and_sealed_beside_the_firs
 
 
 async def due_now(heed: Platform) -> str | None:
-    waiting = await what_waits(heed.redis, heed.settings, agreement_of_recent_votes)
+    waiting = await what_waits(heed.votes, heed.redis, heed.settings, agreement_of_recent_votes)
     return due(waiting, heed.settings.schedule, now())
 
 
