@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -110,7 +111,8 @@ class People:
         self.longest_silence_s = max(self.longest_silence_s, now - self._last_answer)
         self._last_answer = now
         self._answer.set()
-        vote = {"kind": "duel", "duel_id": turn["duel"]["id"], "choice": "a"}
+        # Always the same side would be marked as such, and left out.
+        vote = {"kind": "duel", "duel_id": turn["duel"]["id"], "choice": random.choice("ab")}
         key = uuid.uuid4().hex
         self.moments["vote"].set()
         cast = await self._call("POST", "/api/v1/votes", vote, key)

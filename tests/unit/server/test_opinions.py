@@ -36,8 +36,8 @@ async def thought(heed: Heed, vote: Any, *scores: float, learned: bool = False) 
     await heed.parts.opinions.add([opinion])
 
 
-async def voted(person: Person, choice: str = "a") -> Any:
-    turn = await person.duel()
+async def voted(person: Person, choice: str = "a", text: str = "Hello?") -> Any:
+    turn = await person.duel(text)
     response = await person.vote(turn["duel"]["id"], choice, key=turn["duel"]["id"])
     return response.json()["vote"]
 
@@ -109,7 +109,8 @@ async def test_the_explorer_and_the_statistics_take_the_prediction(
     heed: Heed, ann: Person, admin: Person
 ) -> None:
     await reward_model(heed)
-    right, wrong, seen = await voted(ann), await voted(ann, "b"), await voted(ann, "b")
+    right = await voted(ann)
+    wrong, seen = await voted(ann, "b", "Why?"), await voted(ann, "b", "When?")
     assert (await admin.get("/api/v1/statistics"))["reward_model"]["accuracy"]["n"] == 0
 
     await thought(heed, right, 2.0, 0.5)
