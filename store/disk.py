@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 RESERVE = 256 << 20
-VERSIONS_A_RUN = 28
-"""Room for one training, in versions: policy and critic with both moments are 12 of them, once kept and once
-being written; the reward model, the candidate and their sealed copies are the rest."""
+VERSIONS_A_RUN = 40
+"""Room for one training, in versions: a checkpoint of policy and critic with both moments is 12 of them, one
+kept while the next is written; those of the two reward models are 6 each; weights and sealed copies the rest."""
 
 
 def free_bytes(data: Path) -> int:
