@@ -176,7 +176,13 @@ const SYSTEM = (db) => ({
     by_minute_p95_s: [0.9, 1.1, null, 0.8, 0.7, 1.2, 1.4, 1.1, 0.9, 1.0, 1.6, 1.9, 2.1, 1.7, 1.5],
   }, // biome-ignore format: numbers
   sse_clients: 3,
-  disk: { folder: "/data", total_bytes: 512e9, free_bytes: 201e9, policies_bytes: 1.09e9, needed_bytes: 7.6e9 },
+  disk: {
+    folder: "/data",
+    total_bytes: 512e9,
+    free_bytes: 201e9,
+    policies_bytes: 1.09e9,
+    needed_bytes: 7.6e9,
+  },
   machine: { cores: 8, load: 2.31, memory_bytes: 34e9, memory_free_bytes: 11e9 },
   versions: {
     python: "3.11.7",
