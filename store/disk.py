@@ -8,7 +8,7 @@ from pathlib import Path
 RESERVE = 256 << 20
 VERSIONS_A_RUN = 40
 """Room for one training, in versions: a checkpoint of policy and critic with both moments is 12 of them, one
-kept while the next is written; those of the two reward models are 6 each; weights and sealed copies the rest."""
+kept while the next is written; those of the two reward models are 6 each; weights and copies are the rest."""
 
 
 def free_bytes(data: Path) -> int:
