@@ -22,6 +22,9 @@ class Outlook(Record):
     because: Because | None
     quiet_until: datetime | None
     """Quiet hours hold until then: no training starts by itself."""
+    canary: int | None = None
+    """This version is on trial: none starts by itself before it is decided, since the next one would be
+    compared with a parent that may be gone when it is done."""
     drift: Drift | None
     """None: nothing is known of how the live reward model does on new votes."""
     at: datetime

@@ -38,12 +38,15 @@ async def tick(settings: WorkerSettings, agreement: RecentAgreement = agreement_
         await decide(redis, settings)
         await settle(runs, votes)
         waiting = await what_waits(votes, redis, settings, agreement)
-        at = now()
-        await Outlooks(redis).write(outlook(waiting, settings.schedule, at))
+        canary, at = await Policies(redis, settings.data).canary(), now()
+        seen = outlook(waiting, settings.schedule, at, canary.number if canary else None)
+        await Outlooks(redis).write(seen)
         current = await runs.current()
         if current is None:
             try:
-                current = await _requested(redis, runs) or await _by_itself(redis, waiting, settings, at)
+                current = await _requested(redis, runs)
+                if current is None and canary is None:
+                    current = await _by_itself(redis, waiting, settings, at)
             except RunAlreadyOpen:  # an admin was faster; the next tick wakes it
                 return []
         if current is None:

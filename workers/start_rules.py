@@ -37,14 +37,19 @@ def due(waiting: Waiting, schedule: Schedule, at: datetime) -> Because | None:
     return "drift" if waiting.drift is not None and waiting.drift.found else None
 
 
-def outlook(waiting: Waiting, schedule: Schedule, at: datetime) -> Outlook:
+def outlook(waiting: Waiting, schedule: Schedule, at: datetime, canary: int | None = None) -> Outlook:
     """What would start the next training, were no vote to come; the dashboard shows it."""
     because = due(waiting, schedule, at)
     moments = [(at, because)] if because else _moments(waiting, schedule, at)
     shifted = [(_after_quiet(moment, schedule), reason) for moment, reason in moments]
     next_at, because = min(shifted, default=(None, None), key=lambda one: one[0])
     return Outlook(
-        next_at=next_at, because=because, quiet_until=quiet(schedule, at), drift=waiting.drift, at=at
+        next_at=next_at,
+        because=because,
+        quiet_until=quiet(schedule, at),
+        canary=canary,
+        drift=waiting.drift,
+        at=at,
     )
 
 

@@ -3729,6 +3729,8 @@ export interface components {
             at: string;
             /** Because */
             because: ("votes" | "schedule" | "calendar" | "drift") | null;
+            /** Canary */
+            canary?: number | null;
             drift: components["schemas"]["Drift"] | null;
             /** Next At */
             next_at: string | null;

@@ -11,6 +11,7 @@ import pytest
 from store.audit import Audit
 from store.explorer.counted import canary_counts
 from store.explorer.index import VoteIndex
+from store.outlook import Outlooks
 from store.policies import Policies
 from store.records import EngineStatus, PolicyVersion, Vote, VotedAnswer, new_id, now
 from store.trash import GRACE, Trash
@@ -18,7 +19,7 @@ from store.votes import VoteLog
 from tests.worker_parts import Platform
 from workers import recipe, schedule
 from workers.canary import decide
-from workers.settings import Release
+from workers.settings import Release, Schedule
 
 pytestmark = pytest.mark.anyio
 
@@ -88,6 +89,18 @@ async def test_a_better_canary_is_promoted_at_a_tick(trial: Platform) -> None:
     assert (last.number, last.actor) == (2, "heed")
     assert last.reason.startswith("better: won 18 of 19 decisive votes, e-value ")
     assert float(last.reason.rpartition(" ")[2]) >= 20
+
+
+async def test_while_a_version_is_on_trial_no_training_starts_by_itself(trial: Platform) -> None:
+    await votes(trial, 3, 3)
+    trial = replace(trial, settings=replace(trial.settings, schedule=Schedule(min_votes=2)))
+    assert await schedule.tick(trial.settings) == []
+    seen = await Outlooks(trial.redis).read()
+    assert seen is not None
+    assert (seen.canary, seen.because) == (2, "votes")
+    await trial.policies.end_canary("stopped", "ann", "enough")
+    [run_id] = await schedule.tick(trial.settings)
+    assert (await trial.run(run_id)).requested_by == "votes"
 
 
 async def test_a_worse_canary_is_rolled_back(trial: Platform) -> None:

@@ -12,6 +12,7 @@ const en = {
   } as Record<string, string>,
   calendar: (cron: string, zone: string) => `By the calendar: ${cron} (${zone}).`,
   quiet: (hours: string, zone: string) => `Quiet hours: ${hours} (${zone}).`,
+  onTrial: (version: string) => `${version} is on trial: the next one starts when votes have decided it.`,
   quietUntil: (at: string) => `Quiet until ${at}: only what a person asks for starts.`,
   drift: (right: number, n: number, least: string) =>
     `The live reward model would have given ${right} of ${n} new votes; at least ${least} are expected.`,
@@ -63,6 +64,7 @@ const zh: NextTexts = {
   },
   calendar: (cron, zone) => `按日历：${cron}（${zone}）。`,
   quiet: (hours, zone) => `静默时段：${hours}（${zone}）。`,
+  onTrial: (version) => `${version} 正在试用：投票有结果后才开始下一次训练。`,
   quietUntil: (at) => `静默至 ${at}：仅手动请求会开始。`,
   drift: (right, n, least) => `线上奖励模型与 ${n} 张新票中的 ${right} 张一致；预期至少 ${least}。`,
   waiting: "等待训练的请求",

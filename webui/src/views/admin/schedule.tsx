@@ -28,6 +28,11 @@ export default function ScheduleCard({ me }: { me: Me }) {
           {words.pausedSince(formatTime(data.paused.at, language), data.paused.reason)}
         </p>
       )}
+      {outlook?.canary != null && (
+        <p className="mb-2 rounded-lg bg-turn-soft px-3 py-2 text-turn">
+          {next.onTrial(`v${outlook.canary}`)}
+        </p>
+      )}
       {outlook?.quiet_until && (
         <p className="mb-2 rounded-lg bg-turn-soft px-3 py-2 text-turn">
           {next.quietUntil(formatTime(outlook.quiet_until, language))}
