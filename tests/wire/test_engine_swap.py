@@ -546,7 +546,7 @@ async def test_a_killed_engines_answer_goes_on_with_another_one_as_if_nothing_ha
     for engine in site.pool.engines:
         if engine.version != 1:
             await swap(site.pool, engine, record, site.policies.folder(record))
-    sampling = Sampling(max_tokens=400, temperature=0)
+    sampling = Sampling(max_tokens=700, temperature=0)
     lease = await site.pool.lease(user="me")
     other = next(engine for engine in site.pool.engines if engine is not lease.engine)
     unbroken = [delta async for delta in other.client.stream(SAY, sampling)]
@@ -556,7 +556,7 @@ async def test_a_killed_engines_answer_goes_on_with_another_one_as_if_nothing_ha
     async for delta, current in speak(site.pool, lease, SAY, sampling, version=1, user="me"):
         said.append(delta)
         leases.append(current)
-        if len(said) == 20:
+        if len(said) == 1:  # on a slow machine a piece may be many words
             victim.kill()
     assert [leases[0].engine.name, leases[-1].engine.name] == [lease.engine.name, other.name]
     assert "".join(delta.text for delta in said) == "".join(delta.text for delta in unbroken)
