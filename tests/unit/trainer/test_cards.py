@@ -160,7 +160,8 @@ def test_the_settings_on_a_card_are_a_config_that_gives_them_back(folders: Path,
     path.write_text(toml, encoding="utf-8")
 
     assert tomllib.loads(toml)["ppo"] == {
-        "preset": "ppo-max", "updates": 2, "rollouts": 4, "minibatch": 4, "checkpoint_every": 0, "fixed_every": 0,
+        "preset": "ppo-max", "updates": 2, "rollouts": 4, "minibatch": 4, "checkpoint_every": 0,
+        "fixed_every": 0,
     }  # fmt: skip
     assert (load_config(path).ppo, load_config(path).rollout) == (PPO, ROLLOUT)
 
