@@ -276,7 +276,14 @@ const STATISTICS = {
   ],
   position: { left_share: 0.53, low: 0.46, high: 0.6, n: 211 },
   agreement: { alpha: 0.61, n: 48 },
-  canary: { state: "undecided", e_value: 2.1, n: 36, needs: 140 },
+  canary: {
+    number: 3, against: 2, state: "undecided", e_value: 2.1, wins: 22, losses: 14, n: 36, needs: 140,
+    guards: [
+      { name: "failed", allowed: 2, canary_bad: 1, canary_n: 61, active_bad: 2, active_n: 240, e_value: 0.8, limit: 100 },
+      { name: "slow", allowed: 2, canary_bad: 9, canary_n: 61, active_bad: 21, active_n: 240, e_value: 1.9, limit: 100 },
+      { name: "thumbs_down", allowed: 2, canary_bad: 2, canary_n: 7, active_bad: 5, active_n: 31, e_value: 1.0, limit: 100 },
+    ],
+  }, // biome-ignore format: made up
 };
 
 const PROMPT = "Explain in two sentences why the sky is blue.";
@@ -390,7 +397,7 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ["GET", /^audit\/verify$/, () => [200, { entries: store.audit.length, broken_at: null, reason: null, head: store.audit[0].hash }]],
     ["GET", /^system$/, () => [200, SYSTEM(db)]],
     ["GET", /^statistics$/, () => [200, STATISTICS]],
-    ["GET", /^policies\/history$/, () => [200, { canaries: [{ number: 3, share: 0.1, started_at: ago(30), ended_at: ago(22), outcome: "rolled_back" }] }]],
+    ["GET", /^policies\/history$/, () => [200, { canaries: [{ number: 3, share: 0.1, started_at: ago(30), ended_at: ago(22), outcome: "rolled_back", ended_by: "heed", reason: "worse: won 9 of 41 decisive votes", steps: [{ share: 0.1, at: ago(30), actor: "heed", reason: "passed the gate" }] }] }]],
     ["GET", /^policies\/(\d+)$/, ([number]) => [200, detail(version(number))]],
     ["GET", /^policies\/(\d+)\/samples$/, ([number]) => [200, { items: saidBy(Number(number)) }]],
     ["GET", /^policies\/(\d+)\/preflight$/, ([number]) => [200, {
