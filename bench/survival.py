@@ -31,10 +31,12 @@ from bench.survival_people import People
 from bench.survival_processes import INCIDENTS, VICTIMS, Site
 from store.connection import StoreUnavailable
 from store.records import Run
+from workers.lease import patiently
 
 STEPS = ("turn", "stream", "vote", "due", "freeze", "reward", "ppo", "gate", "release")
 PATIENCE_S = 240.0
 POLL_S = 0.01
+BEGINS_S = 1.0
 CONFIG = """
 [sampling]
 max_tokens = 8
@@ -111,15 +113,16 @@ async def look(site: Site, people: People, run: Run) -> None:
     """The promises. Raises Failed."""
     if run.state != "succeeded":
         raise Failed(f"{run.id} {run.state}: {run.error}")
-    made = [one.number for one in await site.policies.versions() if one.run_id == run.id]
+    versions = await patiently(site.policies.versions)
+    made = [one.number for one in versions if one.run_id == run.id]
     if made != [run.version]:
         raise Failed(f"{run.id} published {made}, its record says {run.version}")
-    logged = [vote.id for _, vote in await site.votes.read()]
+    logged = [vote.id for _, vote in await patiently(site.votes.read)]
     if len(logged) != len(set(logged)):
         raise Failed("a vote is in the log twice")
     if lost := people.acknowledged - set(logged):
         raise Failed(f"{len(lost)} acknowledged votes are lost")
-    if people.voted_duels != len({vote.duel_id for _, vote in await site.votes.read()}):
+    if people.voted_duels != len({vote.duel_id for _, vote in await patiently(site.votes.read)}):
         raise Failed("the number of duels with a vote is not what the people were told")
 
 
@@ -129,6 +132,10 @@ async def cell(site: Site, people: People, step: str, victim: str) -> str:
     before, began = set(await runs_that_ended(site)), time.monotonic()
     people.begin()
     done = await site.befall(victim) if victim in INCIDENTS else site.kill(victim)
+    patience = time.monotonic() + BEGINS_S  # a stage is `running` a moment before its process is there
+    while not done and step in STEPS[STEPS.index("reward") : -1] and time.monotonic() < patience:
+        await asyncio.sleep(POLL_S)
+        done = site.kill(victim)
     if not done:
         return "-"
     await site.recover(victim)
