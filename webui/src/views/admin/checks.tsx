@@ -23,7 +23,7 @@ export default function Checks({ run }: { run: Run }) {
   if (gates.length === 0) return null;
   return (
     <Card id="gates-title" title={texts.gates.title} hint={texts.gates.hint}>
-      <div className="grid items-start gap-4 xl:grid-cols-2">
+      <div className="grid items-start gap-4">
         {gates.map(({ title, checks }) => (
           <section key={title} className="min-w-0">
             <h3 className="mb-2 flex flex-wrap items-baseline gap-2 font-semibold">
