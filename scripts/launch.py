@@ -59,16 +59,17 @@ class Launch:
         conf.write_text(configuration(self.where, listed))
         socket_of(self.where).unlink(missing_ok=True)
         supervisord = [PYTHON, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(conf)]
-        with open(log_of(self.where, "supervisord"), "ab") as log:
-            self.process = subprocess.Popen(
-                [*dies_with_parent("TERM"), *supervisord],
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        # It has a log of its own, and says on stderr when that cannot be written: were stderr a file on that
+        # full disk too, it would end there, and everything with it.
+        self.process = subprocess.Popen(
+            [*dies_with_parent("TERM"), *supervisord],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + 20
         while True:
             try:
