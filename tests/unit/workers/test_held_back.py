@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +20,6 @@ from workers.settings import Release
 from workers.start_rules import due
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def serving(heed: Platform) -> AsyncIterator[None]:
-    servers = asyncio.create_task(heed.serve())
-    yield
-    servers.cancel()
-    await asyncio.gather(servers, return_exceptions=True)
 
 
 def pair(conversation: int, number: int) -> PreferencePair:

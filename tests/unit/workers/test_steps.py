@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections import namedtuple
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,14 +23,6 @@ from workers import recipe
 from workers.settings import Release
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def serving(heed: Platform) -> AsyncIterator[None]:
-    servers = asyncio.create_task(heed.serve())
-    yield
-    servers.cancel()
-    await asyncio.gather(servers, return_exceptions=True)
 
 
 async def queued(heed: Platform, votes: int = 3) -> Run:
