@@ -17,7 +17,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from server.engines.pool import EnginePool, Lease
+from server.engines.engine import Lease
+from server.engines.pool import EnginePool
 from server.errors import NoEngine, Problem, QueueFull
 from server.metrics import Metrics
 from server.settings import QueueConfig

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from server.drawing import speak
 from server.engines.completion import Asked, Delta
-from server.engines.pool import EnginePool, Lease
+from server.engines.engine import Lease
+from server.engines.pool import EnginePool
 from server.errors import EngineFailed, Problem, openai_error, problem_of
 from store.records import Account, Answer, ChatTurn, Conversation, Message, Response, Sampling, now
 

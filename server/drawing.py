@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from server.engines.client import Delta
-from server.engines.pool import EnginePool, Lease
+from server.engines.engine import Lease
+from server.engines.pool import EnginePool
 from server.engines.prefix import can_go_on
 from server.errors import EngineFailed, NoEngine, Problem, VersionNotServed
 from store.records import ChatTurn, Sampling

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from server.admission import Waiting
 from server.drawing import speak
 from server.engines.client import Delta
-from server.engines.pool import EnginePool, Lease
+from server.engines.engine import Lease
+from server.engines.pool import EnginePool
 from server.errors import EngineFailed, Problem
 from server.events import AnswerDelta, AnswerEnd, AnswerStart, DuelReady, TurnEnd, TurnEvent, TurnWaiting
 from server.leaks import find_leak

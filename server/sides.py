@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.engines.pool import Lease
+from server.engines.engine import Lease
 from store.records import Answer, Conversation, Duel, Message, Sampling, new_id, now
 
 

@@ -14,7 +14,8 @@ from trainer.config import RewardConfig, RolloutConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids
 from trainer.errors import DataError
 from trainer.reporting import Reporter
-from trainer.rollout import Rollout, make_sampler
+from trainer.rollout import Rollout
+from trainer.samplers import make_sampler
 from trainer.score_judge import ScoreJudge
 from trainer.seeds import DrawnAnswer
 

@@ -19,7 +19,8 @@ from trainer.data import Prompt, load_tokenizer, problems, prompt_ids, read_line
 from trainer.errors import DataError
 from trainer.folders import read_config
 from trainer.models import default_device, load_policy
-from trainer.rollout import Sampler, make_sampler
+from trainer.rollout import Sampler
+from trainer.samplers import make_sampler
 from trainer.seeds import DrawnAnswer
 
 

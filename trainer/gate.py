@@ -39,7 +39,8 @@ from trainer.models import RewardModel, autocast, default_device, load_policy, l
 from trainer.monitor import action_space
 from trainer.ranking import score_sequences
 from trainer.reporting import Reporter
-from trainer.rollout import Rollout, Sampler, make_sampler
+from trainer.rollout import Rollout, Sampler
+from trainer.samplers import make_sampler
 from trainer.win_rates import EVERYTHING, domains
 
 FINGERPRINT_PROMPTS = (

@@ -23,7 +23,7 @@ from trainer.folders import read_config
 from trainer.learner import frozen
 from trainer.models import RewardModel
 from trainer.passes import activation_bytes, policy_pass, ranking_pass, without_data
-from trainer.rollout import chosen_engine
+from trainer.samplers import chosen_engine
 from trainer.trainable import trainable
 from trainer.vllm_sampler import GPU_SHARE, cpu_cache_gib
 

@@ -26,7 +26,8 @@ from trainer.policy_card import curve_row, policy_card
 from trainer.ptx import read_texts
 from trainer.ranks import processes
 from trainer.reporting import SAMPLE, Reporter
-from trainer.rollout import Rollout, Sampler, check_rollouts, make_sampler
+from trainer.rollout import Rollout, Sampler, check_rollouts
+from trainer.samplers import make_sampler
 from trainer.update import learn
 
 SAMPLE_CHARACTERS = 300

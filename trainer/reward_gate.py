@@ -19,7 +19,7 @@ from trainer.models import default_device, load_reward_model
 from trainer.reporting import Reporter
 from trainer.reward import RewardReport
 from trainer.reward_checks import choice_checks, choices, report_checks
-from trainer.rollout import make_sampler
+from trainer.samplers import make_sampler
 
 
 def judge_reward_model(

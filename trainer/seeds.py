@@ -16,7 +16,7 @@ from trainer.config import RolloutConfig
 from trainer.data import BUNDLED_PROMPTS, Prompt, load_tokenizer, prompt_ids, read_prompts
 from trainer.errors import DataError
 from trainer.reporting import Reporter
-from trainer.rollout import make_sampler
+from trainer.samplers import make_sampler
 
 Kind = Literal["other", "cut", "repeated", "garbled"]
 KINDS: tuple[Kind, ...] = ("other", "cut", "repeated", "garbled")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from server.engines.client import EngineClient
-from server.engines.pool import Engine, EnginePool
+from server.engines.engine import Engine
+from server.engines.pool import EnginePool
 from store.engines import EngineRegistry
 from store.records import EngineMember
 

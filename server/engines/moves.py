@@ -8,8 +8,9 @@ import time
 from contextlib import suppress
 
 from server.engines.client import DRAINING, HEALTH_TIMEOUT_S, HELD
+from server.engines.engine import Engine
 from server.engines.plan import Step, Wish, next_steps
-from server.engines.pool import Engine, EnginePool
+from server.engines.pool import EnginePool
 from server.engines.swap import BadVersion, check_folder, swap
 from server.errors import EngineFailed
 from store.connection import StoreUnavailable

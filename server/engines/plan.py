@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from server.engines.pool import Engine
+from server.engines.engine import Engine
 
 ABSENT_S = 60.0
 """An engine that was away this long is not waited for: the one that is left counts as the only one."""

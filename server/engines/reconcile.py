@@ -8,9 +8,10 @@ import time
 from contextlib import suppress
 
 from server.engines.client import HELD, LOADING, Held
+from server.engines.engine import Engine
 from server.engines.membership import follow
 from server.engines.moves import carry_out, decide, wish_of
-from server.engines.pool import Engine, EnginePool
+from server.engines.pool import EnginePool
 from server.engines.swap import BadVersion, check_engine
 from server.errors import EngineFailed
 from store.connection import StoreUnavailable

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from server.engines.pool import Engine
+from server.engines.engine import Engine
 
 BATCH = 32
 """Answers that one engine gets before the next one of the same device gets any. They share its cores, and a

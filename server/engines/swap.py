@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 from server.engines.client import HELD, LOADING, EngineClient, NotFinite
-from server.engines.pool import Engine, EnginePool
+from server.engines.engine import Engine
+from server.engines.pool import EnginePool
 from server.errors import EngineFailed
 from store.artifacts import ArtifactError, check_weights, verify
 from store.records import Fingerprint, PolicyVersion

@@ -24,8 +24,9 @@ from server.routes.versions import KnownVersion
 from store.artifacts import ArtifactError
 from store.exchange.columns import NoPyarrow
 from store.exchange.evidence import Format
-from store.exchange.export import Files, Manifest, export
+from store.exchange.export import Files, export
 from store.exchange.frozen import exported_snapshot
+from store.exchange.manifest import Manifest
 from store.exchange.model import What, model_export, tar
 from store.exchange.read import read_lines
 from store.records import now

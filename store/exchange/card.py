@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from store.exchange.export import Manifest
+from store.exchange.manifest import Manifest
 
 _WHAT = {
     "preference": "Pairs of answers of which people preferred one: TRL's conversational *preference* format"

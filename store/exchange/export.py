@@ -10,46 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
-
 from store.conversations import Conversations, Tree, prompt_in
 from store.exchange.card import data_card
 from store.exchange.columns import as_parquet, check_pyarrow
 from store.exchange.evidence import Format, Row, in_test, rows_of, why_nothing
+from store.exchange.manifest import MANIFEST, ExportedFile, Manifest
 from store.explorer.table import VoteRow
-from store.records import Duel, Record, Vote, now
+from store.records import Duel, Vote, now
 
-MANIFEST = "manifest.json"
 AT_ONCE = 500
 
 Files = Literal["jsonl", "parquet"]
-
-
-class ExportedFile(Record):
-    rows: int
-    bytes: int
-    sha256: str
-
-
-class Manifest(Record):
-    """What is in an export, and what it was made from."""
-
-    format: Format
-    query: str
-    """The explorer's query, as typed; empty: every vote."""
-    votes: int
-    """Votes that the query found."""
-    used: int
-    """Votes with at least one row."""
-    left_out: dict[str, int] = Field(default_factory=dict)
-    """Why votes have no row -> how many."""
-    files: dict[str, ExportedFile]
-    sha256: str
-    """Of the files' names and digests."""
-    snapshot: str | None = None
-    """Digest of the frozen data set of `run_id`, when that was exported and not the votes as they are."""
-    run_id: str | None = None
-    created_at: str
 
 
 async def export(

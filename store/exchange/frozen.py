@@ -9,7 +9,8 @@ from pathlib import Path
 
 from store.exchange.card import data_card
 from store.exchange.evidence import Format, Row
-from store.exchange.export import MANIFEST, Manifest, append_lines, described, digest_of, line_of
+from store.exchange.export import append_lines, described, digest_of, line_of
+from store.exchange.manifest import MANIFEST, Manifest
 from store.records import Demonstration, PreferencePair, Snapshot, now
 
 SPLITS = {"train.jsonl": "train.jsonl", "held_out.jsonl": "test.jsonl"}

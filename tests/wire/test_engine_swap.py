@@ -24,7 +24,8 @@ from bench.marked import LETTERS, publish_marked
 from server.drawing import speak
 from server.engines import moves, reconcile
 from server.engines.client import Delta, EngineClient, OtherWeights
-from server.engines.pool import EnginePool, Lease
+from server.engines.engine import Lease
+from server.engines.pool import EnginePool
 from server.engines.sidecar import create_sidecar
 from server.engines.swap import swap
 from server.errors import EngineFailed

@@ -11,7 +11,7 @@ import torch
 from trainer.config import RolloutConfig
 from trainer.models import load_policy
 from trainer.ranks import ALONE, Ranks
-from trainer.rollout import TransformersSampler, make_sampler
+from trainer.samplers import TransformersSampler, make_sampler
 
 pytestmark = pytest.mark.timeout(180)
 

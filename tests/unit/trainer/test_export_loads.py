@@ -19,8 +19,9 @@ from store.connection import connect
 from store.conversations import Conversations
 from store.dataset.gather import position_now
 from store.exchange.__main__ import main
-from store.exchange.export import Manifest, export
+from store.exchange.export import export
 from store.exchange.frozen import pairs_digest
+from store.exchange.manifest import Manifest
 from store.exchange.model import model_export, tar
 from store.explorer.index import VoteIndex
 from store.imports import Imports

@@ -11,7 +11,8 @@ from trainer.config import RolloutConfig
 from trainer.data import load_tokenizer
 from trainer.errors import ModelError
 from trainer.models import load_policy
-from trainer.rollout import Rollout, TransformersSampler, check_rollouts
+from trainer.rollout import Rollout, check_rollouts
+from trainer.samplers import TransformersSampler
 
 PROMPTS = [[72, 101, 108], [87, 111, 33, 34]]
 

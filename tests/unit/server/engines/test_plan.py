@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from server.engines.client import EngineClient
+from server.engines.engine import Engine, Lease
 from server.engines.plan import ABSENT_S, Step, Wish, next_steps
-from server.engines.pool import Engine, Lease
 
 AT = 1000.0
 

@@ -9,7 +9,8 @@ import pytest
 
 from server.engines import moves, reconcile, routing, swap
 from server.engines.client import Delta
-from server.engines.pool import EnginePool, Lease
+from server.engines.engine import Lease
+from server.engines.pool import EnginePool
 from store.artifacts import verify
 from store.records import ChatTurn, Sampling
 from tests.unit.server.engines.conftest import Site

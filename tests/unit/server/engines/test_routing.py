@@ -8,7 +8,8 @@ import pytest
 
 from server.engines import routing
 from server.engines.client import EngineClient
-from server.engines.pool import Engine, EnginePool, Lease
+from server.engines.engine import Engine, Lease
+from server.engines.pool import EnginePool
 from server.errors import VersionNotServed
 
 pytestmark = pytest.mark.anyio

@@ -1,8 +1,10 @@
 /** Two intervals a version, people's and the reward model's, on one scale from 0 to 100 %. */
+import type { components } from "../../api-types";
 import { formatShare } from "../../format";
 import { useLanguage } from "../../texts";
 import { useHackingTexts } from "../../texts/hacking";
-import type { Watched } from "./hacking";
+
+export type Watched = components["schemas"]["HackingOut"]["versions"][number];
 
 const SLOT = 84;
 const [LEFT, TOP, HEIGHT, BOTTOM] = [46, 12, 150, 26];

@@ -7,10 +7,9 @@ import { useLanguage, useTexts } from "../../texts";
 import { useHackingTexts } from "../../texts/hacking";
 import { Empty } from "../../ui/notice";
 import { Card } from "../console/guard";
-import { HackingChart } from "./hacking-chart";
+import { HackingChart, type Watched } from "./hacking-chart";
 
 type Hacking = components["schemas"]["HackingOut"];
-export type Watched = Hacking["versions"][number];
 type Share = Watched["people"];
 
 const CHIP = { quiet: "chip", warn: "chip chip-turn", stop: "chip bg-bad-soft text-bad" } as const;

@@ -9,9 +9,9 @@ import { givenVote, outbox, useSending } from "../../outbox";
 import { useTexts } from "../../texts";
 import { CopyButton, copyText } from "../../ui/copy";
 import { Icon } from "../../ui/icons";
+import { RetryButton, type TurnActions } from "./actions";
 import { AttemptPager } from "./pager";
 import { Reasons } from "./reasons";
-import { RetryButton, type TurnActions } from "./turn";
 
 /** What is known this moment: while it streams the events are ahead of what was fetched. */
 export function useAnswerNow(

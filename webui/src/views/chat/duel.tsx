@@ -8,10 +8,10 @@ import { useTexts } from "../../texts";
 import { CopyButton } from "../../ui/copy";
 import { Icon } from "../../ui/icons";
 import { PHONE, useMedia } from "../../ui/media";
+import { RetryButton, type TurnActions } from "./actions";
 import { AnswerBody, type AnswerNow, AnswerTools, isInterrupted, ResumeButton, useAnswerNow } from "./answer";
 import { AttemptPager } from "./pager";
 import { SideTabs } from "./side-tabs";
-import { RetryButton, type TurnActions } from "./turn";
 import { Verdict } from "./verdict";
 
 interface Props {

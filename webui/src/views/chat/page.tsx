@@ -9,10 +9,10 @@ import { givenVote, useSending } from "../../outbox";
 import { queries } from "../../queries";
 import { useTexts } from "../../texts";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
+import type { TurnActions } from "./actions";
 import { Composer } from "./composer";
 import { keepSystemPrompt, systemPromptDraft, useMode } from "./drafts";
 import { Thread } from "./thread";
-import type { TurnActions } from "./turn";
 import { useStreams, useTurns } from "./use-turns";
 import { Welcome } from "./welcome";
 

@@ -4,7 +4,7 @@ import { winnerOf } from "../../branch";
 import { useActions } from "../../keys";
 import { useTexts } from "../../texts";
 import { Icon } from "../../ui/icons";
-import type { TurnActions } from "./turn";
+import type { TurnActions } from "./actions";
 
 interface Props {
   at: number;

@@ -3,15 +3,13 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
 import { call } from "../../api";
-import type { components } from "../../api-types";
 import { formatNumber } from "../../format";
 import { useLanguage } from "../../texts";
 import { useTexts } from "../../texts/explorer";
 import { Empty, Loading, ProblemLine } from "../../ui/notice";
-import { Pairs } from "./pairs";
+import { type Board, Pairs } from "./pairs";
 import "./leaderboard.css";
 
-export type Board = components["schemas"]["BoardOut"];
 type Rating = Board["versions"][number];
 const MIN_VOTES = [1, 10, 30, 100];
 

@@ -1,9 +1,10 @@
 /** Who won how often against whom: a matrix with every n, and each pair's interval in words. */
 import { Fragment } from "react";
+import type { components } from "../../api-types";
 import { useLanguage } from "../../texts";
 import { useTexts } from "../../texts/explorer";
-import type { Board } from "./page";
 
+export type Board = components["schemas"]["BoardOut"];
 type Pair = Board["pairs"][number];
 
 export function Pairs({ pairs }: { pairs: Pair[] }) {

@@ -9,8 +9,8 @@ import { Markdown } from "../../markdown/blocks";
 import { queries } from "../../queries";
 import { useTexts } from "../../texts/judging";
 import { Loading, ProblemLine } from "../../ui/notice";
+import type { TurnActions } from "../chat/actions";
 import { DuelCards, VoteBar } from "../chat/spoken";
-import type { TurnActions } from "../chat/turn";
 import { useStreams } from "../chat/use-turns";
 
 const Guideline = lazy(() => import("../chat/guideline"));
