@@ -12,12 +12,12 @@ from statistics import fmean
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from store.records import Record
-from trainer.data import problems, read_lines
+from trainer.data import read_records
 from trainer.errors import DataError
 from trainer.experience import parts
 from trainer.intervals import bootstrap_mean
@@ -82,12 +82,7 @@ class Reading(Record):
 
 def read_choices(path: Path) -> list[Choice]:
     """Reads questions, one JSON object a line. Raises DataError with file, line and field."""
-    questions = []
-    for number, line in read_lines(path):
-        try:
-            questions.append(Choice.model_validate(line))
-        except ValidationError as error:
-            raise DataError(f"{path}, line {number}: {problems(error)}") from None
+    questions = [question for _, question in read_records(path, Choice)]
     if not questions:
         raise DataError(f"{path} holds no questions.")
     return questions

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedTokenizerBase
 
 from store.records import ChatTurn
 from trainer.alignment_tax import Choice, Reading, read_policy_skill
 from trainer.config import RolloutConfig
-from trainer.data import Prompt, load_tokenizer, problems, prompt_ids, read_lines
+from trainer.data import Prompt, load_tokenizer, prompt_ids, read_records
 from trainer.errors import DataError
 from trainer.folders import read_config
 from trainer.models import default_device, load_policy
@@ -61,11 +61,7 @@ class Contender:
 def read_questions(path: Path) -> list[Question]:
     """Reads prompts with their domains, each ending with a user's turn. Raises DataError."""
     questions = []
-    for number, line in read_lines(path):
-        try:
-            question = Question.model_validate(line)
-        except ValidationError as error:
-            raise DataError(f"{path}, line {number}: {problems(error)}") from None
+    for number, question in read_records(path, Question):
         if not question.prompt or question.prompt[-1].role != "user":
             raise DataError(f"{path}, line {number}: prompt must end with a user's turn.")
         questions.append(question)
@@ -81,11 +77,7 @@ def read_answers(path: Path, questions: Sequence[Question]) -> list[DrawnAnswer]
         DataError: a line is no answer, or a question has none.
     """
     found: dict[Prompt, DrawnAnswer] = {}
-    for number, line in read_lines(path):
-        try:
-            written = WrittenAnswer.model_validate(line)
-        except ValidationError as error:
-            raise DataError(f"{path}, line {number}: {problems(error)}") from None
+    for _, written in read_records(path, WrittenAnswer):
         found[written.prompt] = DrawnAnswer(written.answer, written.ended)
     missing = [question for question in questions if question.prompt not in found]
     if missing:

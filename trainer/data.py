@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -18,6 +18,7 @@ from store.records import ChatTurn
 from trainer.errors import DataError, ModelError
 
 Prompt = tuple[ChatTurn, ...]
+Shape = TypeVar("Shape", bound=BaseModel)
 BUNDLED_PROMPTS = Path(__file__).with_name("prompts.jsonl")
 
 
@@ -193,6 +194,15 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(line)
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}, line {number}: not JSON ({error.msg}).") from None
+
+
+def read_records(path: Path, kind: type[Shape]) -> Iterator[tuple[int, Shape]]:
+    """Line numbers and records of a file. Raises DataError with file, line and field."""
+    for number, line in read_lines(path):
+        try:
+            yield number, kind.model_validate(line)
+        except ValidationError as error:
+            raise DataError(f"{path}, line {number}: {problems(error)}") from None
 
 
 def problems(error: ValidationError) -> str:

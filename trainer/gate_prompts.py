@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from store.records import ChatTurn, GateCheck, Record
 from trainer.alignment_tax import continuation_logprobs
 from trainer.config import GateConfig
-from trainer.data import problems, prompt_ids, read_lines
+from trainer.data import prompt_ids, read_records
 from trainer.errors import DataError
 from trainer.gate_checks import drop_check
 from trainer.rollout import Sampler
@@ -65,12 +65,7 @@ class Answered(Record):
 
 def read_gate_prompts(path: Path) -> list[GatePrompt]:
     """Reads the fixed questions, one JSON object a line. Raises DataError with file, line and field."""
-    found = []
-    for number, line in read_lines(path):
-        try:
-            found.append(GatePrompt.model_validate(line))
-        except ValidationError as error:
-            raise DataError(f"{path}, line {number}: {problems(error)}") from None
+    found = [question for _, question in read_records(path, GatePrompt)]
     if not found:
         raise DataError(f"{path} holds no questions.")
     return found

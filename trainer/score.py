@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from transformers import PreTrainedTokenizerBase
 
 from store.records import CaseScores, ScoreCase
 from trainer.config import RewardConfig
-from trainer.data import load_tokenizer, problems, prompt_ids, read_lines, response_ids
+from trainer.data import load_tokenizer, prompt_ids, read_records, response_ids
 from trainer.errors import DataError, ModelError
 from trainer.models import default_device, load_reward_model
 from trainer.ranking import score_sequences
@@ -39,11 +38,11 @@ def score_file(
         ModelError: the folder holds no reward model, or a score is not finite.
     """
     began = time.monotonic()
-    count = sum(1 for _ in _read(cases))
+    count = sum(1 for _ in read_records(cases, ScoreCase))
     tokenizer, model = load_tokenizer(reward_model), load_reward_model(reward_model, default_device())
     pad_token_id = model.classifier.config.pad_token_id
     aside = out.with_name(f".tmp-{out.name}")
-    left, done, unfit = _read(cases), 0, 0
+    left, done, unfit = (case for _, case in read_records(cases, ScoreCase)), 0, 0
     with open(aside, "w", encoding="utf-8") as file:
         while some := list(islice(left, AT_ONCE)):
             ids = [case_ids(case, tokenizer, config.max_tokens) for case in some]
@@ -77,11 +76,3 @@ def case_ids(
     except DataError:
         return None
     return [prompt + ids for ids in said]
-
-
-def _read(path: Path) -> Iterator[ScoreCase]:
-    for number, line in read_lines(path):
-        try:
-            yield ScoreCase.model_validate(line)
-        except ValidationError as error:
-            raise DataError(f"{path}, line {number}: {problems(error)}") from None
