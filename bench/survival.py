@@ -8,7 +8,7 @@ chat, vote and repeat what was not acknowledged, as the page does. In each cell 
 (SIGKILL) at one of the nine steps. Then the run has to end with one version published, and every acknowledged
 vote has to be in the log once. Beside kills: a worker that stands still for longer than its lease (`frozen`),
 a full disk (`disk`: needs a small file system mounted at --home), a clock that jumps two hours (`forward`,
-then `back`: needs a C compiler).
+then `back`: needs a C compiler), after which the schedule has to be looked at again.
 
     seconds from the kill to the end of the next run / longest time in which no answer came / attempts
 """
@@ -37,6 +37,7 @@ STEPS = ("turn", "stream", "vote", "due", "freeze", "reward", "ppo", "gate", "re
 PATIENCE_S = 240.0
 POLL_S = 0.01
 BEGINS_S = 1.0
+TICKS_S = 10.0
 CONFIG = """
 [sampling]
 max_tokens = 8
@@ -109,6 +110,15 @@ async def runs_that_ended(site: Site) -> dict[str, Run]:
     return {}
 
 
+async def ticked(site: Site) -> None:
+    """The schedule is looked at again. Raises Failed."""
+    deadline = time.monotonic() + TICKS_S
+    while not await patiently(site.ticks):
+        if time.monotonic() > deadline:
+            raise Failed(f"nobody looked at the schedule within {TICKS_S:.0f} s of the run's end")
+        await asyncio.sleep(0.1)
+
+
 async def look(site: Site, people: People, run: Run) -> None:
     """The promises. Raises Failed."""
     if run.state != "succeeded":
@@ -141,6 +151,8 @@ async def cell(site: Site, people: People, step: str, victim: str) -> str:
     await site.recover(victim)
     run = await ended(site, before)
     took = time.monotonic() - began
+    if victim in ("forward", "back"):
+        await ticked(site)
     await people.answered()
     async with people.standing_still():
         await look(site, people, run)

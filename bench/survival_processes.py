@@ -18,7 +18,9 @@ from scripts.preflight import Where
 from scripts.started import Heed, start_heed, stop_heed
 from scripts.supervise import Supervisor
 from store.connection import connect
+from store.health import Health
 from store.policies import Policies
+from store.records import now
 from store.runs import Runs
 from store.votes import VoteLog
 from trainer.tiny import make_tiny
@@ -40,6 +42,7 @@ FULL_S = 20.0
 JUMP_S = 7200
 JUMPING_CLOCK = Path(__file__).with_name("jumping_clock.c")
 READY_S = 240.0
+TICKED_S = 5.0
 
 
 class Site:
@@ -111,6 +114,13 @@ class Site:
         self._clock_ahead_s += JUMP_S if incident == "forward" else -JUMP_S
         _write_over(self._clock, self._clock_ahead_s.to_bytes(8, "little", signed=True))
         return True
+
+    async def ticks(self) -> bool:
+        """Whether the schedule was looked at just now, by the clock as it is after its jumps."""
+        tick = await Health(self.redis).last_tick()
+        if tick is None:
+            return False
+        return abs((tick - now()).total_seconds() - self._clock_ahead_s) < TICKED_S
 
     async def recover(self, victim: str) -> None:
         """What nobody restarts by itself: the launcher, and with it everything, when all is gone."""

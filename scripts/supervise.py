@@ -48,7 +48,7 @@ def programs(where: Where, sockets: list[Path]) -> list[Program]:
         listed.append(Program(path.stem, [*minder, *engine], ENGINES, 20, "TERM"))
     celery = [PYTHON, "-m", "celery", "-A", "workers.app"]
     worker = [*celery, "worker", "-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle"]
-    beat = [*celery, "beat", "-S", "redbeat.RedBeatScheduler", "--pidfile="]
+    beat = [*celery, "beat", "--pidfile="]
     return [
         *listed,
         Program("server", [PYTHON, "-m", "server"], HEED, 15),

@@ -72,6 +72,7 @@ from store.lineage import Lineage
 from store.opinions import Opinions
 from store.outlook import Outlooks
 from store.policies import Policies
+from store.presence import Presence
 from store.queue import Queue
 from store.requests import Requests
 from store.responses import Responses
@@ -108,6 +109,8 @@ def create_app(settings: ServerSettings, pool: EnginePool | None = None) -> Fast
             stack.push_async_callback(readers.aclose)
             parts.warnings.extend(await _wait_for_store(redis))
             await _show_setup(parts)
+            stack.enter_context(parts.presence.here())
+            await _bury(parts)
             if pool is None:
                 await stack.enter_async_context(_driven(parts))
             await stack.enter_async_context(emptied(parts.trash))
@@ -154,6 +157,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
     config, metrics = read_config(settings), Metrics()
     conversations, log_of_votes = Conversations(redis, settings.data), VoteLog(redis, settings.data)
     names, policies = Accounts(redis, settings.data), Policies(redis, settings.data)
+    presence = Presence(settings.data)
     book, index, items = GuidelineBook(redis), VoteIndex(redis, settings.data), Queue(redis)
     admission = Admission(pool, config.queue, metrics)
     turns = TurnService(
@@ -165,7 +169,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         AnswerStream(redis),
         metrics,
         config,
-        settings.server_id,
+        presence.name,
         names=served_names(settings.data),
     )
     tasks = QueueService(redis, items, conversations, turns, log_of_votes)
@@ -196,6 +200,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         outlooks=Outlooks(redis),
         run_options=RunOptionsBook(redis),
         health=Health(redis),
+        presence=presence,
         streams=AnswerStream(readers),
         feed=Feed(readers),
         votes=log_of_votes,
@@ -259,6 +264,15 @@ async def _show_setup(parts: Parts) -> None:
     """Make the one-time set-up token before anybody asks for it; it is in a file, never in the log."""
     if await parts.accounts.setup_token() is not None:
         log.info("no account yet: the set-up token is in %s", parts.settings.data / "secrets" / "setup_token")
+
+
+async def _bury(parts: Parts) -> None:
+    """What killed servers of this machine were saying is over: whoever looks sees it at once."""
+    if gone := parts.presence.gone():
+        answers = await parts.streams.release_all(gone)
+        log.warning("%d servers died without a farewell, under %d answers", len(gone), answers)
+        for name in gone:
+            parts.presence.forget(name)
 
 
 @asynccontextmanager

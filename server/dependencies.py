@@ -43,6 +43,7 @@ from store.lineage import Lineage
 from store.opinions import Opinions
 from store.outlook import Outlooks
 from store.policies import Policies
+from store.presence import Presence
 from store.queue import Queue
 from store.records import Account, Answer, ApiKey, Conversation, Duel, Session
 from store.requests import Requests
@@ -89,6 +90,7 @@ class Parts:
     outlooks: Outlooks
     run_options: RunOptionsBook
     health: Health
+    presence: Presence
     streams: AnswerStream
     feed: Feed
     votes: VoteLog

@@ -26,6 +26,7 @@ MEMORY_SHARE = 0.9
 LONG_QUEUE = 20
 """Ticks that wait: nobody takes them."""
 TICKS_MISSED_S = 60
+"""So old, or so far in the future, is the last tick when something is wrong."""
 ARCHIVE_LATE_S = 3600
 BEHIND_S = 120
 """A swap takes less: a server that is behind for longer is stuck."""
@@ -113,12 +114,16 @@ def worker_problems(
     elif queues["control"] > LONG_QUEUE:
         what = f"{queues['control']} messages wait in queue control"
         found.append(_warning("queue_long", what, "restart worker-control; look at its log"))
-    if tick is None or (now() - tick).total_seconds() > TICKS_MISSED_S:
-        said = "never" if tick is None else f"{(now() - tick).total_seconds():.0f} s ago"
+    age_s = None if tick is None else (now() - tick).total_seconds()
+    if age_s is None or age_s > TICKS_MISSED_S:
+        said = "never" if age_s is None else f"{age_s:.0f} s ago"
         what = f"the schedule was looked at {said}: no training starts"
-        found.append(
-            _bad("no_tick", what, "python -m celery -A workers.app beat -S redbeat.RedBeatScheduler")
-        )
+        found.append(_bad("no_tick", what, "python -m celery -A workers.app beat"))
+    elif age_s < -TICKS_MISSED_S:
+        what = f"the schedule was looked at {-age_s:.0f} s ahead of this server's clock: nobody ticked since"
+        what += " a clock was set back, or the clock of worker-control is wrong"
+        fix = "restart beat; run a time service such as chrony on every machine"
+        found.append(_bad("tick_ahead", what, fix))
     if paused is not None:
         what = f"the schedule is paused since {paused.at:%Y-%m-%d %H:%M} UTC: {paused.reason}"
         found.append(_warning("schedule_paused", what, "resume it on the dashboard"))

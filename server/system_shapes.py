@@ -21,6 +21,7 @@ ProblemKind = Literal[
     "no_train_worker",
     "no_control_worker",
     "no_tick",
+    "tick_ahead",
     "queue_long",
     "queues_unseen",
     "no_engine",

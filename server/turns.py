@@ -67,7 +67,7 @@ class TurnService:
         streams: AnswerStream,
         metrics: Metrics,
         config: ServerConfig,
-        server_id: str,
+        owner: str,
         chance: random.Random | None = None,
         names: tuple[str, ...] = (),
     ) -> None:
@@ -79,7 +79,7 @@ class TurnService:
         self._streams = streams
         self._metrics = metrics
         self._config = config
-        self._server_id = server_id
+        self._owner = owner
         self._chance = chance or random.SystemRandom()
         self.names = names
         """Of the served base model: an answer that says one has named itself."""
@@ -177,7 +177,7 @@ class TurnService:
 
         waiting = self._admission.enter(account.id, versions, conversation.id)
         try:
-            if not await self._streams.claim([one.id for one in broken], self._server_id):
+            if not await self._streams.claim([one.id for one in broken], self._owner):
                 remedy = "follow the conversation's stream"
                 raise Problem(409, "not_interrupted", "this answer goes on already", remedy=remedy)
             stream_id = f"{conversation.id}.{new_id('turn')}"
@@ -304,7 +304,7 @@ class TurnService:
             conversations=self._conversations,
             streams=self._streams,
             metrics=self._metrics,
-            owner=self._server_id,
+            owner=self._owner,
             names=self.names,
             when_ended=partial(count_ended, self._canary_watch, watched) if watched else None,
         )

@@ -8,12 +8,13 @@ from store import keys
 from store.connection import Redis, available
 
 # The generic cell rate algorithm (ITU-T I.371): the key holds the time at which the budget is whole again.
+# Never further away than the whole budget lasts, unless the clock was set back: nobody waits for that.
 # KEYS: budget. ARGV: seconds that one costs, burst. Returns seconds to wait, "0" when it may be done now.
 _SPEND = """
 local time = redis.call('TIME')
 local at = time[1] + time[2] / 1000000
 local cost, whole = tonumber(ARGV[1]), tonumber(redis.call('GET', KEYS[1]) or 0)
-if whole < at then whole = at end
+if whole < at or whole > at + cost * tonumber(ARGV[2]) + 1 then whole = at end
 local wait = whole + cost - at - cost * tonumber(ARGV[2])
 if wait > 0.000001 then return string.format('%.6f', wait) end
 whole = whole + cost

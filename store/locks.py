@@ -25,6 +25,20 @@ return 1
 
 _DROP = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
+# PEXPIRE has LT for it since Redis 7.
+_SHORTEN = """
+if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+"""
+
+
+async def shorten(redis: Redis, key: str, ttl_s: float) -> None:
+    """A key that was given `ttl_s` to live has no more than that left.
+
+    Redis keeps the time of its end: after its clock was set back by hours it would stay that much longer.
+    """
+    with available():
+        await redis.eval(_SHORTEN, 1, key, int(ttl_s * 1000))
+
 
 @asynccontextmanager
 async def hold(redis: Redis, name: str, ttl_s: float) -> AsyncIterator[None]:
@@ -37,6 +51,7 @@ async def hold(redis: Redis, name: str, ttl_s: float) -> AsyncIterator[None]:
     renew, drop = redis.register_script(_RENEW), redis.register_script(_DROP)
     with available():
         if not await redis.set(key, token, nx=True, px=ttl_ms):
+            await shorten(redis, key, ttl_s)
             raise LockHeld(name)
     body, lost = asyncio.current_task(), False
     assert body is not None

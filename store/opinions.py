@@ -14,6 +14,7 @@ from pydantic import Field
 
 from store import keys
 from store.connection import Redis, available
+from store.locks import shorten
 from store.records import PolicyVersion, Record, Vote, now
 from store.votes import VoteLog
 
@@ -140,10 +141,12 @@ class Opinions:
 
     async def may_begin(self, every_s: float) -> bool:
         """Whether nobody was told to form opinions within `every_s`; then somebody is now."""
+        ms = max(1, int(every_s * 1000))
         with available():
-            return bool(
-                await self._redis.set(keys.OPINIONS_BEGUN, 1, nx=True, px=max(1, int(every_s * 1000)))
-            )
+            begins = bool(await self._redis.set(keys.OPINIONS_BEGUN, 1, nx=True, px=ms))
+        if not begins:
+            await shorten(self._redis, keys.OPINIONS_BEGUN, every_s)
+        return begins
 
     async def failed(self, error: str) -> int:
         """Note a failure; how many there were since opinions were formed last."""

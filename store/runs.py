@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from store import keys
 from store.connection import Redis, available
+from store.locks import shorten
 from store.records import MetricRow, Pause, Run, RunState, Stage, StageState, StageStatus, new_id, now
 from store.requests import TrainingRequest
 
@@ -360,6 +361,7 @@ class Runs:
         with available():
             info = await self._redis.info("server")
             held = await self._redis.exists(keys.run_lease(run.id))
+        await shorten(self._redis, keys.run_lease(run.id), lease_s)
         if held or info["uptime_in_seconds"] < 2 * lease_s:
             return []
         if run.state == "running" or (now() - run.created_at).total_seconds() > QUEUED_TOO_LONG_S:

@@ -37,6 +37,16 @@ return 1
 """
 
 
+# KEYS: who generates an answer. ARGV: owners.
+_DROP = """
+local owner = redis.call('GET', KEYS[1])
+for i = 1, #ARGV do
+  if owner == ARGV[i] then return redis.call('DEL', KEYS[1]) end
+end
+return 0
+"""
+
+
 class AnswerStream:
     """The events of one turn, written by the server that generates, read by any number of tabs."""
 
@@ -44,6 +54,7 @@ class AnswerStream:
         self._redis = redis
         self._append = redis.register_script(_APPEND)
         self._claim = redis.register_script(_CLAIM)
+        self._drop = redis.register_script(_DROP)
         self._tail = Tail(redis)
 
     async def append(self, stream_id: str, event: str, data: dict[str, Any]) -> str:
@@ -97,6 +108,17 @@ class AnswerStream:
         """The answer has ended: nobody generates it any more."""
         with available():
             await self._redis.delete(keys.generation(answer_id))
+
+    async def release_all(self, owners: Sequence[str]) -> int:
+        """These are gone: nobody generates their answers any more; how many there were.
+
+        Goes through all keys a thousand at a time: for the start of a server, not for a request.
+        """
+        released = 0
+        with available():
+            async for key in self._redis.scan_iter(match=keys.generation("*"), count=1000):
+                released += int(await self._drop(keys=[key], args=owners))
+        return released
 
     async def alive(self, answer_id: str) -> bool:
         """False when the server that generated this answer is gone."""

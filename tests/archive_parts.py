@@ -11,6 +11,7 @@ from store.connection import Redis
 from store.conversations import Conversations
 from store.guidelines import GuidelineBook
 from store.lineage import Lineage
+from store.opinions import Opinion, Opinions, ScoredAnswer
 from store.policies import Policies
 from store.queue import Queue
 from store.records import (
@@ -190,5 +191,10 @@ async def _besides(redis: Redis, volume: Any, made: list[Vote]) -> None:
     await Queue(redis).add([item])
     await Queue(redis).reserve("ann", 900)
     await Reviews(redis).append(Review(vote_id=made[0].id, by="rev", choice="b", at=now()))
+    opinions = Opinions(redis)
+    for vote in (made[0], made[1], made[0]):  # asked twice about the first
+        scored = tuple(ScoredAnswer(answer_id=one.answer_id, score=0.5) for one in vote.answers)
+        opinion = Opinion(vote_id=vote.id, reward_model=1, answers=scored, learned_from=False, at=now())
+        await opinions.add([opinion])
     for action in ("version_promote", "exclude_votes"):
         await Audit(redis).append(AuditEvent(actor="adm", action=action, object="v1", at=now()))

@@ -2,7 +2,7 @@
 
     celery -A workers.app worker -Q train -c 1 -P prefork --without-gossip --without-mingle    retrains
     celery -A workers.app worker -Q control -c 1 --without-gossip --without-mingle             ticks
-    celery -A workers.app beat -S redbeat.RedBeatScheduler                                     the clock
+    celery -A workers.app beat                                                                 the clock
 
 Start them with REMAP_SIGTERM=SIGQUIT in the environment: a worker that is told to stop then leaves after its
 soft shutdown time instead of waiting for hours of training; the run goes on elsewhere from its checkpoint.

@@ -89,10 +89,11 @@ def celery_config() -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 5,
         "worker_enable_remote_control": True,
         "worker_hijack_root_logger": False,
-        "beat_scheduler": "redbeat.RedBeatScheduler",
+        "beat_scheduler": "workers.clock.Clock",
         "beat_max_loop_interval": min(5, tick_s),
         "redbeat_redis_url": redbeat_url(settings.redis_url),
         "redbeat_key_prefix": "heed:redbeat:",
+        "redbeat_redis_options": {},
         "redbeat_lock_timeout": 30,
         "beat_schedule": {
             # A tick that nobody took before the next one is worth nothing.

@@ -16,11 +16,12 @@ from pathlib import Path
 from pydantic import Field
 
 from store import keys
-from store.archive import conversations, state
+from store.archive import conversations, opinions, state
 from store.archive.blank import blank, recover_blanked
 from store.archive.conversations import keep_conversations, put_away
 from store.archive.index import Ids, SegmentIndex
 from store.archive.manifest import ArchiveError
+from store.archive.opinions import keep_opinions
 from store.archive.segments import Place, Segments
 from store.archive.state import keep_state
 from store.archive.streams import STREAMS, keep_stream
@@ -31,7 +32,7 @@ from store.records import Record, new_id
 
 IDENTITY = "ID"
 INDEXED: dict[str, Ids] = {"votes": ids_of_votes, conversations.SERIES: conversations.ids_of}
-SERIES = (*STREAMS, conversations.SERIES, state.SERIES)
+SERIES = (*STREAMS, opinions.SERIES, conversations.SERIES, state.SERIES)
 PASS_S = 5.0
 """A pass ends soon after this long; what is left waits for the next."""
 
@@ -80,6 +81,7 @@ async def _keep(redis: Redis, volume: Path, limits: Limits, until: float) -> Pas
     await _identify(redis, folder, series)
     steps: list[Callable[[], Awaitable[int]]] = [
         *(lambda name=name: keep_stream(redis, series[name]) for name in STREAMS),
+        lambda: keep_opinions(redis, series[opinions.SERIES]),
         lambda: keep_conversations(redis, series[conversations.SERIES]),
     ]
     written = await keep_state(redis, series[state.SERIES])

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from store import keys
-from store.archive import conversations, state
+from store.archive import conversations, opinions, state
 from store.archive.conversations import KINDS
 from store.archive.keep import IDENTITY
 from store.archive.manifest import ArchiveError
+from store.archive.opinions import restore_opinions
 from store.archive.segments import Line, Place, Segments
 from store.archive.state import item_name, value_digest, write_item
 from store.archive.streams import STREAMS
@@ -71,6 +72,7 @@ async def restore(redis: Redis, folder: Path) -> Restored:
         audit=await _stream(redis, Segments(folder, "audit")),
     )
     await _stream(redis, Segments(folder, "reviews"))
+    await restore_opinions(redis, Segments(folder, opinions.SERIES))
     await Audit(redis).seal()
     with available():
         await redis.set(keys.ARCHIVE_ID, (folder / IDENTITY).read_text().strip())

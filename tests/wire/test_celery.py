@@ -90,7 +90,7 @@ async def heed(
     parts = platform(redis_url, volume)
     await parts.base()
     cluster.start_worker("control")
-    cluster.start("beat", "beat", "-S", "redbeat.RedBeatScheduler", "--pidfile=")
+    cluster.start("beat", "beat", "--pidfile=")
     servers = asyncio.create_task(parts.serve())
     yield parts
     servers.cancel()

@@ -13,6 +13,8 @@ from store.archive.keep import Limits, keep
 from store.archive.restore import restore
 from store.archive.verify import verify
 from store.connection import connect
+from store.opinions import Opinion, ScoredAnswer
+from store.records import now
 from tests.fakes import Script, ScriptedPool
 from tests.running import Heed, Person, serving
 
@@ -59,6 +61,9 @@ async def lived(heed: Heed, people: list[Person], admin: Person) -> list[str]:
     assert (await admin.call("POST", "/api/v1/restorations", body)).status_code == 200
     await admin.call("POST", f"/api/v1/votes/{votes[1]['id']}/reviews", {"choice": "a", "note": "no"})
     await admin.call("PUT", "/api/v1/guidelines", {"text": "Be right.", "after": 0})
+    scored = tuple(ScoredAnswer(answer_id=name, score=1.5) for name in ("one", "two"))
+    opinion = Opinion(vote_id=votes[0]["id"], reward_model=1, answers=scored, learned_from=False, at=now())
+    await heed.parts.opinions.add([opinion])
     return [one["id"] for one in votes]
 
 
@@ -66,6 +71,8 @@ async def said(people: list[Person], admin: Person, votes: list[str]) -> dict[st
     """Every page's answer; of the trees and the details too."""
     pages = {path: await admin.get(path) for path in PAGES}
     pages |= {path: await admin.get(f"/api/v1/votes/{path}") for path in votes}
+    pages["opinion"] = await admin.get(f"/api/v1/votes/{votes[0]}/opinion")
+    assert pages["opinion"]["state"] == "scored"
     for person in people:
         for path in OWN:
             pages[f"{person.account_id} {path}"] = await person.get(path)

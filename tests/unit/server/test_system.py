@@ -69,6 +69,12 @@ async def test_worker_problems() -> None:
     old = now() - timedelta(minutes=5)
     stuck = worker_problems([train, control], {"train": 0, "control": 60}, old, None)
     assert [problem.kind for problem in stuck] == ["queue_long", "no_tick"]
+    ahead = now() + timedelta(hours=2)
+    [wrong] = worker_problems([train, control], empty, ahead, None)
+    assert (wrong.kind, wrong.severity) == ("tick_ahead", "bad")
+    assert "set back" in wrong.what
+    soon = now() + timedelta(seconds=30)
+    assert worker_problems([train, control], empty, soon, None) == []  # clocks of two machines
     pause = Pause(actor="acc_1", reason="holiday", at=now())
     [paused] = worker_problems([train, control], empty, now(), pause)
     assert "holiday" in paused.what

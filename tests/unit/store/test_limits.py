@@ -29,6 +29,16 @@ async def test_a_minutes_budget_may_be_spent_at_once_and_comes_back_evenly(redis
     await redis.aclose()
 
 
+async def test_a_clock_set_back_makes_nobody_wait(redis_url: str) -> None:
+    redis = connect(redis_url)
+    limits = Limits(redis)
+    assert [await limits.spend("votes", "ann", 3) for _ in range(4)] == [0, 0, 0, 20]
+    key = keys.budget("votes", "ann")
+    await redis.set(key, float(await redis.get(key)) + 7200)
+    assert [await limits.spend("votes", "ann", 3) for _ in range(4)] == [0, 0, 0, 20]
+    await redis.aclose()
+
+
 async def test_two_servers_spend_one_budget(redis_url: str) -> None:
     one, two = connect(redis_url), connect(redis_url)
     servers = [Limits(one), Limits(two)]

@@ -36,6 +36,16 @@ async def test_lock_is_kept_beyond_its_time_to_live(policies):
                 pass
 
 
+async def test_lock_of_a_holder_that_died_before_the_clock_was_set_back_ends_in_its_time(policies, client):
+    await client.set(keys.lock("engines"), "of the dead", px=7_200_000)
+    with pytest.raises(LockHeld):
+        async with policies.lock("engines", ttl_s=0.15):
+            pass
+    await asyncio.sleep(0.2)
+    async with policies.lock("engines", ttl_s=0.15):
+        pass
+
+
 async def test_lock_is_free_after_an_error(policies):
     with pytest.raises(ZeroDivisionError):
         async with policies.lock("engines"):

@@ -69,6 +69,12 @@ async def test_only_one_begins_within_the_time(client: Redis) -> None:
     assert [await opinions.may_begin(60), await opinions.may_begin(60)] == [True, False]
 
 
+async def test_a_clock_set_back_keeps_opinions_waiting_no_longer(client: Redis) -> None:
+    await client.set(keys.OPINIONS_BEGUN, 1, ex=7260)
+    assert not await Opinions(client).may_begin(60)
+    assert await client.ttl(keys.OPINIONS_BEGUN) <= 60
+
+
 @pytest.fixture
 async def voted(client: Redis, ask: Callable[[Redis], Any]) -> Callable[..., Any]:
     """A function that casts a vote on a new duel and stores what a reward model thought of it."""

@@ -260,6 +260,15 @@ async def test_janitor_names_what_nobody_holds_and_somebody_should(client, monke
     assert await runs.stale(LEASE_S) == [run.id]
 
 
+async def test_janitor_cuts_a_lease_that_outlives_a_clock_set_back(client, monkeypatch):
+    runs = Runs(client)
+    await uptime(client, monkeypatch, 1000)
+    claim = await runs.acquire((await runs.request("votes")).id, "w1", LEASE_S, 3)
+    await client.expire(keys.run_lease(claim.run_id), 7200)
+    assert await runs.stale(LEASE_S) == []  # its worker may be alive, and renews it
+    assert await client.ttl(keys.run_lease(claim.run_id)) <= LEASE_S
+
+
 async def test_janitor_waits_for_renewals_after_a_restart_of_redis(client, monkeypatch):
     runs = Runs(client)
     run = await runs.request("votes")

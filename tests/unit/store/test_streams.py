@@ -150,3 +150,11 @@ async def test_whether_there_is_more_is_known_at_once(client):
     assert not await stream.has_more("turn_1", first)
     await stream.append("turn_1", "turn.end", {})
     assert await stream.has_more("turn_1", first)
+
+
+async def test_only_the_answers_of_the_dead_are_let_go(client):
+    streams = AnswerStream(client)
+    for answer_id, owner in (("one", "dead"), ("two", "alive"), ("three", "dead")):
+        await streams.hold(answer_id, owner)
+    assert await streams.release_all(["dead", "long gone"]) == 2
+    assert [await streams.alive(answer_id) for answer_id in ("one", "two", "three")] == [False, True, False]

@@ -223,6 +223,7 @@ export const en = {
       no_train_worker: "No training worker",
       no_control_worker: "No control worker",
       no_tick: "The clock stands still",
+      tick_ahead: "The last tick lies in the future",
       queue_long: "Messages pile up",
       queues_unseen: "Queues cannot be seen",
       no_engine: "No engine",

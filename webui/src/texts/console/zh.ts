@@ -211,6 +211,7 @@ export const zh: ConsoleTexts = {
       no_train_worker: "没有训练进程",
       no_control_worker: "没有控制进程",
       no_tick: "计划时钟停止",
+      tick_ahead: "最近一次计划检查的时间在未来",
       queue_long: "消息堆积",
       queues_unseen: "无法读取队列",
       no_engine: "没有引擎",
