@@ -192,6 +192,7 @@ export const en = {
       alert_acknowledged: "acknowledged an alert",
       schedule_paused: "paused the schedule",
       schedule_resumed: "resumed the schedule",
+      rules_changed: "changed the start rules",
       promote: "promoted a version",
       rollback: "rolled back to",
       canary_start: "started a canary",

@@ -180,6 +180,7 @@ export const zh: ConsoleTexts = {
       alert_acknowledged: "确认警报",
       schedule_paused: "暂停计划",
       schedule_resumed: "恢复计划",
+      rules_changed: "修改启动规则",
       promote: "上线版本",
       rollback: "回滚到",
       canary_start: "开始灰度",
