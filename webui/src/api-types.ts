@@ -496,7 +496,8 @@ export interface paths {
         };
         /**
          * Export Votes
-         * @description A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json.
+         * @description A zip of exactly the votes that the query finds: train.jsonl, test.jsonl (or .parquet), README.md,
+         *     manifest.json.
          */
         get: operations["export_votes_api_v1_exports_get"];
         put?: never;

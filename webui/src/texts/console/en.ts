@@ -283,7 +283,7 @@ export const en = {
     compareTitle: (a: number, b: number) => `v${a} beside v${b}`,
     nothingMeasured: "Nothing was measured of these two.",
     measure: "Measure",
-    difference: "Difference",
+    minus: (second: number, first: number) => `v${second} minus v${first}`,
     serving: "What was live when",
     live: "Live",
     canary: "Canary",

@@ -271,7 +271,7 @@ export const zh: ConsoleTexts = {
     compareTitle: (a, b) => `v${a} 与 v${b}`,
     nothingMeasured: "这两个版本没有测量数据。",
     measure: "指标",
-    difference: "差",
+    minus: (second, first) => `v${second} 减 v${first}`,
     serving: "各时段的线上版本",
     live: "线上",
     canary: "灰度",
