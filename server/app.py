@@ -81,6 +81,7 @@ from store.run_options import RunOptionsBook
 from store.runs import Runs
 from store.search import Search
 from store.sessions import Sessions
+from store.start_rules import StartRulesBook
 from store.streams import AnswerStream, Feed
 from store.trash import Trash
 from store.votes import VoteLog
@@ -198,6 +199,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         runs=Runs(redis),
         requests=Requests(redis),
         outlooks=Outlooks(redis),
+        start_rules=StartRulesBook(redis),
         run_options=RunOptionsBook(redis),
         health=Health(redis),
         presence=presence,

@@ -23,7 +23,7 @@ from server.explorer import Explorer
 from server.metrics import Metrics
 from server.permissions import MAY, Permission, covers, roles_that_may, scope_for
 from server.queue import QueueService
-from server.settings import ServerConfig, ServerSettings
+from server.settings import ScheduleShown, ServerConfig, ServerSettings
 from server.statistics import Statistics
 from server.turns import TurnService
 from server.votes import VoteService
@@ -52,6 +52,7 @@ from store.run_options import RunOptionsBook
 from store.runs import Runs
 from store.search import Search
 from store.sessions import Sessions, is_fresh
+from store.start_rules import StartRulesBook
 from store.streams import AnswerStream, Feed
 from store.trash import Trash
 from store.votes import VoteLog
@@ -88,6 +89,7 @@ class Parts:
     runs: Runs
     requests: Requests
     outlooks: Outlooks
+    start_rules: StartRulesBook
     run_options: RunOptionsBook
     health: Health
     presence: Presence
@@ -104,6 +106,10 @@ class Parts:
     metrics: Metrics
     warnings: list[str]
     """What is wrong with the store's durability; filled at the start."""
+
+    async def schedule(self) -> ScheduleShown:
+        """The file's section with what people changed of the start rules. Raises StoreUnavailable."""
+        return (await self.start_rules.changes()).over(self.config.schedule)
 
 
 def parts(request: Request) -> Parts:

@@ -208,7 +208,7 @@ def _from_validation(error: RequestValidationError) -> Problem:
     field = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path", "header"))
     if first["type"] == "json_invalid":
         return MALFORMED
-    detail = f"{field or 'body'}: {first['msg']}"
+    detail = f"{field or 'body'}: {first['msg'].removeprefix('Value error, ')}"
     return Problem(422, "invalid", detail, field=field or None, remedy="correct this field")
 
 

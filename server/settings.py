@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from store.dataset.rules import VoteRules
 from store.records import Sampling
 from store.settings import ConfigError, StoreSettings, read_sections
+from store.start_rules import StartRules
 
 
 class Section(BaseModel):
@@ -60,17 +61,11 @@ class LimitsConfig(Section):
     """Votes of any kind, repeated ones too."""
 
 
-class ScheduleShown(BaseModel):
-    """What the server shows of the workers' section (`workers/settings.py`, where each is explained)."""
+class ScheduleShown(StartRules):
+    """The start rules, and what the server shows of the workers' section (`workers/settings.py`)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    min_votes: int = Field(default=50, ge=1)
-    """New duel votes that start a retrain."""
-    every_hours: float | None = None
-    calendar: str | None = None
-    quiet_hours: tuple[str, ...] = ()
-    time_zone: str = "UTC"
     max_pairs: int = 2000
     held_out_share: float = 0.1
     rollout_prompts: int = 256
@@ -122,7 +117,7 @@ class ServerConfig(Section):
     votes: VoteRules = VoteRules()
     """Which votes train, and how much one person's may weigh."""
     schedule: ScheduleShown = ScheduleShown()
-    """Read only to show it; the workers act on it."""
+    """The file's, without what people changed (`store/start_rules.py`); the workers act on it."""
     release: ReleaseShown = ReleaseShown()
     """Read only to show it; the workers act on it."""
     opinions: OpinionsShown = OpinionsShown()

@@ -11,6 +11,7 @@ from server.shapes import In, Out, Reason
 from store.outlook import Outlook
 from store.records import Pause, Stage
 from store.run_options import RunOptions
+from store.start_rules import StartRules
 
 
 class LogOut(Out):
@@ -143,20 +144,31 @@ class TrainIn(RunOptions):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
 
 
+class RulesIn(StartRules):
+    """Start rules that should be otherwise; one that is not named stays as it is."""
+
+
+class RuleChangeOut(Out):
+    by: str
+    """The name of whoever set it."""
+    at: datetime
+
+
 class ScheduleOut(Out):
-    min_votes: int
+    rules: StartRules
+    """That hold now."""
+    file: StartRules
+    """As the configuration file has them."""
+    changed: dict[str, RuleChangeOut]
+    """The rules that differ from the file, and who changed them."""
     pending: int
-    every_hours: float | None
     oldest_waiting_at: datetime | None
     due_at: datetime | None
     """When `every_hours` has run out for the oldest vote that waits."""
     paused: Pause | None
-    calendar: str | None
-    quiet_hours: tuple[str, ...]
-    time_zone: str
-    """Of the calendar and the quiet hours."""
     outlook: Outlook | None
-    """What starts next by itself, as the last tick saw it; none before the first."""
+    """What starts next by itself, as the last tick saw it; none before the first, and while none has seen
+    the newest change of the rules."""
     requests: list[RequestOut]
     """Trainings that wait until the open one has ended, in their order."""
 

@@ -76,6 +76,7 @@ SERVERS = "heed:servers"  # set of server ids that ever reported
 WORKERS = "heed:workers"  # set of worker names that ever reported
 LAST_TICK = "heed:schedule:tick"  # when the schedule was looked at last
 SCHEDULE_OUTLOOK = "heed:schedule:outlook"  # json: what starts next, as the last tick saw it
+START_RULES = "heed:schedule:rules"  # json: the rules that people changed, and when
 SCHEDULE_PAUSED = "heed:schedule:paused"  # json {by, reason, at}; no training starts by itself
 
 FEED = "heed:feed"  # stream: what the admin page shows live

@@ -27,6 +27,8 @@ class Outlook(Record):
     compared with a parent that may be gone when it is done."""
     drift: Drift | None
     """None: nothing is known of how the live reward model does on new votes."""
+    rules_at: datetime | None = None
+    """When somebody had last changed the start rules that this follows (`store/start_rules.py`)."""
     at: datetime
 
 

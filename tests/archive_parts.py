@@ -32,6 +32,7 @@ from store.records import (
 )
 from store.reviews import Review, Reviews
 from store.runs import Runs
+from store.start_rules import StartRules, StartRulesBook
 from store.votes import VoteLog
 
 
@@ -184,6 +185,7 @@ async def _besides(redis: Redis, volume: Any, made: list[Vote]) -> None:
     assert claim is not None
     await runs.metric(claim, "reward", 1, 2, {"loss": 0.7})
     await runs.finish(claim, "failed", error="for the test")
+    await StartRulesBook(redis).change(StartRules(), {"min_votes": 7}, "adm")
     await GuidelineBook(redis).write("Prefer the truth.", "adm", after=0)
     await Accounts(redis, volume).create("Ann", "correct horse battery", "admin")
     prompt = (ChatTurn(role="user", content="Which?"),)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import datetime
 
 from store.audit import Audit
@@ -18,6 +19,7 @@ from store.policies import Policies
 from store.records import AuditEvent, Run, now
 from store.requests import Requests
 from store.runs import RunAlreadyOpen, Runs
+from store.start_rules import StartRulesBook
 from store.statistics.drift import Drift, drift_of
 from store.stream_ids import when
 from store.votes import VoteLog
@@ -29,17 +31,21 @@ from workers.start_rules import Waiting, due, outlook, quiet
 async def tick(settings: WorkerSettings, agreement: RecentAgreement = agreement_of_recent_votes) -> list[str]:
     """Start a run when one is due; the ids of the runs that a worker should be woken for.
 
+    By the start rules of this moment: the file's, with what people changed of them.
+
     Waking a run twice does no harm: only one worker can acquire it.
     """
     redis = connect(settings.redis_url)
     try:
+        changes = await StartRulesBook(redis).changes()
+        settings = replace(settings, schedule=changes.over(settings.schedule))
         runs, votes = Runs(redis), VoteLog(redis, settings.data)
         await Health(redis).tick()
         await decide(redis, settings)
         await settle(runs, votes)
         waiting = await what_waits(votes, redis, settings, agreement)
         canary, at = await Policies(redis, settings.data).canary(), now()
-        seen = outlook(waiting, settings.schedule, at, canary.number if canary else None)
+        seen = outlook(waiting, settings.schedule, at, canary.number if canary else None, changes.at)
         await Outlooks(redis).write(seen)
         current = await runs.current()
         if current is None:

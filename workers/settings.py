@@ -6,15 +6,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from store.dataset.rules import VoteRules
 from store.ramp import rising
 from store.settings import ConfigError, StoreSettings, read_sections
+from store.start_rules import StartRules
 from store.statistics.guards import GUARDS, GuardName
-from workers.calendar import check_cron, window
 
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -25,23 +24,9 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-class Schedule(_Section):
+class Schedule(StartRules):
     """When a run starts, how long a silent worker keeps it, and how much data it gets."""
 
-    min_votes: int = Field(default=50, ge=1)
-    """New votes for a or b that make a run due."""
-    every_hours: float | None = Field(default=None, gt=0)
-    """A vote waits at most this long for a run, even when fewer than `min_votes` wait; none: no limit."""
-    calendar: str | None = None
-    """Five cron fields such as `0 2 * * 1-5`: a vote that waits then starts a run; none: no calendar."""
-    drift: float = Field(default=0.1, ge=0, lt=1)
-    """A run is due when the live reward model is right on this much less of the new votes than it was on
-    held-out pairs (a share), and a test that may be looked at any time is sure of it. 0 is off."""
-    quiet_hours: tuple[str, ...] = ()
-    """Times of day such as `22:00-06:00` in which no run starts by itself. What runs goes on, and a person's
-    request does start."""
-    time_zone: str = "UTC"
-    """Of `calendar` and `quiet_hours`, such as `Europe/Berlin`."""
     tick_s: float = Field(default=10, gt=0)
     """How often the schedule is looked at."""
     max_attempts: int = Field(default=3, ge=1)
@@ -61,33 +46,6 @@ class Schedule(_Section):
     """Prompts that PPO samples answers to: the platform's own first, bundled ones fill up."""
     gate_prompts: int = Field(default=64, ge=1)
     """Prompts that the gate compares versions on; none of them is ever a rollout prompt of the same run."""
-
-    @field_validator("calendar")
-    @classmethod
-    def _is_cron(cls, text: str | None) -> str | None:
-        if text is not None:
-            check_cron(text)
-        return text
-
-    @field_validator("quiet_hours")
-    @classmethod
-    def _are_windows(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            window(text)
-        return texts
-
-    @field_validator("time_zone")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError(f"`{name}` is no time zone; write it as `Europe/Berlin` or `UTC`") from None
-        return name
-
-    @property
-    def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.time_zone)
 
 
 _ALLOWED = Field(default=2.0, ge=0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from store.calendar import next_fire, quiet_until
 from store.outlook import Because, Outlook
+from store.start_rules import StartRules
 from store.statistics.drift import Drift
-from workers.calendar import next_fire, quiet_until
-from workers.settings import Schedule
 
 
 class Waiting(NamedTuple):
@@ -21,7 +21,7 @@ class Waiting(NamedTuple):
     drift: Drift | None = None
 
 
-def due(waiting: Waiting, schedule: Schedule, at: datetime) -> Because | None:
+def due(waiting: Waiting, schedule: StartRules, at: datetime) -> Because | None:
     """Why a training should start now, quiet hours aside.
 
     `votes`: enough wait. `schedule`: one has waited long enough. `calendar`: one waits since before the last
@@ -37,7 +37,13 @@ def due(waiting: Waiting, schedule: Schedule, at: datetime) -> Because | None:
     return "drift" if waiting.drift is not None and waiting.drift.found else None
 
 
-def outlook(waiting: Waiting, schedule: Schedule, at: datetime, canary: int | None = None) -> Outlook:
+def outlook(
+    waiting: Waiting,
+    schedule: StartRules,
+    at: datetime,
+    canary: int | None = None,
+    rules_at: datetime | None = None,
+) -> Outlook:
     """What would start the next training, were no vote to come; the dashboard shows it."""
     because = due(waiting, schedule, at)
     moments = [(at, because)] if because else _moments(waiting, schedule, at)
@@ -49,16 +55,17 @@ def outlook(waiting: Waiting, schedule: Schedule, at: datetime, canary: int | No
         quiet_until=quiet(schedule, at),
         canary=canary,
         drift=waiting.drift,
+        rules_at=rules_at,
         at=at,
     )
 
 
-def quiet(schedule: Schedule, at: datetime) -> datetime | None:
+def quiet(schedule: StartRules, at: datetime) -> datetime | None:
     """When the quiet hours end that hold now; None: none do."""
     return quiet_until(at, schedule.quiet_hours, schedule.zone)
 
 
-def _moments(waiting: Waiting, schedule: Schedule, at: datetime) -> list[tuple[datetime, Because]]:
+def _moments(waiting: Waiting, schedule: StartRules, at: datetime) -> list[tuple[datetime, Because]]:
     """What the clocks name; the calendar also when no vote waits yet, for one may by then."""
     found: list[tuple[datetime, Because]] = []
     if schedule.every_hours is not None and waiting.first is not None:
@@ -68,5 +75,5 @@ def _moments(waiting: Waiting, schedule: Schedule, at: datetime) -> list[tuple[d
     return found
 
 
-def _after_quiet(moment: datetime, schedule: Schedule) -> datetime:
+def _after_quiet(moment: datetime, schedule: StartRules) -> datetime:
     return quiet(schedule, moment) or moment

@@ -29,7 +29,7 @@ async def status(heed: Heed, me: Watcher) -> shapes.StatusOut:
     timeline = await heed.policies.timeline(limit=1)
     since = timeline[0].at if timeline else None
     pending = await heed.voting.pending()
-    min_votes = heed.config.schedule.min_votes
+    min_votes = (await heed.schedule()).min_votes
     return shapes.StatusOut(
         active=shapes.ActiveOut(number=active.number, since=since) if active else None,
         previous=previous.number if previous else None,

@@ -22,7 +22,6 @@ from server.routes.explorer import QueryText
 from server.routes.training import KnownRun, folder_of
 from server.routes.versions import KnownVersion
 from store.artifacts import ArtifactError
-from store.exchange.columns import NoPyarrow
 from store.exchange.evidence import Format
 from store.exchange.export import Files, export
 from store.exchange.frozen import exported_snapshot
@@ -47,18 +46,16 @@ async def export_votes(
     q: QueryText = "",
     files: Annotated[Files, Query()] = "jsonl",
 ) -> FileResponse:
-    """A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json."""
+    """A zip of exactly the votes that the query finds: train.jsonl, test.jsonl (or .parquet), README.md,
+    manifest.json.
+    """
     rows = await heed.explorer.rows(q)
     name = f"heed-{format}-{now():%Y%m%d-%H%M%S}"
 
     async def make(folder: Path) -> Manifest:
         return await export(folder, rows, heed.conversations, form=format, query=q, files=files)
 
-    try:
-        manifest, response = await _as_zip(name, make)
-    except NoPyarrow as error:
-        remedy = "`.venv/bin/pip install pyarrow` on the server, or export `jsonl`"
-        raise Problem(409, "no_pyarrow", str(error), field="files", remedy=remedy) from None
+    manifest, response = await _as_zip(name, make)
     after = {"format": format, "query": q, "votes": manifest.used, "sha256": manifest.sha256}
     await note("export_votes", name, after=after)
     return response

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from server import runlog
 from server.auditing import Noted
@@ -25,6 +25,8 @@ from server.training_shapes import (
     PauseIn,
     PlanOut,
     RequestOut,
+    RuleChangeOut,
+    RulesIn,
     SamplePage,
     ScheduleOut,
     StageEstimate,
@@ -33,6 +35,7 @@ from store.records import STAGES, Pause, Run, Stage
 from store.requests import TrainingRequest
 from store.run_options import RunOptions
 from store.settings import read_sections
+from store.start_rules import rules_of
 
 router = APIRouter(prefix="/api/v1", tags=["training"])
 
@@ -109,30 +112,37 @@ async def retry_run(run: KnownRun, heed: Heed, me: Engineer, noted: Noted) -> Ru
 @router.get("/schedule")
 async def get_schedule(heed: Heed, me: Watcher) -> ScheduleOut:
     """When the next training starts by itself."""
-    schedule = heed.config.schedule
+    changes = await heed.start_rules.changes()
+    rules, outlook = changes.over(heed.config.schedule), await heed.outlooks.read()
     after = await heed.votes.mark("attempted_through")
     oldest = await heed.votes.first_after(after)
     at = datetime.fromtimestamp(int(oldest.partition("-")[0]) / 1000, tz=UTC) if oldest else None
-    every = schedule.every_hours
+    every = rules.every_hours
     return ScheduleOut(
-        min_votes=schedule.min_votes,
+        rules=rules_of(rules),
+        file=rules_of(heed.config.schedule),
+        changed={
+            name: RuleChangeOut(by=await _name(heed, one.actor), at=one.at)
+            for name, one in changes.rules.items()
+            if getattr(rules, name) != getattr(heed.config.schedule, name)
+        },
         pending=await heed.voting.pending(),
-        every_hours=every,
         oldest_waiting_at=at,
         due_at=at + timedelta(hours=every) if at and every else None,
         paused=await heed.runs.paused(),
-        calendar=schedule.calendar,
-        quiet_hours=schedule.quiet_hours,
-        time_zone=schedule.time_zone,
-        outlook=await heed.outlooks.read(),
+        outlook=outlook if outlook and outlook.rules_at == changes.at else None,
         requests=[await _shown(heed, request) for request in await heed.requests.waiting()],
     )
 
 
 async def _shown(heed: Parts, request: TrainingRequest) -> RequestOut:
-    account = await heed.accounts.get(request.actor)
-    name = account.name if account else request.actor
+    name = await _name(heed, request.actor)
     return RequestOut(id=request.id, name=name, reason=request.reason, at=request.at)
+
+
+async def _name(heed: Parts, actor: str) -> str:
+    account = await heed.accounts.get(actor)
+    return account.name if account else actor
 
 
 @router.delete("/requests/{request_id}", status_code=204)
@@ -142,6 +152,24 @@ async def cancel_request(request_id: str, heed: Heed, me: Engineer, noted: Noted
     if request is None:
         raise not_found("request")
     await noted("request_cancelled", request.id, before={"by": request.actor, "reason": request.reason})
+
+
+@router.patch("/schedule/rules")
+async def change_rules(body: RulesIn, heed: Heed, me: Engineer, request: Request) -> ScheduleOut:
+    """Set start rules from the next tick on, over the file's; one that is not named stays as it is.
+
+    422 names the rule that cannot be so.
+    """
+    wanted = body.model_dump(include=body.model_fields_set)
+    await heed.start_rules.change(heed.config.schedule, wanted, me.id, request.state.request_id)
+    return await get_schedule(heed, me)
+
+
+@router.delete("/schedule/rules")
+async def rules_as_in_file(heed: Heed, me: Engineer, request: Request) -> ScheduleOut:
+    """Every start rule as in the configuration file again."""
+    await heed.start_rules.as_in_file(heed.config.schedule, me.id, request.state.request_id)
+    return await get_schedule(heed, me)
 
 
 @router.put("/schedule/pause")
@@ -175,7 +203,11 @@ async def plan_with(body: RunOptions, heed: Heed, me: Engineer) -> PlanOut:
 
 
 async def _plan(heed: Parts, options: RunOptions, sections: dict[str, dict[str, Any]]) -> PlanOut:
-    schedule = heed.config.schedule.model_copy(update=options.schedule)
+    changes = await heed.start_rules.changes()
+    schedule = changes.over(heed.config.schedule).model_copy(update=options.schedule)
+    if changes.rules:
+        changed = {name: one.value for name, one in changes.rules.items()}
+        sections = sections | {"schedule": sections.get("schedule", {}) | changed}
     trained = await heed.votes.mark("trained_through")
     new = await heed.votes.read(trained)
     active, current = await heed.policies.active(), await heed.runs.current()

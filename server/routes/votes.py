@@ -128,7 +128,7 @@ async def _cast_out(heed: Parts, cast: Cast) -> vote_shapes.CastOut:
     return vote_shapes.CastOut(
         vote=vote_shapes.vote_out(cast.vote, changeable=changeable),
         pending=cast.pending,
-        min_votes=heed.config.schedule.min_votes,
+        min_votes=(await heed.schedule()).min_votes,
         reveal=vote_shapes.reveal(cast.vote),
     )
 

@@ -1,4 +1,4 @@
-"""Parquet from sealed segments, for those who analyse: never the other way round. Needs pyarrow."""
+"""Parquet from sealed segments, for those who analyse: never the other way round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from store.archive.manifest import ArchiveError, Sealed
+from store.archive.manifest import Sealed
 from store.archive.segments import Line, Place, Segments
 from store.archive.verify import verify
 from store.records import Vote
@@ -32,13 +32,11 @@ def to_parquet(folder: Path, out: Path) -> list[Path]:
     """One file for each sealed segment of votes and conversations; those that are there already are kept.
 
     Votes: a row for each cast or change. Conversations: a row for each time one was archived, so the newest
-    row of an id holds. Raises ArchiveError: a segment is damaged, or pyarrow is not installed.
+    row of an id holds. Raises ArchiveError: a segment is damaged.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ArchiveError("Parquet needs pyarrow: `.venv/bin/pip install pyarrow`") from None
+    import pyarrow
+    import pyarrow.parquet
+
     verify(folder)
     out.mkdir(parents=True, exist_ok=True)
     made = []

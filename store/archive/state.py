@@ -29,7 +29,7 @@ HASHES = (
 """Item by item; everything else whole."""
 WHOLE = (
     keys.GUIDELINES, keys.QUEUE_OPEN, keys.QUEUE_GOLD, keys.QUEUE_ANNOTATORS,
-    keys.RUN_ORDER, keys.RUN_OPEN, keys.RUN_TOKENS, keys.SCHEDULE_PAUSED,
+    keys.RUN_ORDER, keys.RUN_OPEN, keys.RUN_TOKENS, keys.SCHEDULE_PAUSED, keys.START_RULES,
     keys.POLICY_COUNTER, keys.POLICY_ACTIVE, keys.POLICY_CANARY, keys.POLICY_TIMELINE,
 )  # fmt: skip
 FAMILIES = (keys.QUEUE_TAKEN + "*", keys.queue_seen("*"), keys.queue_verdicts("*"), keys.run_alerts("*"))

@@ -11,7 +11,6 @@ from typing import get_args
 from store.artifacts import ArtifactError
 from store.connection import connect
 from store.conversations import Conversations
-from store.exchange.columns import NoPyarrow
 from store.exchange.evidence import Format
 from store.exchange.export import Files, export
 from store.exchange.frozen import exported_snapshot
@@ -105,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyError as error:
         sys.stderr.write(f"there is no version {error}, or it came without a reward model\n")
         return 1
-    except (QueryError, ArtifactError, NoPyarrow, OSError) as error:
+    except (QueryError, ArtifactError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     sys.stdout.write(said + "\n")

@@ -1,26 +1,16 @@
-"""An export's lines as Parquet instead: columns and types, smaller and faster to read. Needs pyarrow."""
+"""An export's lines as Parquet instead: columns and types, smaller and faster to read."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 GROUP = 10_000
 
 
-class NoPyarrow(Exception):
-    """Parquet was asked for, and pyarrow is not installed."""
-
-
-def check_pyarrow() -> None:
-    """Raises NoPyarrow."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise NoPyarrow("Parquet needs pyarrow, which is not installed")
-
-
 def as_parquet(path: Path) -> Path:
     """Replace a file of JSON lines by a Parquet file of the same rows."""
+    # Here and not above: 60 MB that a server needs only when somebody asks for Parquet.
     import pyarrow.json
     import pyarrow.parquet
 

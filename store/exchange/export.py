@@ -12,7 +12,7 @@ from typing import Literal
 
 from store.conversations import Conversations, Tree, prompt_in
 from store.exchange.card import data_card
-from store.exchange.columns import as_parquet, check_pyarrow
+from store.exchange.columns import as_parquet
 from store.exchange.evidence import Format, Row, in_test, rows_of, why_nothing
 from store.exchange.manifest import MANIFEST, ExportedFile, Manifest
 from store.explorer.table import VoteRow
@@ -34,11 +34,9 @@ async def export(
 ) -> Manifest:
     """Make `folder`: train.jsonl, test.jsonl (a tenth of the conversations), README.md, manifest.json.
 
-    With `files` parquet: train.parquet, test.parquet. Raises NoPyarrow before anything is written.
+    With `files` parquet: train.parquet, test.parquet.
     Undone and excluded votes, checks, and votes on deleted conversations are never in it.
     """
-    if files == "parquet":
-        check_pyarrow()
     await asyncio.to_thread(folder.mkdir, parents=True)
     left_out: Counter[str] = Counter()
     lines: dict[str, int] = {}

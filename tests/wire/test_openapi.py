@@ -87,6 +87,7 @@ GET /api/v1/plan/data
 DELETE /api/v1/requests/{request_id}
 GET /api/v1/schedule
 PUT DELETE /api/v1/schedule/pause
+PATCH DELETE /api/v1/schedule/rules
 GET /api/v1/system
 GET /api/v1/policies
 GET /api/v1/policies/history

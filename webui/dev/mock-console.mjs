@@ -420,10 +420,13 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ] : [] }]],
     ["POST", /^runs\/[^/]+\/alerts\/(.+)\/acknowledge$/, ([id]) => { store.seen.add(id); return [204]; }],
     ["POST", /^runs\/([^/]+)\/retry$/, ([id]) => [202, db.runs.find((one) => one.id === id)]],
-    ["GET", /^schedule$/, () => [200, { min_votes: 50, pending: db.pending, every_hours: 24, oldest_waiting_at: ago(5), due_at: ahead(19), paused: db.paused,
-      calendar: "0 2 * * 1-5", quiet_hours: ["08:00-18:00"], time_zone: "Europe/Berlin",
-      outlook: { next_at: ahead(7), because: "calendar", quiet_until: null, drift: { right: 22, n: 40, at_least: 0.61, e_value: 1.4 }, at: ago(0) },
-      requests: db.requests }]],
+    ["GET", /^schedule$/, () => [200, schedule(db)]],
+    ["PATCH", /^schedule\/rules$/, (_, body) => {
+      if (body.quiet_hours?.includes("22-6")) throw new Refusal(422, "invalid", "quiet_hours: `22-6` is no time of day; write it as `22:00-06:00`", "quiet_hours");
+      Object.assign(db.rules, body);
+      return [200, schedule(db)];
+    }],
+    ["DELETE", /^schedule\/rules$/, () => { db.rules = { ...IN_FILE }; return [200, schedule(db)]; }],
     ["DELETE", /^requests\/(\w+)$/, (id) => { db.requests = db.requests.filter((one) => one.id !== id); return [204]; }],
     ["GET", /^plan\/data$/, () => [200, {
       votes: 1318, train_pairs: 1240, held_out_pairs: 131, imported: 0, too_few: null, cap: 52, more_annotators: 14,
@@ -455,6 +458,26 @@ const saidBy = (number) => [
   ["A train leaves at 14:35 and arrives at 16:10. How long does the journey take?", ["The journey takes 1 hour and 45 minutes.", "The journey takes 1 hour and 35 minutes."]],
   ["用两句话解释什么是强化学习。", ["强化学习是一种学习。", "强化学习让模型在尝试中得到奖励或惩罚。它由此学会选择得分更高的做法。"]],
 ].map(([prompt, answers]) => ({ prompt, answer: answers[number > 1 ? 1 : 0] })); // biome-ignore format: texts
+
+/** The start rules of the file; two of those that hold are a person's. */
+const IN_FILE = {
+  min_votes: 50,
+  every_hours: 24,
+  calendar: null,
+  quiet_hours: ["08:00-18:00"],
+  time_zone: "Europe/Berlin",
+  drift: 0.1,
+};
+const schedule = (db) => {
+  db.rules ??= { ...IN_FILE, min_votes: 30, calendar: "0 2 * * 1-5" };
+  const changed = Object.keys(IN_FILE).filter((name) => String(db.rules[name]) !== String(IN_FILE[name]));
+  return {
+    rules: db.rules, file: IN_FILE, changed: Object.fromEntries(changed.map((name) => [name, { by: "mira", at: ago(3) }])),
+    pending: db.pending, oldest_waiting_at: ago(5), due_at: ahead(19), paused: db.paused,
+    outlook: { next_at: ahead(7), because: "calendar", quiet_until: null, drift: { right: 22, n: 40, at_least: 0.61, e_value: 1.4 }, at: ago(0) },
+    requests: db.requests,
+  };
+}; // biome-ignore format: a fixture
 
 const alert = (id, step, text, seen) => ({
   id, stage: "ppo", step, text, stopped: false, acknowledged_by: seen.has(id) ? "acc_1" : null, acknowledged_at: seen.has(id) ? ago(0) : null,

@@ -496,7 +496,8 @@ export interface paths {
         };
         /**
          * Export Votes
-         * @description A zip of exactly the votes that the query finds: train.jsonl, test.jsonl, README.md, manifest.json.
+         * @description A zip of exactly the votes that the query finds: train.jsonl, test.jsonl (or .parquet), README.md,
+         *     manifest.json.
          */
         get: operations["export_votes_api_v1_exports_get"];
         put?: never;
@@ -1523,6 +1524,32 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/schedule/rules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Rules As In File
+         * @description Every start rule as in the configuration file again.
+         */
+        delete: operations["rules_as_in_file_api_v1_schedule_rules_delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Rules
+         * @description Set start rules from the next tick on, over the file's; one that is not named stays as it is.
+         *
+         *     422 names the rule that cannot be so.
+         */
+        patch: operations["change_rules_api_v1_schedule_rules_patch"];
         trace?: never;
     };
     "/api/v1/search": {
@@ -3736,6 +3763,8 @@ export interface components {
             next_at: string | null;
             /** Quiet Until */
             quiet_until: string | null;
+            /** Rules At */
+            rules_at?: string | null;
         };
         /**
          * PairRate
@@ -4193,6 +4222,58 @@ export interface components {
             /** Reason */
             reason: string;
         };
+        /** RuleChangeOut */
+        RuleChangeOut: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** By */
+            by: string;
+        };
+        /**
+         * RulesIn
+         * @description Start rules that should be otherwise; one that is not named stays as it is.
+         */
+        RulesIn: {
+            /**
+             * Calendar
+             * @description Five cron fields such as `0 2 * * 1-5`: a vote that waits then starts a run; none: no calendar.
+             */
+            calendar?: string | null;
+            /**
+             * Drift
+             * @description A run is due when the live reward model is right on this much less of the new votes than it was on
+             *     held-out pairs (a share), and a test that may be looked at any time is sure of it. 0 is off.
+             * @default 0.1
+             */
+            drift: number;
+            /**
+             * Every Hours
+             * @description A vote waits at most this long for a run, even when fewer than `min_votes` wait; none: no limit.
+             */
+            every_hours?: number | null;
+            /**
+             * Min Votes
+             * @description New votes for a or b that make a run due.
+             * @default 50
+             */
+            min_votes: number;
+            /**
+             * Quiet Hours
+             * @description Times of day such as `22:00-06:00` in which no run starts by itself. What runs goes on, and a person's
+             *     request does start.
+             * @default []
+             */
+            quiet_hours: string[];
+            /**
+             * Time Zone
+             * @description Of `calendar` and `quiet_hours`, such as `Europe/Berlin`.
+             * @default UTC
+             */
+            time_zone: string;
+        };
         /**
          * Run
          * @description One retrain. This record, not Celery, says what is true about it.
@@ -4383,26 +4464,22 @@ export interface components {
         };
         /** ScheduleOut */
         ScheduleOut: {
-            /** Calendar */
-            calendar: string | null;
+            /** Changed */
+            changed: {
+                [key: string]: components["schemas"]["RuleChangeOut"];
+            };
             /** Due At */
             due_at: string | null;
-            /** Every Hours */
-            every_hours: number | null;
-            /** Min Votes */
-            min_votes: number;
+            file: components["schemas"]["StartRules"];
             /** Oldest Waiting At */
             oldest_waiting_at: string | null;
             outlook: components["schemas"]["Outlook"] | null;
             paused: components["schemas"]["Pause"] | null;
             /** Pending */
             pending: number;
-            /** Quiet Hours */
-            quiet_hours: string[];
             /** Requests */
             requests: components["schemas"]["RequestOut"][];
-            /** Time Zone */
-            time_zone: string;
+            rules: components["schemas"]["StartRules"];
         };
         /** ScoredAnswer */
         ScoredAnswer: {
@@ -4570,6 +4647,48 @@ export interface components {
             summary?: {
                 [key: string]: unknown;
             };
+        };
+        /**
+         * StartRules
+         * @description The rules that people may change while the loop runs: one check for the file and for the dashboard.
+         */
+        StartRules: {
+            /**
+             * Calendar
+             * @description Five cron fields such as `0 2 * * 1-5`: a vote that waits then starts a run; none: no calendar.
+             */
+            calendar?: string | null;
+            /**
+             * Drift
+             * @description A run is due when the live reward model is right on this much less of the new votes than it was on
+             *     held-out pairs (a share), and a test that may be looked at any time is sure of it. 0 is off.
+             * @default 0.1
+             */
+            drift: number;
+            /**
+             * Every Hours
+             * @description A vote waits at most this long for a run, even when fewer than `min_votes` wait; none: no limit.
+             */
+            every_hours?: number | null;
+            /**
+             * Min Votes
+             * @description New votes for a or b that make a run due.
+             * @default 50
+             */
+            min_votes: number;
+            /**
+             * Quiet Hours
+             * @description Times of day such as `22:00-06:00` in which no run starts by itself. What runs goes on, and a person's
+             *     request does start.
+             * @default []
+             */
+            quiet_hours: string[];
+            /**
+             * Time Zone
+             * @description Of `calendar` and `quiet_hours`, such as `Europe/Berlin`.
+             * @default UTC
+             */
+            time_zone: string;
         };
         /**
          * StatisticsOut
@@ -7671,6 +7790,59 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    rules_as_in_file_api_v1_schedule_rules_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleOut"];
+                };
+            };
+        };
+    };
+    change_rules_api_v1_schedule_rules_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RulesIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScheduleOut"];
+                };
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
             };
         };
     };

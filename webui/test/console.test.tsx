@@ -3,6 +3,7 @@
 import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it } from "vitest";
+import type { Policies } from "../src/api";
 import { setLanguage } from "../src/texts";
 import { isAccessible, open, serverOfEachTest } from "./page";
 import { FakeEventSource, type ScriptedServer } from "./server";
@@ -237,6 +238,11 @@ const status = () => {
 
 describe("versions", () => {
   it("walks the lineage by keys, opens a version, marks two to compare", async () => {
+    const { items, ...rest } = server.reply("GET /api/v1/policies") as Policies;
+    server.on("GET /api/v1/policies", () => ({
+      ...rest,
+      items: items.map((one) => ({ ...one, metrics: { kl: one.number * 4 } })),
+    }));
     open("/versions");
     const live = await screen.findByTestId("version-2");
     live.focus();
@@ -257,6 +263,10 @@ describe("versions", () => {
       }));
     await userEvent.keyboard("c{ArrowLeft}c");
     await screen.findByRole("heading", { name: "v3 beside v2" });
+    const compared = screen.getByRole("group", { name: "v3 beside v2" });
+    const heads = within(compared).getAllByRole("columnheader");
+    expect(heads.map((one) => one.textContent)).toEqual(["Measure", "v3", "v2", "v2 minus v3"]);
+    expect(within(compared).getByRole("row", { name: /12 8 -4$/ })).toBeTruthy();
     const samples = await screen.findByTestId("samples");
     expect(samples.textContent).toContain("The sea?v3It is deep blue.v2It is blue.");
     await isAccessible();

@@ -14,6 +14,10 @@ const MAY = {
   annotator: ["annotate", "chat", "own", "vote"],
 };
 
+const RULES = {
+  min_votes: 50, every_hours: null, calendar: "0 2 * * *", quiet_hours: ["08:00-18:00"], time_zone: "Europe/Berlin", drift: 0.1,
+}; // biome-ignore format: a fixture
+
 /** An EventSource that a test speaks through. */
 export class FakeEventSource extends EventTarget {
   static readonly CONNECTING = 0;
@@ -185,15 +189,13 @@ export class ScriptedServer {
     this.on("GET /api/v1/runs/run_1/alerts", () => ({ items: [] }));
     this.on("GET /api/v1/runs/run_1/samples", () => ({ items: [] }));
     this.on("GET /api/v1/schedule", () => ({
-      min_votes: 50,
+      rules: RULES,
+      file: RULES,
+      changed: {},
       pending: 13,
-      every_hours: null,
       oldest_waiting_at: null,
       due_at: null,
       paused: null,
-      calendar: "0 2 * * *",
-      quiet_hours: ["08:00-18:00"],
-      time_zone: "Europe/Berlin",
       outlook: {
         next_at: "2026-11-22T01:00:00Z",
         because: "calendar",

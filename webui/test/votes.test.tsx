@@ -183,7 +183,9 @@ describe("the explorer", () => {
     const dialog = await screen.findByRole("dialog");
     await userEvent.click(within(dialog).getByLabelText(/Unpaired/));
     const link = within(dialog).getByRole("link", { name: "Download" });
-    expect(link.getAttribute("href")).toBe("/api/v1/exports?format=unpaired&q=outcome%3Atie");
+    expect(link.getAttribute("href")).toBe("/api/v1/exports?format=unpaired&files=jsonl&q=outcome%3Atie");
+    await userEvent.click(within(dialog).getByLabelText("Parquet"));
+    expect(link.getAttribute("href")).toBe("/api/v1/exports?format=unpaired&files=parquet&q=outcome%3Atie");
     await isAccessible();
   });
 

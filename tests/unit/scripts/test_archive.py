@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 
 from scripts.archive import main
@@ -79,7 +80,6 @@ def with_own_redis(data: Path, filled: dict[str, object], token: str) -> None:
 def test_sealed_segments_become_parquet_once(
     filled: dict[str, object], volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     assert main(["parquet", str(tmp_path / "out")]) == 0
     votes, conversations = sorted((tmp_path / "out").glob("*.parquet"), reverse=True)
     table = parquet.read_table(votes)

@@ -54,6 +54,7 @@ POST /api/v1/runs/{run_id}/cancel
 POST /api/v1/runs/{run_id}/retry
 POST /api/v1/runs/{run_id}/alerts/{alert_id}/acknowledge
 PUT DELETE /api/v1/schedule/pause
+PATCH DELETE /api/v1/schedule/rules
 """
 RELEASE = """
 POST /api/v1/policies/rollback

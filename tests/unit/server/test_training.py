@@ -10,7 +10,9 @@ import pytest
 
 from store.records import PolicyVersion, Run, now
 from store.run_options import RunOptions
+from store.start_rules import StartRules
 from tests.fakes import Script
+from workers.start_rules import Waiting, outlook
 
 pytestmark = pytest.mark.anyio
 
@@ -193,6 +195,55 @@ async def test_a_paused_schedule_says_so_until_it_is_resumed(heed: Any, admin: A
     assert (await admin.get("/api/v1/schedule"))["paused"] is None
     actions = [event.action for event in await heed.parts.audit.newest()]
     assert actions == ["schedule_resumed", "train_now", "schedule_paused"]
+
+
+async def test_rules_changed_on_the_page_hold_over_the_files_until_they_are_as_in_the_file(
+    heed: Any, admin: Any
+) -> None:
+    eng = await heed.person("eng", "engineer")
+    await heed.parts.outlooks.write(outlook(Waiting(0, None), StartRules(), now()))
+    before = await admin.get("/api/v1/schedule")
+    assert (before["rules"], before["changed"]) == (before["file"], {})
+    assert before["outlook"] is not None
+    wanted = {"min_votes": 2, "quiet_hours": ["22:00-06:00"], "time_zone": "Europe/Berlin"}
+    changed = (await eng.call("PATCH", "/api/v1/schedule/rules", wanted)).json()
+    assert changed["rules"] == before["file"] | wanted
+    assert (changed["file"], {one["by"] for one in changed["changed"].values()}) == (before["file"], {"eng"})
+    assert set(changed["changed"]) == set(wanted)
+    assert changed["outlook"] is None, "no tick has seen the new rules"
+    assert (await admin.get("/api/v1/status"))["votes"]["min_votes"] == 2
+    assert (await admin.get("/api/v1/plan"))["settings"]["schedule"] == wanted
+    changes = await heed.parts.start_rules.changes()
+    await heed.parts.outlooks.write(outlook(Waiting(0, None), StartRules(), now(), rules_at=changes.at))
+    assert (await admin.get("/api/v1/schedule"))["outlook"] is not None
+    back = (await admin.call("DELETE", "/api/v1/schedule/rules")).json()
+    assert (back["rules"], back["changed"], back["outlook"]) == (before["file"], {}, None)
+    (away, event) = await heed.parts.audit.newest()
+    assert (event.actor, event.action, event.after) == (eng.account_id, "rules_changed", wanted)
+    assert (away.before, away.after["min_votes"]) == (wanted, 3)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "words"),
+    [
+        ("min_votes", 0, "greater than or equal to 1"),
+        ("every_hours", -1, "greater than 0"),
+        ("calendar", "every night", "`every night` is no cron line; write minute, hour"),
+        ("quiet_hours", ["22-6"], "`22-6` is no time of day; write it as `22:00-06:00`"),
+        ("time_zone", "Berlin", "`Berlin` is no time zone; write it as `Europe/Berlin`"),
+        ("drift", 1.5, "less than 1"),
+        ("max_pairs", 3, "not permitted"),
+    ],
+)
+async def test_a_rule_that_cannot_be_is_refused_by_name(
+    heed: Any, admin: Any, rule: str, value: Any, words: str
+) -> None:
+    refused = await admin.call("PATCH", "/api/v1/schedule/rules", {"min_votes": 9, rule: value})
+    assert (refused.status_code, refused.json()["field"].split(".")[0]) == (422, rule)
+    assert words in refused.json()["detail"]
+    assert "Value error" not in refused.json()["detail"]
+    schedule = await admin.get("/api/v1/schedule")
+    assert schedule["rules"] == schedule["file"]
 
 
 async def test_a_training_with_other_settings_is_shown_as_the_trainer_has_it_and_refused_at_the_field(

@@ -59,7 +59,7 @@ async def test_an_empty_redis_filled_from_the_archive_is_the_old_one(client, vol
     after = await everything(client, without=("heed:archive:", "heed:feed"))
     assert after == before
     assert restored.votes == len(before[keys.VOTES]) == report.lines["votes"]
-    assert (restored.audit, len(restored.admins)) == (2, 1)
+    assert (restored.audit, len(restored.admins)) == (3, 1)
     assert (await Audit(client).verify())[1:] == (None, None, audit)
     assert (await passes(client, volume, LARGE)).written == 0
 

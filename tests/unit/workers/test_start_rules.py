@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import ValidationError
 
+from store.calendar import next_fire, quiet_until
 from store.statistics.drift import drift_of
-from workers.calendar import next_fire, quiet_until
 from workers.settings import Schedule
 from workers.start_rules import Waiting, due, outlook
 

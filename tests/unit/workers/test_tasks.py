@@ -19,6 +19,7 @@ from store.opinions import agreement_of_recent_votes
 from store.outlook import Outlooks
 from store.records import PolicyVersion, now
 from store.requests import Requests
+from store.start_rules import StartRulesBook
 from tests.worker_parts import Platform
 from workers import app, opinions, schedule
 from workers.tasks import form_opinions, retrain, tick
@@ -107,6 +108,23 @@ async def test_in_quiet_hours_nothing_starts_by_itself_and_what_runs_goes_on(hee
     assert (seen.because, seen.quiet_until is not None) == ("votes", True)
     [run_id] = await schedule.tick(heed.settings)
     assert await schedule.tick(quiet.settings) == [run_id]
+
+
+@pytest.mark.anyio
+async def test_rules_changed_on_the_dashboard_hold_from_the_next_tick(heed: Platform) -> None:
+    """Two votes are enough by the file."""
+    await heed.vote("a"), await heed.vote("b")
+    rules, file = StartRulesBook(heed.redis), heed.settings.schedule
+    changes = await rules.change(file, {"min_votes": 3, "calendar": "0 2 * * *"}, "acc_ann")
+    assert await schedule.tick(heed.settings) == []
+    seen = await Outlooks(heed.redis).read()
+    assert seen is not None
+    assert (seen.because, seen.rules_at) == ("calendar", changes.at)
+    await rules.change(file, {"quiet_hours": ["00:00-12:00", "12:00-00:00"], "min_votes": 2}, "acc_bob")
+    assert await schedule.tick(heed.settings) == []
+    await rules.as_in_file(file, "acc_ann")
+    [run_id] = await schedule.tick(heed.settings)
+    assert (await heed.run(run_id)).requested_by == "votes"
 
 
 @pytest.mark.anyio

@@ -193,6 +193,8 @@ export const en = {
       unpaired: "prompt, completion, label: thumbs and both-bad",
       sft: "messages: ideal answers that people wrote",
     },
+    files: "Files",
+    filesAs: { jsonl: "JSON lines", parquet: "Parquet" },
     sameByCurl: "The same by command",
     loadIt: "Load it",
     download: "Download",

@@ -179,6 +179,8 @@ export const zh: ExplorerTexts = {
       unpaired: "prompt、completion、label：赞踩和都不好",
       sft: "messages：人写的理想回答",
     },
+    files: "文件",
+    filesAs: { jsonl: "JSON 行", parquet: "Parquet" },
     sameByCurl: "用命令导出",
     loadIt: "加载",
     download: "下载",

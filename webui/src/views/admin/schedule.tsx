@@ -11,6 +11,7 @@ import { ProblemLine } from "../../ui/notice";
 import { consoleApi, consoleKeys, consoleQueries, type Schedule } from "../console/calls";
 import { Card, may } from "../console/guard";
 import { isOpen } from "./feed";
+import RulesDialog, { ChangedRules } from "./rules";
 
 export default function ScheduleCard({ me }: { me: Me }) {
   const words = useConsole().training;
@@ -18,11 +19,23 @@ export default function ScheduleCard({ me }: { me: Me }) {
   const language = useLanguage();
   const { data } = useQuery(consoleQueries.schedule);
   const run = useQuery(queries.status).data?.run;
+  const [isChanging, setChanging] = useState(false);
   if (!data) return null;
-  const { outlook } = data;
+  const { outlook, rules } = data;
   const drift = outlook?.drift;
   return (
-    <Card id="schedule-title" title={words.schedule}>
+    <Card
+      id="schedule-title"
+      title={words.schedule}
+      actions={
+        may(me, "train") && (
+          <button type="button" className="btn btn-small" onClick={() => setChanging(true)}>
+            {next.change}
+          </button>
+        )
+      }
+    >
+      {isChanging && <RulesDialog schedule={data} onClose={() => setChanging(false)} />}
       {data.paused && (
         <p className="mb-2 rounded-lg bg-turn-soft px-3 py-2 text-turn wrap-anywhere">
           {words.pausedSince(formatTime(data.paused.at, language), data.paused.reason)}
@@ -38,11 +51,12 @@ export default function ScheduleCard({ me }: { me: Me }) {
           {next.quietUntil(formatTime(outlook.quiet_until, language))}
         </p>
       )}
-      <p>{words.byVotes(data.pending, data.min_votes)}</p>
-      {data.every_hours && <p>{words.byTime(data.every_hours)}</p>}
-      {data.calendar && <p>{next.calendar(data.calendar, data.time_zone)}</p>}
-      {data.quiet_hours.length > 0 && <p>{next.quiet(data.quiet_hours.join(", "), data.time_zone)}</p>}
-      <NextLine schedule={data} />
+      <p>{words.byVotes(data.pending, rules.min_votes)}</p>
+      {rules.every_hours && <p>{words.byTime(rules.every_hours)}</p>}
+      {rules.calendar && <p>{next.calendar(rules.calendar, rules.time_zone)}</p>}
+      {rules.quiet_hours.length > 0 && <p>{next.quiet(rules.quiet_hours.join(", "), rules.time_zone)}</p>}
+      {rules.drift > 0 && <p>{next.byDrift(formatShare(rules.drift, language))}</p>}
+      {outlook ? <NextLine outlook={outlook} /> : <p className="text-muted">{next.unseen}</p>}
       {drift && (
         <p className="text-muted">
           {next.drift(drift.right, drift.n, formatShare(drift.at_least, language))}
@@ -51,6 +65,7 @@ export default function ScheduleCard({ me }: { me: Me }) {
       {data.oldest_waiting_at && (
         <p className="text-muted">{words.oldest(formatTime(data.oldest_waiting_at, language))}</p>
       )}
+      <ChangedRules schedule={data} />
       <Waiting schedule={data} me={me} />
       {run && isOpen(run) && may(me, "train") && <Ask />}
       <p className="mt-1 text-[0.87rem] text-muted">{words.oneAtATime}</p>
@@ -58,11 +73,10 @@ export default function ScheduleCard({ me }: { me: Me }) {
   );
 }
 
-function NextLine({ schedule }: { schedule: Schedule }) {
+function NextLine({ outlook }: { outlook: NonNullable<Schedule["outlook"]> }) {
   const next = useNext();
   const language = useLanguage();
-  const { outlook } = schedule;
-  if (!outlook?.next_at || !outlook.because) return null;
+  if (!outlook.next_at || !outlook.because) return null;
   const because = next.because[outlook.because] ?? outlook.because;
   const isNow = outlook.next_at <= outlook.at;
   return (

@@ -1,8 +1,8 @@
 /** What a person may want otherwise in one training; the trainer checks it, and its refusal stands at the field. */
-import { useId } from "react";
 import type { Problem, RunOptions } from "../../api";
 import { useConsole } from "../../texts/console";
 import type { Plan } from "../console/calls";
+import { Field } from "./field";
 
 const PRESETS = ["ppo-max", "vanilla", "ppo-max-paper", "ppo-max-repo-en", "ppo-max-repo-zh"];
 const NUMBERS = ["max_pairs", "epochs", "rollout_prompts", "updates"] as const;
@@ -61,39 +61,5 @@ export function Options({ plan, options, onChange, problem }: Props) {
       </div>
       <p className="mt-2 text-[0.87rem] text-muted">{words.hint}</p>
     </details>
-  );
-}
-
-interface FieldProps {
-  label: string;
-  problem: Problem | null;
-  children: (props: {
-    id: string;
-    className: string;
-    "aria-invalid": boolean;
-    "aria-describedby": string | undefined;
-  }) => React.ReactNode;
-}
-
-function Field({ label, problem, children }: FieldProps) {
-  const id = useId();
-  const said = `${id}-problem`;
-  return (
-    <div className="flex flex-col gap-1">
-      <label htmlFor={id} className="text-[0.92rem]">
-        {label}
-      </label>
-      {children({
-        id,
-        className: "field min-h-9 py-1",
-        "aria-invalid": problem !== null,
-        "aria-describedby": problem ? said : undefined,
-      })}
-      {problem && (
-        <span id={said} role="alert" className="text-[0.87rem] text-bad">
-          {problem.detail.replace(/^[\w.]+: /, "")}
-        </span>
-      )}
-    </div>
   );
 }

@@ -28,6 +28,8 @@ export type Promoted = Schemas["PromotedOut"];
 export type Plan = Schemas["PlanOut"];
 export type DataPlan = Schemas["DataPlanOut"];
 export type Schedule = Schemas["ScheduleOut"];
+/** What starts a training by itself. */
+export type Rules = Schemas["StartRules"];
 export type Alert = Schemas["AlertOut"];
 export type Sample = Schemas["SampleOut"];
 export type Log = Schemas["LogOut"];
@@ -90,6 +92,8 @@ export const consoleApi = {
   withdrawRequest: (id: string) => call<void>("DELETE", at`requests/${id}`),
   pause: (reason: string) => call<unknown>("PUT", at`schedule/pause`, { reason }),
   resume: () => call<void>("DELETE", at`schedule/pause`),
+  changeRules: (wanted: Record<string, unknown>) => call<Schedule>("PATCH", at`schedule/rules`, wanted),
+  rulesAsInFile: () => call<Schedule>("DELETE", at`schedule/rules`),
 };
 
 export const consoleKeys = {
@@ -168,7 +172,8 @@ export const consoleQueries = {
   schedule: queryOptions({
     queryKey: consoleKeys.schedule,
     queryFn: () => call<Schedule>("GET", at`schedule`),
-    refetchInterval: 30_000,
+    // Until a tick has seen changed rules there is no outlook; it comes within seconds.
+    refetchInterval: ({ state }) => (state.data && !state.data.outlook ? 3000 : 30_000),
   }),
   plan: (options: RunOptions) =>
     queryOptions({

@@ -44,7 +44,12 @@ export function Compare({ versions, first, second, onClose }: Props) {
       ) : (
         <Table
           label={words.compareTitle(first, second)}
-          heads={[words.measure, texts.common.version(first), texts.common.version(second), words.difference]}
+          heads={[
+            words.measure,
+            texts.common.version(first),
+            texts.common.version(second),
+            words.minus(second, first),
+          ]}
         >
           {names.map((name) => {
             const [before, after] = [left[name], right[name]];

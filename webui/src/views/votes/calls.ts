@@ -12,6 +12,7 @@ export type ReviewChoice = Schemas["ReviewIn"]["choice"];
 export type ImportReport = Schemas["ImportReport"];
 export type ImportSet = Schemas["ImportSetOut"];
 export type Format = "preference" | "unpaired" | "sft";
+export type Files = "jsonl" | "parquet";
 /** Votes by id, or all that a query finds. */
 export type Chosen = { ids: string[] } | { q: string };
 export type { Problem };
@@ -32,7 +33,7 @@ export const explorer = {
   review: (id: string, choice: ReviewChoice) =>
     call<unknown>("POST", `/api/v1/votes/${encodeURIComponent(id)}/reviews`, { choice }),
   askOthers: (id: string) => call<unknown>("POST", `/api/v1/votes/${encodeURIComponent(id)}/queue`),
-  exportPath: (format: Format, q: string) => `/api/v1/exports?${search({ format, q })}`,
+  exportPath: (format: Format, files: Files, q: string) => `/api/v1/exports?${search({ format, files, q })}`,
   imports: () => call<{ items: ImportSet[] }>("GET", "/api/v1/imports"),
   import: (file: Blob, name: string, tag: string, dry_run: boolean) =>
     call<ImportReport>("POST", `/api/v1/imports?${search({ name, tag, dry_run: `${dry_run}` })}`, file),

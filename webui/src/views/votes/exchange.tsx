@@ -9,9 +9,10 @@ import { CopyButton } from "../../ui/copy";
 import { Dialog } from "../../ui/dialog";
 import { DialogButtons } from "../../ui/dialog-parts";
 import { ProblemLine } from "../../ui/notice";
-import { explorer, type Format, type ImportReport } from "./calls";
+import { explorer, type Files, type Format, type ImportReport } from "./calls";
 
 const FORMATS: Format[] = ["preference", "unpaired", "sft"];
+const FILES: Files[] = ["jsonl", "parquet"];
 
 export function ExportDialog({
   query,
@@ -25,7 +26,8 @@ export function ExportDialog({
   const texts = useTexts();
   const words = texts.votes;
   const [format, setFormat] = useState<Format>("preference");
-  const path = explorer.exportPath(format, query);
+  const [files, setFiles] = useState<Files>("jsonl");
+  const path = explorer.exportPath(format, files, query);
   const curl = `curl -fJO -H "Authorization: Bearer $HEED_KEY" "${location.origin}${path}"`;
   const load = 'from datasets import load_dataset\ndata = load_dataset("the/unpacked/folder")';
   return (
@@ -47,6 +49,15 @@ export function ExportDialog({
                 {words.formats[one]}
                 <span className="block text-[0.87rem] text-muted">{words.formatHints[one]}</span>
               </span>
+            </label>
+          ))}
+        </fieldset>
+        <fieldset className="flex flex-wrap gap-x-5 gap-y-1.5">
+          <legend className="mb-1 font-medium">{words.files}</legend>
+          {FILES.map((one) => (
+            <label key={one} className="flex items-center gap-2">
+              <input type="radio" name="files" checked={files === one} onChange={() => setFiles(one)} />
+              {words.filesAs[one]}
             </label>
           ))}
         </fieldset>
