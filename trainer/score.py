@@ -17,7 +17,7 @@ from store.records import CaseScores, ScoreCase
 from trainer.config import RewardConfig
 from trainer.data import load_tokenizer, problems, prompt_ids, read_lines, response_ids
 from trainer.errors import DataError, ModelError
-from trainer.models import default_device, load_reward_model
+from trainer.models import default_device, frozen, load_reward_model
 from trainer.ranking import score_sequences
 from trainer.reporting import Reporter
 
@@ -40,7 +40,7 @@ def score_file(
     """
     began = time.monotonic()
     count = sum(1 for _ in _read(cases))
-    tokenizer, model = load_tokenizer(reward_model), load_reward_model(reward_model, default_device())
+    tokenizer, model = load_tokenizer(reward_model), frozen(load_reward_model(reward_model, default_device()))
     pad_token_id = model.classifier.config.pad_token_id
     aside = out.with_name(f".tmp-{out.name}")
     left, done, unfit = _read(cases), 0, 0
