@@ -26,7 +26,8 @@ from trainer.lora import (
     merged_weights,
     trained_weights,
 )
-from trainer.models import default_device, round_to_bf16
+from trainer.masters import Masters
+from trainer.models import Precision, default_device, round_to_bf16
 from trainer.ranks import ALONE, Ranks
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -119,7 +120,7 @@ def make_trained(
         max_grad_norm: global norm that gradients are clipped to; 0 is off.
     """
     if scale.zero_stage == 0:
-        return Whole(model, optimizer, max_grad_norm=max_grad_norm, ranks=ranks)
+        return Whole(model, optimizer, max_grad_norm=max_grad_norm, precision=scale.precision, ranks=ranks)
     return Sharded(model, optimizer, max_grad_norm=max_grad_norm, scale=scale, ranks=ranks)
 
 
@@ -129,11 +130,21 @@ def loading_device(scale: ScaleConfig) -> torch.device:
 
 
 class Whole(Generic[Model]):
-    """Plain PyTorch. ZeRO stage 0 is by definition no sharding, so DeepSpeed would add nothing."""
+    """Plain PyTorch. ZeRO stage 0 is by definition no sharding, so DeepSpeed would add nothing.
+
+    With `bf16` the model has bf16 weights from here on, and the optimiser steps on their fp32 masters.
+    """
 
     def __init__(
-        self, model: Model, optimizer: torch.optim.Optimizer, *, max_grad_norm: float, ranks: Ranks = ALONE
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        *,
+        max_grad_norm: float,
+        precision: Precision = "bf16",
+        ranks: Ranks = ALONE,
     ) -> None:
+        self._masters = Masters(model, optimizer, bf16=precision == "bf16")
         self.model = model
         self.layout = "whole weights"
         self.optimizer = optimizer
@@ -154,6 +165,7 @@ class Whole(Generic[Model]):
         norm = nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
         if bool(torch.isfinite(norm)):
             self.optimizer.step()
+            self._masters.publish()
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
@@ -165,13 +177,15 @@ class Whole(Generic[Model]):
         round_to_bf16(self.model.parameters())
 
     def state(self) -> dict[str, Any]:
-        return {"model": trained_weights(self.model), "optimizer": self.optimizer.state_dict()}
+        exact = {name: self._masters.of(weight) for name, weight in trained_weights(self.model).items()}
+        return {"model": exact, "optimizer": self.optimizer.state_dict()}
 
     def save_shards(self, folder: Path) -> None:
         pass
 
     def load(self, state: Mapping[str, Any], folder: Path | None) -> None:
-        load_trained(self.model, state["model"])
+        load_trained(self.model, state["model"], self._masters.of)
+        self._masters.publish()
         self.optimizer.load_state_dict(state["optimizer"])
 
 

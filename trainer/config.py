@@ -28,7 +28,8 @@ class ScaleConfig(Section):
     """What waits in the CPU's memory: `optimizer` its state (needs zero_stage 1 to 3), `weights` these too
     (needs 3)."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """`bf16`: matrix products in bf16 over fp32 master weights. `fp32`: slower, and repeatable to the bit."""
+    """`bf16`: models compute with bf16 weights, optimisers step on fp32 master weights (under ZeRO: fp32
+    weights under autocast). `fp32`: slower, and the exact reference."""
     gradient_checkpointing: bool = False
     """Activations are computed again in the backward pass: less memory, a third more time."""
     lora_rank: int = Field(default=0, ge=0)

@@ -35,7 +35,7 @@ from trainer.gate_prompts import (
 )
 from trainer.gate_samples import answer_samples, write_samples
 from trainer.held_back import held_back
-from trainer.models import RewardModel, autocast, default_device, load_policy, load_reward_model
+from trainer.models import RewardModel, autocast, default_device, frozen, load_policy, load_reward_model
 from trainer.monitor import action_space
 from trainer.ranking import score_sequences
 from trainer.reporting import Reporter
@@ -82,7 +82,7 @@ def judge(
     models = {name: load_policy(folder, device) for name, folder in folders.items()}
     if damaged := _damaged(models["candidate"]):
         return written(out, [finite_check(damaged)])
-    judges = load_policy(reference, device), load_reward_model(reward_model, device)
+    judges = load_policy(reference, device), frozen(load_reward_model(reward_model, device))
     sampler = make_sampler(active, rollout)
     answers: dict[str, Experience] = {}
     answered: dict[str, Answered] = {}
@@ -120,7 +120,7 @@ def _second_opinion(
     folder = held_back(reward_model, reporter)
     if folder is None:
         return []
-    model = load_reward_model(folder, default_device())
+    model = frozen(load_reward_model(folder, default_device()))
     scores = {name: score_rollouts(model, one.rollouts) for name, one in answers.items()}
     return [held_back_check(points(scores["candidate"], scores["active"]), config)]
 

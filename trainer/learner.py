@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from trainer.models import (
     Precision,
     RewardModel,
     default_device,
+    frozen,
     load_critic,
     load_policy,
     load_reward_model,
@@ -26,8 +27,6 @@ from trainer.models import (
 from trainer.ranks import ALONE, Ranks
 from trainer.tensors import RunningMoments
 from trainer.trainable import trainable
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass
@@ -149,22 +148,6 @@ def make_learner(
         precision=scale.precision,
         ranks=ranks,
     )
-
-
-def frozen(model: Model, precision: Precision = "bf16") -> Model:
-    """The model without gradients, its matrices in bf16: half the memory and no cast in each forward pass.
-
-    Autocast multiplies in bf16 anyway and published weights are bf16, so no number changes. Embeddings (and a
-    head that is tied to them), norms and the score head stay fp32; with `fp32` everything does.
-    """
-    model.requires_grad_(False)
-    if precision == "fp32":
-        return model
-    embeddings = {id(part.weight) for part in model.modules() if isinstance(part, nn.Embedding)}
-    for part in model.modules():
-        if isinstance(part, nn.Linear) and part.out_features > 1 and id(part.weight) not in embeddings:
-            part.to(torch.bfloat16)
-    return model
 
 
 def adamw(model: nn.Module, lr: float, eps: float) -> torch.optim.Optimizer:

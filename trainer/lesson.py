@@ -34,7 +34,7 @@ class Lesson:
     pad_token_id: int
     share_prompts: bool
     lm_head: Tensor | None
-    """(V, H) fp32, frozen; None without a language-model loss."""
+    """(V, H), frozen; None without a language-model loss."""
 
 
 class Pupil(RewardModel):

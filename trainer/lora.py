@@ -7,7 +7,7 @@ model starts as it was. The adapters go into the model in place: hidden states a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -115,23 +115,28 @@ def adapted_parameters(layer: AdaptedLinear) -> tuple[nn.Parameter, nn.Parameter
     return w, a, b
 
 
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """What training changes: all weights, or adapters and a head. The rest is in the folder it came from."""
-    return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def load_trained(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Takes back what `trained_weights` gave.
+@torch.no_grad()
+def load_trained(
+    model: nn.Module, weights: Mapping[str, Tensor], into: Callable[[nn.Parameter], Tensor]
+) -> None:
+    """Takes back what a checkpoint holds of `trained_weights`, each into what stands behind it.
 
     Raises:
         ModelError: it is from a training of other weights.
     """
-    if weights.keys() != trained_weights(model).keys():
+    learned = trained_weights(model)
+    if weights.keys() != learned.keys():
         raise ModelError(
             "the checkpoint holds other weights than this training changes. "
             "Set scale.lora_rank back to what it was, or start with a new work folder."
         )
-    model.load_state_dict(weights, strict=False)
+    for name, weight in learned.items():
+        into(weight).copy_(weights[name])
 
 
 def _sum(layer: nn.Module, *, base_layer: Tensor, lora_A: Tensor, lora_B: Tensor) -> Tensor:

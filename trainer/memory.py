@@ -20,8 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 from trainer.attention import use_products
 from trainer.config import RolloutConfig, ScaleConfig, TrainerConfig
 from trainer.folders import read_config
-from trainer.learner import frozen
-from trainer.models import RewardModel
+from trainer.models import Model, RewardModel, cast_to_bf16, frozen
 from trainer.passes import activation_bytes, policy_pass, ranking_pass, without_data
 from trainer.samplers import chosen_engine
 from trainer.trainable import trainable
@@ -81,6 +80,8 @@ class Size(NamedTuple):
     """Weights there are."""
     learned: int
     """Weights that are trained: each has a gradient and two moments in fp32."""
+    masters: int
+    """Those of them that are in bf16, with an fp32 copy each."""
     weights: int
     """Bytes of all weights and buffers."""
 
@@ -89,8 +90,8 @@ def plan_ppo(policy: Path, config: TrainerConfig, processes: int, device: torch.
     """PPO-max of a policy folder, of which only config.json is read; the reward model has the same shape."""
     scale = config.scale
     with torch.device("meta"):
-        actor = trainable(_empty_policy(policy), scale, seed=0)
-        critic = trainable(_empty_reward_model(policy), scale, seed=0)
+        actor = _taught(_empty_policy(policy), scale)
+        critic = _taught(_empty_reward_model(policy), scale)
         judges = [
             frozen(_empty_policy(policy), scale.precision),
             frozen(_empty_reward_model(policy), scale.precision),
@@ -114,7 +115,7 @@ def plan_ppo(policy: Path, config: TrainerConfig, processes: int, device: torch.
 def plan_reward(policy: Path, config: TrainerConfig, processes: int, device: torch.device) -> Plan:
     """A reward model that starts as this policy."""
     with torch.device("meta"):
-        model = trainable(_empty_reward_model(policy), config.scale, seed=0)
+        model = _taught(_empty_reward_model(policy), config.scale)
     sizes = [_size(model)]
     with FakeTensorMode():
         model = without_data(model, device)
@@ -129,11 +130,21 @@ PLANNERS: dict[Stage, Callable[[Path, TrainerConfig, int, torch.device], Plan]] 
 }
 
 
+def _taught(model: Model, scale: ScaleConfig) -> Model:
+    """As the backend holds it; ZeRO has fp32 weights."""
+    model = trainable(model, scale, seed=0)
+    if scale.zero_stage == 0 and scale.precision == "bf16":
+        cast_to_bf16(model)
+    return model
+
+
 def _size(model: nn.Module) -> Size:
     weights = list(model.parameters())
+    learned = [weight for weight in weights if weight.requires_grad]
     return Size(
         numbers=sum(weight.numel() for weight in weights),
-        learned=sum(weight.numel() for weight in weights if weight.requires_grad),
+        learned=sum(weight.numel() for weight in learned),
+        masters=sum(weight.numel() for weight in learned if weight.dtype == torch.bfloat16),
         weights=sum(tensor.nbytes for tensor in [*weights, *model.buffers()]),
     )
 
@@ -154,6 +165,7 @@ def _learning(
     moments = (12 if stage in (1, 2) else 8) * sum(learned)
     return [
         Part("weights", shared(sum(size.weights for size in sizes), 3), _waits(scale.offload == "weights")),
+        Part("master weights", 4 * sum(size.masters for size in sizes)),
         Part("gradients", shared(gradients, 2)),
         Part("optimiser", shared(moments, 1), _waits(scale.offload != "none")),
         Part("activations", activations),

@@ -23,8 +23,10 @@ from trainer.errors import DataError, DivergedError, ModelError
 from trainer.folders import copy_licence, copy_tokenizer, written_aside
 from trainer.lesson import Learned, learn, prepare
 from trainer.models import (
+    Precision,
     RewardModel,
     default_device,
+    frozen,
     load_reward_model,
     read_lm_head,
     reward_model_from_policy,
@@ -128,11 +130,13 @@ def train_reward_model(
             precision=scale.precision,
             ranks=ranks,
         )
-        prequential, margins, before = _previous(previous, [*votes, *judged], judged, measured, reporter)
+        prequential, margins, before = _previous(
+            previous, [*votes, *judged], judged, measured, scale.precision, reporter
+        )
         model = reward_model_from_policy(
             policy, seed=config.seed, pad_token_id=pad_token_id, device=loading_device(scale)
         )
-        lm_head = read_lm_head(policy).to(default_device()) if config.lm_coef > 0 else None
+        lm_head = _lm_head(policy, scale.precision) if config.lm_coef > 0 else None
         taught = [*votes, *thumbs, *seeds]
         lesson = prepare(
             model, taught, pad_token_id=pad_token_id, lm_head=lm_head, config=config, ranks=ranks
@@ -166,6 +170,12 @@ def train_reward_model(
         if ranks.first:
             _publish(model, weights, tokenizer, policy, report, margins, config, out)
     return report
+
+
+def _lm_head(policy: Path, precision: Precision) -> Tensor:
+    """In the precision of the products: autocast would round it anew in each pass."""
+    head = read_lm_head(policy)
+    return head.to(default_device(), torch.bfloat16 if precision == "bf16" else torch.float32)
 
 
 def _fitting(
@@ -226,6 +236,7 @@ def _previous(
     pairs: Sequence[TokenPair],
     judged: Sequence[TokenPair],
     measured: Callable[[RewardModel, list[list[int]]], Tensor],
+    precision: Precision,
     reporter: Reporter,
 ) -> tuple[PairReport | None, dict[str, float], Tensor | None]:
     """The previous reward model on votes that it has not seen: its report and its margin on each of them.
@@ -234,7 +245,7 @@ def _previous(
     """
     if previous is None:
         return None, {}, None
-    model = load_reward_model(previous, default_device())
+    model = frozen(load_reward_model(previous, default_device()), precision)
     scores = measured(model, answers(judged))
     new = [pair for pair in pairs if pair.new and pair.source == "vote" and pair.decided]
     if not new:

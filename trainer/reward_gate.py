@@ -15,7 +15,7 @@ from trainer.data import load_tokenizer
 from trainer.errors import ModelError
 from trainer.gate import fitting, score_rollouts, written
 from trainer.held_back import held_back
-from trainer.models import default_device, load_reward_model
+from trainer.models import default_device, frozen, load_reward_model
 from trainer.reporting import Reporter
 from trainer.reward import RewardReport
 from trainer.reward_checks import choice_checks, choices, report_checks
@@ -72,7 +72,7 @@ def _choice_checks(
     shape = (len(asked), config.best_of)
     scores = []
     for step, folder in enumerate((reward_model, judge), start=1):
-        scores.append(score_rollouts(load_reward_model(folder, default_device()), drawn).view(shape))
+        scores.append(score_rollouts(frozen(load_reward_model(folder, default_device())), drawn).view(shape))
         reporter.metric(step, 2, {"score_mean": float(scores[-1].mean())})
     lengths = torch.tensor([len(one.response_ids) for one in drawn]).view(shape)
     first, second = scores

@@ -16,7 +16,7 @@ from store.records import CaseScores, ScoreCase
 from trainer.config import RewardConfig
 from trainer.data import load_tokenizer, prompt_ids, read_records, response_ids
 from trainer.errors import DataError, ModelError
-from trainer.models import default_device, load_reward_model
+from trainer.models import default_device, frozen, load_reward_model
 from trainer.ranking import score_sequences
 from trainer.reporting import Reporter
 
@@ -39,7 +39,7 @@ def score_file(
     """
     began = time.monotonic()
     count = sum(1 for _ in read_records(cases, ScoreCase))
-    tokenizer, model = load_tokenizer(reward_model), load_reward_model(reward_model, default_device())
+    tokenizer, model = load_tokenizer(reward_model), frozen(load_reward_model(reward_model, default_device()))
     pad_token_id = model.classifier.config.pad_token_id
     aside = out.with_name(f".tmp-{out.name}")
     left, done, unfit = (case for _, case in read_records(cases, ScoreCase)), 0, 0

@@ -10,7 +10,7 @@ from trainer.config import RewardConfig
 from trainer.data import Prompt, load_tokenizer, prompt_ids, response_ids
 from trainer.errors import DataError, ModelError
 from trainer.judging import Case, Verdict
-from trainer.models import default_device, load_reward_model
+from trainer.models import default_device, frozen, load_reward_model
 from trainer.ranking import score_sequences
 from trainer.seeds import DrawnAnswer
 
@@ -34,7 +34,7 @@ class ScoreJudge:
         self._config = config
         self._tie_margin = tie_margin
         self._tokenizer = load_tokenizer(folder)
-        self._model = load_reward_model(folder, default_device())
+        self._model = frozen(load_reward_model(folder, default_device()))
         self._known: dict[Told, float] = {}
 
     def scores(self, answers: Sequence[Told]) -> list[float]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainer.backend import make_trained
+from trainer.backend import Trained, make_trained
 from trainer.checkpoint import StepCheckpoints, fingerprint
 from trainer.config import SFTConfig
 from trainer.data import load_tokenizer, micro_batches
@@ -24,7 +24,7 @@ from trainer.experience import read_policy
 from trainer.folders import written_aside
 from trainer.learner import adamw
 from trainer.lesson import learning_rate
-from trainer.models import default_device, load_policy, round_to_bf16, save_policy
+from trainer.models import default_device, load_policy, save_policy
 from trainer.policy_card import sft_card
 from trainer.reporting import Reporter
 
@@ -92,9 +92,10 @@ def train_sft(
     taught, judged, left_out = _read(policy, texts, held_out, config)
     reporter.log(f"{len(taught)} texts to learn, {len(judged)} held out, {left_out} too long")
     model = load_policy(policy, default_device())
+    trained = make_trained(model, adamw(model, config.lr, ADAM_EPS), max_grad_norm=config.max_grad_norm)
     before = held_out_nll(model, judged, config.micro_batch_tokens)
-    steps = _learn(model, taught, config, reporter, {"held_out_nll": before}, work)
-    round_to_bf16(model.parameters())
+    steps = _learn(trained, taught, config, reporter, {"held_out_nll": before}, work)
+    trained.round_to_bf16()
     after = held_out_nll(model, judged, config.micro_batch_tokens)
     reporter.metric(len(steps), len(steps), {"held_out_nll": after})
     if after >= before:
@@ -154,7 +155,7 @@ def _read(
 
 
 def _learn(
-    model: PreTrainedModel,
+    trained: Trained[PreTrainedModel],
     texts: Sequence[Text],
     config: SFTConfig,
     reporter: Reporter,
@@ -163,7 +164,6 @@ def _learn(
 ) -> list[dict[str, float]]:
     """All optimiser steps, each on the token mean over its texts, or the rest after the newest checkpoint;
     the model changes in place."""
-    trained = make_trained(model, adamw(model, config.lr, ADAM_EPS), max_grad_norm=config.max_grad_norm)
     batches = [batch for epoch in range(config.epochs) for batch in _batches(len(texts), config, epoch)]
     checkpoints = StepCheckpoints(work, config.checkpoint_every, fingerprint([config, *texts]))
     steps = checkpoints.resume(trained, reporter)
@@ -175,7 +175,7 @@ def _learn(
             group["lr"] = learning_rate(step, len(batches), config.lr, config.warmup_share)
         rows = [row for index in batch for row in texts[index]]
         tokens, loss = learned_tokens(rows), 0.0
-        for part in _losses(model, rows, config.micro_batch_tokens):
+        for part in _losses(trained.model, rows, config.micro_batch_tokens):
             reporter.check_cancelled()
             trained.backward(part / tokens)
             loss += part.item() / tokens

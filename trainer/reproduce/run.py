@@ -16,8 +16,8 @@ from trainer.backend import Whole
 from trainer.config import GroupsConfig, PPOConfig
 from trainer.experience import Experience, gather
 from trainer.grouping import Grouping
-from trainer.learner import Learner, frozen
-from trainer.models import RewardModel
+from trainer.learner import Learner
+from trainer.models import RewardModel, frozen
 from trainer.monitor import CollapseAlarm, action_space, reward_distribution
 from trainer.reporting import Reporter
 from trainer.reproduce.judges import ProxyReward, gold_score

@@ -20,6 +20,7 @@ from trainer.experience import Part, parts, read_critic, read_policy
 from trainer.learner import make_learner
 from trainer.lora import adapted_layers, add_adapters, merge, merged_weights
 from trainer.models import (
+    frozen,
     load_critic,
     load_policy,
     load_reward_model,
@@ -95,10 +96,11 @@ def test_only_adapters_and_the_head_get_gradients_and_optimiser_state(
         (learner.policy, learner.policy_optimizer, set()),
         (learner.critic, learner.critic_optimizer, {"classifier.score.weight"}),
     ):
-        learned = {name for name, weight in model.named_parameters() if weight.grad is not None}
+        learned = {name for name, weight in model.named_parameters() if weight.requires_grad}
         assert {name for name in learned if "lora_" not in name} == head
         assert len(learned) == 2 * 14 + len(head)
         assert sum(len(group["params"]) for group in optimizer.param_groups) == len(learned)
+        assert all(weight.grad is not None for group in optimizer.param_groups for weight in group["params"])
         optimizer.step()
         assert len(optimizer.state) == len(learned)
         assert all(weight.dtype == torch.float32 for weight in optimizer.state)
@@ -231,7 +233,7 @@ def test_a_reward_model_learns_and_scores_the_same_after_saving(tiny_policy: Pat
     full = reward_model_from_policy(tiny_policy, seed=0, pad_token_id=0).classifier.state_dict()
     assert saved.keys() == full.keys()
     pairs = token_pairs(toy_pairs(32, 2), load_tokenizer(tiny_policy), 999)
-    scores = score_sequences(load_reward_model(tmp_path / "rm"), answers(pairs), 0, 4096)
+    scores = score_sequences(frozen(load_reward_model(tmp_path / "rm")), answers(pairs), 0, 4096)
     assert float(scores.mean()) == report.score_mean
     assert float(scores.std(correction=0)) == report.score_std
 

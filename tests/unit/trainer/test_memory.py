@@ -16,10 +16,17 @@ from trainer.headroom import announce
 from trainer.learner import make_learner
 from trainer.live_bytes import LiveBytes, stored_bytes
 from trainer.memory import GIB, Plan, plan_ppo, plan_reward
-from trainer.models import load_policy, reward_model_from_policy, save_reward_model
+from trainer.models import (
+    cast_to_bf16,
+    load_critic,
+    load_policy,
+    reward_model_from_policy,
+    save_reward_model,
+)
 from trainer.passes import activation_bytes, critic_pass, policy_pass, ranking_pass
 from trainer.ranks import ALONE
 from trainer.reporting import Reporter
+from trainer.trainable import trainable
 
 CPU = torch.device("cpu")
 SMALL = TrainerConfig(
@@ -70,21 +77,31 @@ def test_the_plan_of_ppo_is_what_a_real_learner_takes(
     assert planned["reference and reward model"] == held(learner.reference, learner.reward_model)
     assert planned["last good weights"] == stored_bytes(bf16_copy(learner.trained_policy, ALONE).values())
 
-    gradients, moments, heights = [], 0, []
+    gradients, masters, moments, heights = [], 0, 0, []
     for model, optimizer, one_pass in (
         (learner.policy, learner.policy_optimizer, policy_pass(learner.policy, config, CPU)),
         (learner.critic, learner.critic_optimizer, critic_pass(learner.critic, config, CPU)),
     ):
         one_pass().backward()
-        gradients.append(
-            stored_bytes(weight.grad for weight in model.parameters() if weight.grad is not None)
-        )
+        learned = [weight for group in optimizer.param_groups for weight in group["params"]]
+        gradients.append(stored_bytes(weight.grad for weight in learned if weight.grad is not None))
+        own = {id(weight) for weight in model.parameters()}
+        masters += stored_bytes(weight for weight in learned if id(weight) not in own)
         optimizer.step()
         states = [value for state in optimizer.state.values() for value in state.values() if value.dim() > 0]
         moments += stored_bytes(states)
         optimizer.zero_grad(set_to_none=True)
-        heights.append(activation_bytes(model, one_pass, scale))
+    # Those of the learner hand each gradient on, which the plan counts with the gradients.
+    policy = trainable(load_policy(tiny_policy), scale, 0)
+    critic = trainable(load_critic(tmp_path), scale, 0)
+    for twin, one_pass in (
+        (policy, policy_pass(policy, config, CPU)),
+        (critic, critic_pass(critic, config, CPU)),
+    ):
+        cast_to_bf16(twin)
+        heights.append(activation_bytes(twin, one_pass, scale))
     assert planned["gradients"] == max(gradients)
+    assert planned["master weights"] == masters > 0
     assert planned["optimiser"] == moments
     # But for 256 bytes: transformers looks whether the mask is all True where there is one to look at.
     assert planned["activations"] == pytest.approx(max(heights), abs=256)
@@ -109,6 +126,7 @@ def test_the_activations_are_what_a_pass_keeps_and_a_little_more(tiny_policy: Pa
 def test_the_plan_of_a_reward_model_is_what_a_real_one_takes(tiny_policy: Path) -> None:
     planned = sizes(plan_reward(tiny_policy, SMALL, 1, CPU))
     model = reward_model_from_policy(tiny_policy, seed=0, pad_token_id=0)
+    cast_to_bf16(model)
     assert planned["weights"] == stored_bytes([*model.parameters(), *model.buffers()])
     assert planned["activations"] == activation_bytes(model, ranking_pass(model, SMALL, CPU), ScaleConfig())
 
