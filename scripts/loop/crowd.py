@@ -23,12 +23,16 @@ class Crowd:
         self._fresh = fresh
         self._failures = 0
 
-    async def vote_until(self, over: Callable[[], Awaitable[bool]], annotator: Annotator) -> list[Voted]:
+    async def vote_until(
+        self, over: Callable[[], Awaitable[bool]], annotator: Annotator, cast: list[Voted]
+    ) -> None:
         """Everybody opens one duel after the other and votes on it; those under way when it is over count.
+
+        Every vote goes into `cast` at once, so that it is known also when the prompts run out.
 
         Raises Stuck when the prompts run out, Refused when the server refuses again and again.
         """
-        ended, cast = asyncio.Event(), list[Voted]()
+        ended = asyncio.Event()
 
         async def chat(person: Client) -> None:
             while not ended.is_set():
@@ -50,7 +54,6 @@ class Crowd:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return cast
 
     async def _duel(self, person: Client, annotator: Annotator) -> Voted | None:
         prompt = next(self._fresh, None)

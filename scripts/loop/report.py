@@ -41,7 +41,7 @@ def share(wins: float, n: int) -> str:
 
 def as_expected(played: Played) -> bool:
     """All was played, the last version clearly beats the first, flipped votes put nothing into service."""
-    if len(played.rounds) < played.plan.rounds or played.active is None:
+    if sum(one.over for one in played.rounds) < played.plan.rounds or played.active is None:
         return False
     new, old = played.answers[played.active], _first(played)
     low, _ = wilson(beats(new, old)[0], len(old))
@@ -90,7 +90,7 @@ def _round(this: Round, played: Played) -> list[str]:
     lines.append(
         f"  for the training: {_followed(this.votes)}; for the canary: {_followed(this.canary_votes)}"
     )
-    lines += [f"  {stage['stage']}: {said}" for stage in this.run["stages"] if (said := told(stage))]
+    lines += [f"  {stage['stage']}: {said}" for stage in this.run.get("stages", ()) if (said := told(stage))]
     lines.append("  seconds: " + ", ".join(f"{step} {spent:.0f}" for step, spent in this.seconds.items()))
     return lines
 
@@ -108,7 +108,7 @@ def _name(this: Round) -> str:
 def _became(this: Round) -> str:
     """In the words of somebody who was not there."""
     if this.version is None:
-        return "came out"
+        return "came out" if this.over else "yet"
     said = {
         "active": "is active",
         "retired": "was active, until a better one came",
@@ -144,7 +144,11 @@ def _table(played: Played) -> list[str]:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    end = [f"In the end v{played.active} answers."] if played.rounds else ["No round was played to its end."]
+    end = [
+        "No round was played to its end."
+        if played.active is None
+        else f"In the end v{played.active} answers."
+    ]
     return [*(line.rstrip() for line in lines), *end]
 
 

@@ -49,6 +49,8 @@ class Round:
     flipped: bool
     parent: int
     """The version that answered before."""
+    over: bool = False
+    """Played to its end."""
     votes: list[Voted] = field(default_factory=list)
     """Before the run, all on answers of the parent."""
     canary_votes: list[Voted] = field(default_factory=list)
@@ -69,7 +71,7 @@ class Round:
 
 @dataclass
 class Played:
-    """The rounds so far, and what each version answered to the prompts that nobody votes on."""
+    """The rounds so far, the last one perhaps cut short, and what each version answered to unseen prompts."""
 
     plan: Plan
     rounds: list[Round] = field(default_factory=list)
@@ -105,14 +107,15 @@ async def play(client: Client, prompts: Sequence[str], played: Played) -> None:
         scene = Scene(played, crowd, Watcher(client), unseen)
         await scene.ask(await scene.watcher.active())
         for number in range(1, plan.rounds + 1):
-            played.rounds.append(await one_round(number, scene))
+            await one_round(number, scene)
             played.active = await scene.watcher.active()
 
 
-async def one_round(number: int, scene: Scene) -> Round:
+async def one_round(number: int, scene: Scene) -> None:
     """Votes, the run that they start, and what becomes of its version. Raises Stuck, Refused."""
     watcher = scene.watcher
     this = Round(number, flipped=number == scene.plan.flipped, parent=await watcher.active())
+    scene.played.rounds.append(this)
     await _vote_until_a_run_starts(this, scene)
     with this.timed("training"):
         this.run = await watcher.follow_run()
@@ -122,12 +125,13 @@ async def one_round(number: int, scene: Scene) -> Round:
     if (version := this.run["version"]) is None:
         this.reason = this.run["error"] or ""
         print(f"No version came out: {this.reason}", flush=True)
-        return this
-    if await watcher.served(version):
-        await _try(version, this, scene)
-    this.version, this.reason = await watcher.version(version), await watcher.decided(version)
-    print(f"v{version} is {this.version['state']}: {this.reason}", flush=True)
-    return this
+    else:
+        this.version = await watcher.version(version)
+        if await watcher.served(version):
+            await _try(version, this, scene)
+        this.version, this.reason = await watcher.version(version), await watcher.decided(version)
+        print(f"v{version} is {this.version['state']}: {this.reason}", flush=True)
+    this.over = True
 
 
 async def _vote_until_a_run_starts(this: Round, scene: Scene) -> None:
@@ -136,7 +140,7 @@ async def _vote_until_a_run_starts(this: Round, scene: Scene) -> None:
     print(f"\nRound {this.number}: people vote {how} until a training starts", flush=True)
     with this.timed("votes"):
         begun = scene.watcher.another_run_than(before["id"] if before else None)
-        this.votes = await scene.crowd.vote_until(begun, scene.plan.annotator(this.number, for_training=True))
+        await scene.crowd.vote_until(begun, scene.plan.annotator(this.number, for_training=True), this.votes)
     print(f"The training, on {len(this.votes)} more votes", flush=True)
 
 
@@ -148,6 +152,5 @@ async def _try(version: int, this: Round, scene: Scene) -> None:
         ended = scene.watcher.no_canary(version)
         if not await ended():
             print(f"v{version} is a canary: people vote until that is decided", flush=True)
-            this.canary_votes = await scene.crowd.vote_until(
-                ended, scene.plan.annotator(this.number, for_training=False)
-            )
+            annotator = scene.plan.annotator(this.number, for_training=False)
+            await scene.crowd.vote_until(ended, annotator, this.canary_votes)

@@ -67,10 +67,10 @@ def version(number: int, state: str) -> dict[str, Any]:
 def played(flipped: str = "rejected", words: int = 1, active: int = 2) -> Played:
     """Round 1 made v2, with answers of `words` letters against 9; round 2, of flipped votes, made v3."""
     seconds = {"votes": 30.0, "training": 60.0, "reward": 50.0}
-    good = Round(1, flipped=False, parent=1, run={"stages": []}, seconds=seconds)
+    good = Round(1, flipped=False, parent=1, over=True, run={"stages": []}, seconds=seconds)
     good.version, good.reason = version(2, "active"), "better: won 31 of 38 decisive votes"
     good.votes = [Voted("a", "a", (1, 1)), Voted("a", "b", (1, 1))]
-    bad = Round(2, flipped=True, parent=2, run={"stages": []}, version=version(3, flipped))
+    bad = Round(2, flipped=True, parent=2, over=True, run={"stages": []}, version=version(3, flipped))
     answers = {1: ["x" * 9] * 4, 2: ["x" * words] * 4}
     return Played(PLAN, [good, bad], answers, active)
 
@@ -110,6 +110,15 @@ def test_it_went_as_it_should_only_if_the_good_version_won_and_the_flipped_one_w
     assert "No round was played" in text(Played(PLAN))
 
 
+def test_a_round_that_was_cut_short_says_what_it_had() -> None:
+    found = played()
+    found.rounds[1] = Round(2, flipped=True, parent=2, votes=[Voted("b", "a", (2, 2))])
+    assert "Round 2: no version yet\n  for the training: 1 votes, 0 of 1 by the rule" in text(found)
+    found.rounds[1] = Round(2, flipped=True, parent=2, run={"stages": []}, version=version(3, "canary"))
+    assert "Round 2: v3 is a canary" in text(found)
+    assert not as_expected(found)
+
+
 def test_a_prompt_that_is_none_is_refused_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     lines = [{"prompt": [{"role": "user", "content": " Hi "}]}, {"prompt": "Hi"}]
@@ -141,7 +150,9 @@ async def until(count: int, people: Sequence[Voter], prompts: int) -> list[Voted
     async def enough() -> bool:
         return sum(len(person.asked) for person in people) >= count
 
-    return await Crowd(people, iter(map(str, range(prompts)))).vote_until(enough, Annotator())
+    cast: list[Voted] = []
+    await Crowd(people, iter(map(str, range(prompts)))).vote_until(enough, Annotator(), cast)
+    return cast
 
 
 async def test_everybody_votes_until_it_is_over_each_prompt_once(monkeypatch: pytest.MonkeyPatch) -> None:
