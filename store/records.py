@@ -17,7 +17,7 @@ VoteStatus = Literal["active", "undone", "excluded"]
 Strength = Literal[1, 2]
 Check = Literal["gold", "repeat"]
 AskedHow = Literal["uncertain", "random"]
-VoteFlag = Literal["duplicate", "too_quick", "same_key", "one_side"]
+VoteFlag = Literal["duplicate", "too_quick", "same_key", "one_side", "trial"]
 AnswerState = Literal["streaming", "finished", "stopped", "failed"]
 PolicyState = Literal["candidate", "canary", "active", "retired", "rejected", "rolled_back"]
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -28,7 +28,7 @@ Role = Literal["admin", "engineer", "reviewer", "annotator", "user"]
 Scope = Literal["chat", "feedback", "read", "admin"]
 
 STAGES: tuple[Stage, ...] = ("freeze", "reward", "ppo", "gate", "release")
-FLAGS: tuple[VoteFlag, ...] = ("duplicate", "too_quick", "same_key", "one_side")
+FLAGS: tuple[VoteFlag, ...] = ("duplicate", "too_quick", "same_key", "one_side", "trial")
 SCOPES: tuple[Scope, ...] = ("chat", "feedback", "read", "admin")
 
 
@@ -601,6 +601,8 @@ class Account(Record):
     created_at: datetime
     disabled_at: datetime | None = None
     """Since when it can neither sign in nor use a key; what it said and voted stays."""
+    admitted_at: datetime | None = None
+    """Since when its votes count at once, where new accounts are on trial (`[votes] trial_votes`)."""
 
 
 class Session(Record):

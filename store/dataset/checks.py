@@ -12,6 +12,7 @@ from pathlib import Path
 from store.dataset.trust import Checked, Source
 from store.queue import Queue
 from store.records import Verdict, Vote
+from store.statistics.drift import drift_of
 
 Found = dict[str, dict[Source, Checked]]
 
@@ -40,6 +41,18 @@ async def checks_of(
         name: {source: Checked(sum(passed), len(passed)) for source, passed in by_source.items() if passed}
         for name, by_source in right.items()
     }
+
+
+def has_shown(verdicts: Iterable[Verdict], wanted: int) -> bool:
+    """Whether somebody got so many known verdicts right, and surely more often than a coin would.
+
+    Else whoever votes at random would only have to go on for long enough. The test may be looked at after
+    every verdict: a coin ever passes it 1 time in 20 (Ville's inequality), 7 of 7 do, and 10 of 11.
+    """
+    asked = [one for one in verdicts if _asks_gold(one)]
+    right = sum(one.choice == one.gold for one in asked)
+    fewer_wrong = drift_of(len(asked) - right, len(asked), held_out_low=0.5, allowed=0.0)
+    return right >= wanted and fewer_wrong.found
 
 
 def with_the_others(verdicts: Mapping[str, Iterable[Verdict]]) -> dict[str, list[bool]]:

@@ -44,6 +44,8 @@ export interface paths {
         /**
          * Change Account
          * @description Another role, or disable and enable. A disabled account is signed out everywhere; its keys stop.
+         *
+         *     Also admit: the account's votes need not wait until it got known verdicts right.
          */
         patch: operations["change_account_api_v1_accounts__account_id__patch"];
         trace?: never;
@@ -3654,7 +3656,7 @@ export interface components {
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
             /** Flags */
-            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side" | "trial")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */
@@ -3813,6 +3815,8 @@ export interface components {
         };
         /** PersonChange */
         PersonChange: {
+            /** Admitted */
+            admitted?: boolean | null;
             /** Disabled */
             disabled?: boolean | null;
             /** Role */
@@ -3833,6 +3837,8 @@ export interface components {
             keys: number;
             /** Name */
             name: string;
+            /** On Trial */
+            on_trial: boolean;
             /**
              * Role
              * @enum {string}
@@ -4933,7 +4939,7 @@ export interface components {
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
             /** Flags */
-            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side" | "trial")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */
