@@ -30,7 +30,7 @@ async def learned(heed: Any, at: Position) -> tuple[int, dict[str, int]]:
     """Votes that a training at this position would learn from, and why it would not learn from others."""
     parts = heed.parts
     found = await gather(
-        *(parts.votes, parts.conversations, parts.queue, parts.settings.data),
+        *(parts.votes, parts.conversations, parts.queue, parts.opinions, parts.settings.data),
         at=at,
         rules=parts.config.votes,
         max_pairs=100,
@@ -54,7 +54,7 @@ async def test_known_verdicts_let_the_votes_before_them_count(heed: Any, ann: An
     for _ in range(WANTED - 1):
         await answer_gold(heed, ann, right=True)
     assert [vote["status"] for vote in await mine(ann)][-1] == "excluded"
-    before = await position_now(heed.parts.votes, heed.parts.settings.data)
+    before = await position_now(heed.parts.votes, heed.parts.opinions, heed.parts.settings.data)
     await answer_gold(heed, ann, right=True)
 
     assert ((vote := (await mine(ann))[-1])["status"], vote["flags"]) == ("active", ["trial"])
@@ -65,7 +65,7 @@ async def test_known_verdicts_let_the_votes_before_them_count(heed: Any, ann: An
     # A training that was cut before that still sees what was then.
     checks = {"measures the annotator": WANTED - 1}
     assert await learned(heed, before) == (0, {"account on trial": 1} | checks)
-    now = await position_now(heed.parts.votes, heed.parts.settings.data)
+    now = await position_now(heed.parts.votes, heed.parts.opinions, heed.parts.settings.data)
     assert await learned(heed, now) == (2, {"measures the annotator": WANTED})
 
 
