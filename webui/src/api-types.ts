@@ -3999,7 +3999,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "tick_ahead" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused" | "reward_hacking" | "opinions_failing" | "archive_failing";
+            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "tick_ahead" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused" | "reward_hacking" | "opinions_failing" | "trial_stuck" | "archive_failing";
             /**
              * Severity
              * @enum {string}

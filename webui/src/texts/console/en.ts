@@ -237,6 +237,7 @@ export const en = {
       schedule_paused: "The schedule is paused",
       reward_hacking: "Reward hacking",
       opinions_failing: "The reward model cannot be asked",
+      trial_stuck: "Nobody can end a trial",
       archive_failing: "Nothing is archived",
     },
     aof: "Append-only file",

@@ -225,6 +225,7 @@ export const zh: ConsoleTexts = {
       schedule_paused: "计划已暂停",
       reward_hacking: "奖励作弊",
       opinions_failing: "无法询问奖励模型",
+      trial_stuck: "试用期无法结束",
       archive_failing: "归档已停止",
     },
     aof: "追加文件",
