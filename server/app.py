@@ -51,6 +51,7 @@ from server.security import Shield
 from server.settings import ServerSettings, read_config
 from server.statistics import Statistics
 from server.trash import emptied
+from server.trial import Trial
 from server.turns import TurnService
 from server.votes import VoteService
 from server.webpage import WebPage
@@ -173,15 +174,17 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         presence.name,
         names=served_names(settings.data),
     )
-    tasks = QueueService(redis, items, conversations, turns, log_of_votes)
-    flagging = Flagging(conversations, log_of_votes, config.votes)
+    tasks = QueueService(redis, items, conversations, turns, log_of_votes, config.votes)
+    flagging, audit_log = Flagging(conversations, log_of_votes, config.votes), Audit(redis)
+    trial = Trial(names, items, log_of_votes, audit_log, flagging, config.votes)
     return Parts(
         settings=settings,
         config=config,
         pool=pool,
         admission=admission,
         turns=turns,
-        voting=VoteService(conversations, log_of_votes, turns, book, tasks, flagging),
+        voting=VoteService(conversations, log_of_votes, turns, book, tasks, flagging, trial),
+        trial=trial,
         queue=items,
         tasks=tasks,
         guidelines=book,
@@ -192,7 +195,7 @@ def _parts(settings: ServerSettings, redis: Redis, readers: Redis, pool: EngineP
         sessions=Sessions(redis),
         api_keys=ApiKeys(redis),
         invites=Invites(redis),
-        audit=Audit(redis),
+        audit=audit_log,
         conversations=conversations,
         policies=policies,
         registry=EngineRegistry(redis),

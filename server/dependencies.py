@@ -25,6 +25,7 @@ from server.permissions import MAY, Permission, covers, roles_that_may, scope_fo
 from server.queue import QueueService
 from server.settings import ScheduleShown, ServerConfig, ServerSettings
 from server.statistics import Statistics
+from server.trial import Trial
 from server.turns import TurnService
 from server.votes import VoteService
 from store import disk
@@ -72,6 +73,7 @@ class Parts:
     admission: Admission
     turns: TurnService
     voting: VoteService
+    trial: Trial
     guidelines: GuidelineBook
     lineage: Lineage
     opinions: Opinions

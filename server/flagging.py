@@ -32,8 +32,8 @@ class Flagging:
         self._votes = votes
         self._rules = rules
 
-    async def looked_at(self, vote: Vote, answers: Sequence[Answer]) -> Looked:
-        """The vote with its flags; kept out by them, or when an answer is leaked."""
+    async def looked_at(self, vote: Vote, answers: Sequence[Answer], *, trial: bool) -> Looked:
+        """The vote with its flags; kept out by them, or when an answer is leaked. `trial`: of its account."""
         found: dict[str, list[VoteFlag]] = {}
         if vote.kind in ("duel", "ranking"):
             vote = vote.model_copy(update={"texts": await self._texts(vote, answers)})
@@ -41,8 +41,9 @@ class Flagging:
         flags = set(found.pop(vote.id, ()))
         if reads_too_quickly(vote, answers, self._rules.chars_per_second):
             flags.add("too_quick")
-        leak = next((answer.leak for answer in vote.answers if answer.leak), None)
-        reason = f"{LEAK}: {leak}" if leak else self._why_out(flags)
+        if trial and vote.check is None and vote.choice != "skip":
+            flags.add("trial")
+        reason = self._why_not(vote, flags)
         kept_out = Exclusion(by=PLATFORM, reason=reason, at=vote.created_at) if reason else None
         marked = {
             "flags": tuple(flag for flag in FLAGS if flag in flags),
@@ -63,6 +64,14 @@ class Flagging:
             return None
         message = await self._conversations.message(vote.conversation_id, answers[0].parent_id)
         return judged_texts(message.text, answers) if message else None
+
+    def why_out_admitted(self, vote: Vote) -> str | None:
+        """Why a vote stays out now that its account is admitted; None: nothing else is against it."""
+        return self._why_not(vote, set(vote.flags) - {"trial"})
+
+    def _why_not(self, vote: Vote, flags: set[VoteFlag]) -> str | None:
+        leak = next((answer.leak for answer in vote.answers if answer.leak), None)
+        return f"{LEAK}: {leak}" if leak else self._why_out(flags)
 
     def _why_out(self, flags: set[VoteFlag]) -> str | None:
         """Why these flags keep a vote out of training; None: they only mark it."""

@@ -46,6 +46,8 @@ class PersonOut(Out):
     role: Role
     created_at: datetime
     disabled_at: datetime | None
+    on_trial: bool
+    """Its votes wait until it got known verdicts right, or is admitted."""
     sessions: int
     keys: int
     votes: int
@@ -58,6 +60,8 @@ class PersonPage(Out):
 class PersonChange(In):
     role: Role | None = None
     disabled: bool | None = None
+    admitted: bool | None = None
+    """True ends the account's trial, false begins one (`[votes] trial_votes`)."""
 
 
 class InviteIn(In):
@@ -134,9 +138,9 @@ def session_out(session: Session, current: Session | None) -> SessionOut:
     return SessionOut(**fields, current=current is not None and current.id == session.id)
 
 
-def person_out(account: Account, *, sessions: int, keys: int, votes: int) -> PersonOut:
+def person_out(account: Account, *, on_trial: bool, sessions: int, keys: int, votes: int) -> PersonOut:
     fields = account.model_dump(include=set(PersonOut.model_fields))
-    return PersonOut(**fields, sessions=sessions, keys=keys, votes=votes)
+    return PersonOut(**fields, on_trial=on_trial, sessions=sessions, keys=keys, votes=votes)
 
 
 def invite_out(invite: Invite) -> InviteOut:

@@ -14,8 +14,8 @@ async def data_plan(heed: Parts) -> DataPlanOut:
     """The same steps as the freeze of a training, up to the files. Raises StoreUnavailable."""
     schedule, volume = heed.config.schedule, heed.settings.data
     found = await gather(
-        *(heed.votes, heed.conversations, heed.queue, volume),
-        at=await position_now(heed.votes, volume),
+        *(heed.votes, heed.conversations, heed.queue, heed.opinions, volume),
+        at=await position_now(heed.votes, heed.opinions, volume),
         rules=heed.config.votes,
         max_pairs=schedule.max_pairs,
     )

@@ -11,9 +11,11 @@ from typing import NamedTuple
 from server.errors import Problem, not_found
 from server.leaks import find_leak
 from server.shapes import why_not_votable
+from server.trial import on_trial
 from server.turns import TurnService
 from store.connection import Redis
 from store.conversations import Conversations
+from store.dataset.rules import VoteRules
 from store.locks import LockHeld, hold
 from store.queue import Queue
 from store.records import (
@@ -40,6 +42,8 @@ PLACE_S = 15 * 60.0
 """So long an item is kept for the annotator who has it before them."""
 GOLD_SHARE = 0.1
 """Share of tasks whose answer is known, as long as there are such items."""
+TRIAL_GOLD_SHARE = 0.5
+"""The same for an account on trial: it shows itself in a few tasks, which are worth nothing before that."""
 REPEAT_SHARE = 0.05
 """Share of tasks that the annotator judged before, sides swapped."""
 REPEAT_AFTER = 8
@@ -71,6 +75,7 @@ class QueueService:
         conversations: Conversations,
         turns: TurnService,
         votes: VoteLog,
+        rules: VoteRules,
         chance: random.Random | None = None,
     ) -> None:
         self._redis = redis
@@ -78,6 +83,7 @@ class QueueService:
         self._conversations = conversations
         self._turns = turns
         self._votes = votes
+        self._rules = rules
         self._chance = chance or random.SystemRandom()
 
     async def next(self, account: Account) -> QueueTask | None:
@@ -198,11 +204,12 @@ class QueueService:
 
     async def _new_task(self, account: Account) -> QueueTask | None:
         drawn = self._chance.random()
-        if drawn < GOLD_SHARE and (names := await self._queue.unseen_gold(account.id)):
+        gold_share = TRIAL_GOLD_SHARE if on_trial(account, self._rules) else GOLD_SHARE
+        if drawn < gold_share and (names := await self._queue.unseen_gold(account.id)):
             item = await self._queue.item(self._chance.choice(names))
             if item is not None:
                 return await self._open(account, item, "gold", swapped=self._coin())
-        if GOLD_SHARE <= drawn < GOLD_SHARE + REPEAT_SHARE and (again := await self._repeatable(account)):
+        if gold_share <= drawn < gold_share + REPEAT_SHARE and (again := await self._repeatable(account)):
             verdict = self._chance.choice(again)
             item = await self._queue.item(verdict.item_id)
             if item is not None and item.answers:

@@ -28,6 +28,8 @@ LONG_QUEUE = 20
 TICKS_MISSED_S = 60
 """So old, or so far in the future, is the last tick when something is wrong."""
 ARCHIVE_LATE_S = 3600
+FEWEST_KNOWN = 7
+"""Known verdicts that nobody gets right by luck (`store/dataset/checks.py`)."""
 BEHIND_S = 120
 """A swap takes less: a server that is behind for longer is stuck."""
 
@@ -47,6 +49,7 @@ async def look(heed: Parts) -> SystemOut:
         *engine_problems(engines, serving, active.number if active else None, since),
         *disk_problems(room),
         *archive_problems(await heed.health.last_archived()),
+        *trial_problems(heed.config.votes.trial_votes, (await heed.queue.progress()).gold),
         *reward_problems(await heed.hacking.told(), await heed.opinions.trouble()),
     ]
     return SystemOut(
@@ -171,6 +174,18 @@ def reward_problems(told: Told | None, trouble: Trouble | None) -> list[ProblemO
         what = f"votes could not be scored by the reward model ({trouble.tries} times): {trouble.error[:300]}"
         found.append(_warning("opinions_failing", what, "look at opinions/score.log in the data folder"))
     return found
+
+
+def trial_problems(wanted: int, known: int) -> list[ProblemOut]:
+    """Whether an annotator on trial can pass: each meets a known verdict once."""
+    enough = max(wanted, FEWEST_KNOWN)
+    if not wanted or known >= enough:
+        return []
+    what = (
+        f"new accounts are on trial, and the queue has {known} known verdicts: nobody can get {enough} right"
+    )
+    fix = "upload items with `gold` to the queue, admit accounts on the page People, or set trial_votes = 0"
+    return [_warning("trial_stuck", what, fix)]
 
 
 def archive_problems(last: ArchivePass | None) -> list[ProblemOut]:

@@ -30,6 +30,7 @@ ProblemKind = Literal[
     "schedule_paused",
     "reward_hacking",
     "opinions_failing",
+    "trial_stuck",
     "archive_failing",
 ]
 

@@ -11,6 +11,7 @@ from server.errors import Problem, not_found
 from server.flagging import Flagging, Looked
 from server.queue import QueueService
 from server.shapes import why_not_votable
+from server.trial import Trial
 from server.turns import TurnService
 from store.conversations import Conversations
 from store.guidelines import GuidelineBook
@@ -53,6 +54,7 @@ class VoteService:
         guidelines: GuidelineBook,
         queue: QueueService,
         flagging: Flagging,
+        trial: Trial,
     ) -> None:
         self._conversations = conversations
         self._votes = votes
@@ -60,6 +62,7 @@ class VoteService:
         self._guidelines = guidelines
         self._queue = queue
         self._flagging = flagging
+        self._trial = trial
 
     async def duel(
         self,
@@ -117,7 +120,7 @@ class VoteService:
         if duel.item_id is not None:
             await self._queue.voted(duel, vote)
         await self._go_on(duel, duel.answer_b if vote.choice == "b" else duel.answer_a, created)
-        return Cast(vote, created, await self.pending())
+        return await self._counted(vote, created)
 
     async def thumb(
         self,
@@ -150,7 +153,7 @@ class VoteService:
             blind=False,
         )
         vote, created = await self._votes.cast(looked.vote)
-        return Cast(vote, created, await self.pending())
+        return await self._counted(vote, created)
 
     async def ranking(
         self,
@@ -192,7 +195,7 @@ class VoteService:
         if created:
             await self._flagging.mark(looked.earlier)
             await self._conversations.change(found[0][1], leaf_id=ranking[0][0])
-        return Cast(vote, created, await self.pending())
+        return await self._counted(vote, created)
 
     async def edit(
         self,
@@ -252,6 +255,12 @@ class VoteService:
         vote, created = await self._votes.cast(looked.vote, edited=edited)
         if created:
             await self._conversations.change(conversation, leaf_id=edited.id)
+        return await self._counted(vote, created)
+
+    async def _counted(self, vote: Vote, created: bool) -> Cast:
+        """A vote that is logged. A known verdict may show its account: then the votes before it count too."""
+        if vote.check == "gold" or "trial" in vote.flags:
+            await self._trial.look(vote.annotator_id)
         return Cast(vote, created, await self.pending())
 
     async def undo(self, account: Account, vote_id: str) -> Cast:
@@ -347,7 +356,7 @@ class VoteService:
             created_at=at,
             **said,
         )
-        return await self._flagging.looked_at(vote, answers)
+        return await self._flagging.looked_at(vote, answers, trial=self._trial.holds(account))
 
     async def _ended(self, account: Account, answer_id: str, field: str) -> tuple[Answer, Conversation]:
         """One of the person's answers that has ended and whose version may be known. Raises Problem."""

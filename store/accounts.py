@@ -197,7 +197,12 @@ class Accounts:
         return sorted(map(Account.model_validate_json, texts), key=lambda account: _folded(account.name))
 
     async def change(
-        self, account_id: str, *, role: Role | None = None, disabled: bool | None = None
+        self,
+        account_id: str,
+        *,
+        role: Role | None = None,
+        disabled: bool | None = None,
+        admitted: bool | None = None,
     ) -> tuple[Account, Account]:
         """The account before and after. Raises KeyError, LastAdmin."""
 
@@ -205,6 +210,8 @@ class Accounts:
             wanted: dict[str, Any] = {} if role is None else {"role": role}
             if disabled is not None and disabled != (account.disabled_at is not None):
                 wanted["disabled_at"] = now() if disabled else None
+            if admitted is not None and admitted != (account.admitted_at is not None):
+                wanted["admitted_at"] = now() if admitted else None
             return wanted
 
         return await self._replace(account_id, changes)

@@ -123,6 +123,18 @@ class Opinions:
         opinions = [Opinion.model_validate_json(text) for text in found if text]
         return {opinion.vote_id: opinion for opinion in opinions}
 
+    async def formed(self) -> int:
+        """How many were ever formed: the number of the newest."""
+        with available():
+            return int(await self._redis.get(keys.OPINION_COUNTER) or 0)
+
+    async def of_the_first(self, formed: int, vote_ids: Sequence[str]) -> dict[str, Opinion]:
+        """Those on these votes that are among the first `formed`, by vote."""
+        with available():
+            numbers = await self._redis.zmscore(keys.OPINION_ORDER, vote_ids) if vote_ids else []
+        named = zip(vote_ids, numbers, strict=True)
+        return await self.several([name for name, number in named if number is not None and number <= formed])
+
     async def after(self, number: int, limit: int = AT_ONCE) -> tuple[int, list[Opinion]]:
         """(The number of the last one, the next ones after `number`), oldest first."""
         with available():

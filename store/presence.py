@@ -19,14 +19,14 @@ class Presence:
     """
 
     def __init__(self, data: Path) -> None:
-        self._folder = data / "run" / "servers"
+        self._folder = data / "servers"
         self._machine = _machine()
         self.name = f"{self._machine}.{new_id('srv')}"
 
     @contextmanager
     def here(self) -> Iterator[None]:
         """This server lives while the body runs."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         hidden, place = self._folder / f".{self.name}", self._folder / self.name
         with open(hidden, "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

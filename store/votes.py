@@ -150,7 +150,7 @@ class VoteLog:
             if new <= set(vote.flags):
                 return {}
             marked: dict[str, Any] = {"flags": tuple(flag for flag in FLAGS if flag in new | {*vote.flags})}
-            if reason is None or vote.status != "active" or vote.flags:
+            if reason is None or vote.status != "active" or set(vote.flags) - {"trial"}:
                 return marked
             return marked | {"status": "excluded", "exclusion": Exclusion(by=by, reason=reason, at=now())}
 
@@ -159,6 +159,19 @@ class VoteLog:
     async def restore(self, vote_id: str, by: str) -> Vote:
         """Let an excluded vote count again. Raises VoteUndone."""
         return await self._changed(vote_id, "restore", by, lambda _: {"status": "active", "exclusion": None})
+
+    async def reconsider(self, vote_id: str, by: str, why_out: Callable[[Vote], str | None]) -> Vote:
+        """Let a vote count again that `by` excluded, unless there is still a reason; then it has that one."""
+
+        def changes(vote: Vote) -> dict[str, Any]:
+            if vote.exclusion is None or vote.exclusion.by != by:
+                return {}
+            reason = why_out(vote)
+            if reason is None:
+                return {"status": "active", "exclusion": None}
+            return {"exclusion": vote.exclusion.model_copy(update={"reason": reason})}
+
+        return await self._changed(vote_id, "restore", by, changes)
 
     async def read(self, after: str = "0", through: str = "+") -> list[tuple[str, Vote]]:
         """(stream id, vote) of casts in (after, through], oldest first, each as it was at `through`."""

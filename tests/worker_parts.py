@@ -17,6 +17,7 @@ from store.connection import Redis, connect
 from store.conversations import Conversations
 from store.dataset.gather import Position, position_now
 from store.dataset.rules import VoteRules
+from store.opinions import Opinions
 from store.policies import Policies
 from store.queue import Queue
 from store.records import (
@@ -158,10 +159,11 @@ class Platform:
             self.settings.data / "runs" / name,
             run_id=name,
             parent=1,
-            at=at or await position_now(self.votes, self.settings.data),
+            at=at or await position_now(self.votes, Opinions(self.redis), self.settings.data),
             votes=self.votes,
             conversations=self.conversations,
             queue=Queue(self.redis),
+            opinions=Opinions(self.redis),
             settings=settings,
             imported=imported,
         )

@@ -20,6 +20,7 @@ from typing import Any
 from store.conversations import Conversations
 from store.imports import Imports
 from store.lineage import Lineage
+from store.opinions import Opinions
 from store.policies import Policies
 from store.queue import Queue
 from store.records import GateReport, Stage, StageState
@@ -55,6 +56,7 @@ class Work:
     policies: Policies
     conversations: Conversations
     queue: Queue
+    opinions: Opinions
     options: RunOptionsBook
 
     @property

@@ -14,6 +14,7 @@ from store.conversations import Conversations
 from store.dataset.split import NotEnoughData
 from store.imports import Imports
 from store.lineage import Lineage
+from store.opinions import Opinions
 from store.policies import Policies
 from store.queue import Queue
 from store.records import RunState
@@ -78,6 +79,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 policies=Policies(redis, settings.data),
                 conversations=Conversations(redis, settings.data),
                 queue=Queue(redis),
+                opinions=Opinions(redis),
                 options=RunOptionsBook(redis),
             )
             try:

@@ -75,7 +75,11 @@ async def what_waits(
         return Waiting(0, None)
     first = None
     if schedule.every_hours is not None or schedule.calendar is not None:
-        first = next((when(entry) for entry, vote in await votes.read(after) if vote.makes_pair), None)
+        # A stream never counts back: after a clock was set back its ids stay at the time from before.
+        cast = [
+            min(when(entry), vote.created_at) for entry, vote in await votes.read(after) if vote.makes_pair
+        ]
+        first = min(cast, default=None)
     return Waiting(count, first, await _drift(redis, settings, agreement, count))
 
 

@@ -20,6 +20,7 @@ from store.dataset.evidence import domain
 from store.dataset.gather import Position, gather
 from store.dataset.split import NotEnoughData, fraction, split_pairs
 from store.json_lines import read_lines
+from store.opinions import Opinions
 from store.queue import Queue
 from store.records import ChatTurn, PreferencePair, Record, Snapshot, now
 from store.stream_ids import when
@@ -72,6 +73,7 @@ async def freeze(
     votes: VoteLog,
     conversations: Conversations,
     queue: Queue,
+    opinions: Opinions,
     settings: WorkerSettings,
     imported: Sequence[PreferencePair] = (),
 ) -> Frozen:
@@ -85,7 +87,7 @@ async def freeze(
         return read(folder)
     schedule = settings.schedule
     found = await gather(
-        *(votes, conversations, queue, settings.data),
+        *(votes, conversations, queue, opinions, settings.data),
         at=at,
         rules=settings.votes,
         max_pairs=schedule.max_pairs,

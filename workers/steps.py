@@ -50,6 +50,7 @@ async def freeze(work: Work) -> Frozen:
                     votes=work.votes,
                     conversations=work.conversations,
                     queue=work.queue,
+                    opinions=work.opinions,
                     settings=_as_asked(work),
                     imported=imported,
                 )
@@ -266,7 +267,7 @@ async def _position(work: Work) -> Position:
     """Where this run cuts the log: every attempt at the same place, whatever was voted meanwhile."""
     path = work.folder / POSITION
     if not path.exists():
-        at = await patiently(lambda: position_now(work.votes, work.settings.data))
+        at = await patiently(lambda: position_now(work.votes, work.opinions, work.settings.data))
         await asyncio.to_thread(write_durably, path, at.model_dump_json())
     return Position.model_validate_json(path.read_text())
 

@@ -43,7 +43,9 @@ async def _person(heed: Parts, account: Account, keys: int) -> PersonOut:
     sessions, votes = await asyncio.gather(
         heed.sessions.of(account.id), heed.votes.count_by_annotator(account.id)
     )
-    return person_out(account, sessions=len(sessions), keys=keys, votes=votes)
+    return person_out(
+        account, on_trial=heed.trial.holds(account), sessions=len(sessions), keys=keys, votes=votes
+    )
 
 
 @router.post("/accounts", status_code=201)
@@ -60,9 +62,14 @@ async def create_account(
 async def change_account(
     account_id: str, body: PersonChange, heed: Heed, admin: FreshAdmin, noted: Noted
 ) -> PersonOut:
-    """Another role, or disable and enable. A disabled account is signed out everywhere; its keys stop."""
+    """Another role, or disable and enable. A disabled account is signed out everywhere; its keys stop.
+
+    Also admit: the account's votes need not wait until it got known verdicts right.
+    """
     try:
-        before, after = await heed.accounts.change(account_id, role=body.role, disabled=body.disabled)
+        before, after = await heed.accounts.change(
+            account_id, role=body.role, disabled=body.disabled, admitted=body.admitted
+        )
     except KeyError:
         raise not_found("account") from None
     if after.disabled_at is not None:
@@ -71,6 +78,10 @@ async def change_account(
         await noted("role_changed", account_id, before={"role": before.role}, after={"role": after.role})
     if after.disabled_at != before.disabled_at:
         await noted("account_disabled" if after.disabled_at else "account_enabled", account_id)
+    if after.admitted_at != before.admitted_at:
+        await noted("account_admitted" if after.admitted_at else "account_on_trial", account_id)
+    if (body.admitted or body.role) and not heed.trial.holds(after):
+        await heed.trial.release(account_id)
     keys = sum(key.account_id == account_id for key, _ in await heed.api_keys.all(account_id))
     return await _person(heed, after, keys)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from store.dataset.trust import Checked, Source
+from store.opinions import AT_ONCE, Opinions
 from store.queue import Queue
 from store.records import Verdict, Vote
+from store.statistics.drift import drift_of
 
 Found = dict[str, dict[Source, Checked]]
 
@@ -42,6 +44,18 @@ async def checks_of(
     }
 
 
+def has_shown(verdicts: Iterable[Verdict], wanted: int) -> bool:
+    """Whether somebody got so many known verdicts right, and surely more often than a coin would.
+
+    Else whoever votes at random would only have to go on for long enough. The test may be looked at after
+    every verdict: a coin ever passes it 1 time in 20 (Ville's inequality), 7 of 7 do, and 10 of 11.
+    """
+    asked = [one for one in verdicts if _asks_gold(one)]
+    right = sum(one.choice == one.gold for one in asked)
+    fewer_wrong = drift_of(len(asked) - right, len(asked), held_out_low=0.5, allowed=0.0)
+    return right >= wanted and fewer_wrong.found
+
+
 def with_the_others(verdicts: Mapping[str, Iterable[Verdict]]) -> dict[str, list[bool]]:
     """Annotator -> for each item that others judged for a side too: did most of them say the same?"""
     by_item: dict[str, dict[str, str]] = defaultdict(dict)
@@ -64,6 +78,22 @@ async def read_margins(volume: Path, through: int) -> dict[str, float]:
     A vote is new once; what the first model that had not seen it thought stays.
     """
     return await asyncio.to_thread(_margins, volume, through)
+
+
+async def margins_of_opinions(votes: Sequence[Vote], opinions: Opinions, formed: int) -> dict[str, float]:
+    """Vote id -> margin, as the first `formed` opinions have it of votes that their models had not seen.
+
+    Not of those on answers that were chosen because reward models disagree about them.
+    """
+    asked = [vote for vote in votes if vote.kind == "duel" and vote.choice in ("a", "b")]
+    asked = [vote for vote in asked if vote.asked != "uncertain" and vote.check is None and not vote.leaked]
+    found: dict[str, float] = {}
+    for first in range(0, len(asked), AT_ONCE):
+        some = {vote.id: vote for vote in asked[first : first + AT_ONCE]}
+        for name, opinion in (await opinions.of_the_first(formed, list(some))).items():
+            if opinion.margin is not None and not opinion.learned_from:
+                found[name] = opinion.margin if some[name].choice == "a" else -opinion.margin
+    return found
 
 
 def _margins(volume: Path, through: int) -> dict[str, float]:

@@ -30,6 +30,7 @@ WORDS: dict[VoteFlag, str] = {
     "too_quick": "quicker than anybody reads",
     "same_key": f"the same side {SAME_KEY} times in a row",
     "one_side": f"nearly always the same side in {ONE_SIDE_N} votes",
+    "trial": "the account is on trial",
 }
 """What a flag says to people."""
 FLAG_REASONS: dict[VoteFlag, str] = {
@@ -37,6 +38,7 @@ FLAG_REASONS: dict[VoteFlag, str] = {
     "too_quick": "too quick",
     "same_key": "same key",
     "one_side": "one side",
+    "trial": "account on trial",
 }
 """The same as the reason that a data set counts votes under."""
 

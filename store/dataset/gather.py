@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from store.conversations import Conversations
-from store.dataset.checks import checks_of, read_margins
+from store.dataset.checks import checks_of, margins_of_opinions, read_margins
 from store.dataset.choice import choose
 from store.dataset.pairs import Found, find_pairs
 from store.dataset.rules import VoteRules
 from store.dataset.trust import weights
+from store.opinions import Opinions
 from store.queue import Queue
 from store.records import Record
 from store.stream_ids import when
@@ -25,14 +26,17 @@ class Position(Record):
     """Votes after this one are new."""
     reward_models: int
     """The newest reward model there was: those up to it say whom to trust."""
+    opinions: int = 0
+    """How many opinions had been formed by then, which say it of votes that no such model has met."""
 
 
-async def position_now(votes: VoteLog, volume: Path) -> Position:
+async def position_now(votes: VoteLog, opinions: Opinions, volume: Path) -> Position:
     sealed = [int(folder.name[1:]) for folder in (volume / "reward_models").glob("v[0-9]*")]
     return Position(
         through=await votes.newest(),
         trained_through=await votes.mark("trained_through"),
         reward_models=max(sealed, default=0),
+        opinions=await opinions.formed(),
     )
 
 
@@ -40,6 +44,7 @@ async def gather(
     votes: VoteLog,
     conversations: Conversations,
     queue: Queue,
+    opinions: Opinions,
     volume: Path,
     *,
     at: Position,
@@ -50,8 +55,12 @@ async def gather(
     casts = await votes.read(through=at.through)
     trust: dict[str, float] = {}
     if rules.trust:
+        cast = [vote for _, vote in casts]
         margins = await read_margins(volume, at.reward_models)
-        trust = weights(await checks_of([vote for _, vote in casts], queue, when(at.through), margins))
+        margins |= await margins_of_opinions(
+            [vote for vote in cast if vote.id not in margins], opinions, at.opinions
+        )
+        trust = weights(await checks_of(cast, queue, when(at.through), margins))
     choice = choose(casts, trust=trust, rules=rules, max_pairs=max_pairs)
     return await find_pairs(
         choice, conversations, trust=trust, trained_through=at.trained_through, max_pairs=max_pairs

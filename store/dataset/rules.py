@@ -22,5 +22,8 @@ class VoteRules(BaseModel):
     """Share of the pairs that one annotator may have at most, where the others are many enough."""
     annotator_pairs: int = Field(default=50, ge=1)
     """Pairs that one annotator may have in any case."""
+    trial_votes: int = Field(default=0, ge=0)
+    """Known verdicts of the queue that a new account gets right before its votes count; until then they wait,
+    marked `trial`. Fewer than 7 could be luck, so they are not enough. 0: every vote counts at once."""
     trust: bool = True
     """Votes of those who contradict known verdicts, other annotators and the reward model weigh less."""

@@ -30,7 +30,7 @@ _LINEAGE = (
     "`vote_id`, `conversation_id`, `annotator` | where the row comes from; the annotator is an account's id",
     "`kind`, `strength`, `tags` | how the vote was given; strength 2 is *much better*",
     "`blind`, `early`, `leaked` | versions hidden; cast before the end; an answer named its model",
-    "`flags` | why the platform doubted it: `duplicate`, `too_quick`, `same_key`, `one_side`",
+    "`flags` | why the platform doubted it: `duplicate`, `too_quick`, `same_key`, `one_side`, `trial`",
     "`guideline_version`, `created_at` | the guidelines that held, and when",
 )
 

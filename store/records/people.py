@@ -22,6 +22,8 @@ class Account(Record):
     created_at: datetime
     disabled_at: datetime | None = None
     """Since when it can neither sign in nor use a key; what it said and voted stays."""
+    admitted_at: datetime | None = None
+    """Since when its votes count at once, where new accounts are on trial (`[votes] trial_votes`)."""
 
 
 class Session(Record):

@@ -16,8 +16,8 @@ VoteKind = Literal["duel", "thumb", "ranking", "edit"]
 VoteChoice = Literal["a", "b", "tie", "both_bad", "skip", "up", "down", "ranked", "edited"]
 VoteStatus = Literal["active", "undone", "excluded"]
 Strength = Literal[1, 2]
-VoteFlag = Literal["duplicate", "too_quick", "same_key", "one_side"]
-FLAGS: tuple[VoteFlag, ...] = ("duplicate", "too_quick", "same_key", "one_side")
+VoteFlag = Literal["duplicate", "too_quick", "same_key", "one_side", "trial"]
+FLAGS: tuple[VoteFlag, ...] = ("duplicate", "too_quick", "same_key", "one_side", "trial")
 
 
 class VotedAnswer(Record):

@@ -44,6 +44,8 @@ export interface paths {
         /**
          * Change Account
          * @description Another role, or disable and enable. A disabled account is signed out everywhere; its keys stop.
+         *
+         *     Also admit: the account's votes need not wait until it got known verdicts right.
          */
         patch: operations["change_account_api_v1_accounts__account_id__patch"];
         trace?: never;
@@ -3681,7 +3683,7 @@ export interface components {
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
             /** Flags */
-            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side" | "trial")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */
@@ -3842,6 +3844,8 @@ export interface components {
         };
         /** PersonChange */
         PersonChange: {
+            /** Admitted */
+            admitted?: boolean | null;
             /** Disabled */
             disabled?: boolean | null;
             /** Role */
@@ -3862,6 +3866,8 @@ export interface components {
             keys: number;
             /** Name */
             name: string;
+            /** On Trial */
+            on_trial: boolean;
             /**
              * Role
              * @enum {string}
@@ -4022,7 +4028,7 @@ export interface components {
              * Kind
              * @enum {string}
              */
-            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "tick_ahead" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused" | "reward_hacking" | "opinions_failing" | "archive_failing";
+            kind: "aof_off" | "fsync_weak" | "aof_failing" | "eviction" | "memory_full" | "redis_hidden" | "redis_slow" | "clock_skew" | "disk_low" | "no_train_worker" | "no_control_worker" | "no_tick" | "tick_ahead" | "queue_long" | "queues_unseen" | "no_engine" | "engine_down" | "version_behind" | "schedule_paused" | "reward_hacking" | "opinions_failing" | "trial_stuck" | "archive_failing";
             /**
              * Severity
              * @enum {string}
@@ -5052,7 +5058,7 @@ export interface components {
             early: boolean;
             exclusion: components["schemas"]["ExclusionOut"] | null;
             /** Flags */
-            flags: ("duplicate" | "too_quick" | "same_key" | "one_side")[];
+            flags: ("duplicate" | "too_quick" | "same_key" | "one_side" | "trial")[];
             /** Guideline Version */
             guideline_version: number | null;
             /** Id */

@@ -387,6 +387,7 @@ describe("people", () => {
     role: "annotator",
     created_at: AT,
     disabled_at: null,
+    on_trial: true,
     sessions: 1,
     keys: 0,
     votes: 9,
@@ -430,6 +431,19 @@ describe("people", () => {
         { disabled: true },
       ]),
     );
+  });
+
+  it("admits an account that is on trial", async () => {
+    server.on("PATCH /api/v1/accounts/acc_2", () => {
+      server.on("GET /api/v1/accounts", () => ({ items: [{ ...person, on_trial: false }] }));
+      return { ...person, on_trial: false };
+    });
+    open("/people");
+    const admit = await screen.findByRole("button", { name: "Admit Bea" });
+    await isAccessible();
+    await userEvent.click(admit);
+    await waitFor(() => expect(screen.queryByText("On trial")).toBeNull());
+    expect(server.bodies("PATCH /api/v1/accounts/acc_2")).toEqual([{ admitted: true }]);
   });
 
   it("lets somebody in by the link, and says when it is too late", async () => {

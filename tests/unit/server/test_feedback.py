@@ -36,8 +36,8 @@ async def say(person: Any, response_id: str, **feedback: Any) -> Any:
 async def learned(heed: Any) -> Found:
     """What a training would learn from the votes there are."""
     parts = heed.parts
-    at = await position_now(parts.votes, parts.settings.data)
-    where = (parts.votes, parts.conversations, parts.queue, parts.settings.data)
+    at = await position_now(parts.votes, parts.opinions, parts.settings.data)
+    where = (parts.votes, parts.conversations, parts.queue, parts.opinions, parts.settings.data)
     return await gather(*where, at=at, rules=VoteRules(), max_pairs=10)
 
 

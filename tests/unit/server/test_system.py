@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from server.system import disk_of, disk_problems, engine_problems, redis_problems, worker_problems
+from server.system import (
+    FEWEST_KNOWN,
+    disk_of,
+    disk_problems,
+    engine_problems,
+    redis_problems,
+    trial_problems,
+    worker_problems,
+)
 from server.system_shapes import DiskOut
+from store.dataset.checks import has_shown
 from store.health import Health
-from store.records import EngineStatus, Pause, RedisHealth, WorkerBeat, now
+from store.records import EngineStatus, Pause, RedisHealth, Verdict, WorkerBeat, now
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +102,23 @@ async def test_engine_and_disk_problems() -> None:
     disk = DiskOut(folder="/data", total_bytes=100, free_bytes=9, policies_bytes=1, needed_bytes=10)
     assert [problem.kind for problem in disk_problems(disk)] == ["disk_low"]
     assert disk_problems(disk.model_copy(update={"free_bytes": 10})) == []
+
+
+def test_a_trial_that_nobody_can_pass_is_named() -> None:
+    assert trial_problems(0, 0) == []
+    assert trial_problems(10, 10) == []
+    [stuck] = trial_problems(10, 9)
+    assert (stuck.kind, stuck.severity) == ("trial_stuck", "warning")
+    assert "9 known verdicts" in stuck.what
+    assert [problem.kind for problem in trial_problems(1, 6)] == ["trial_stuck"]
+    asked = [verdict("a", gold="a") for _ in range(FEWEST_KNOWN)]
+    assert (has_shown(asked, 1), has_shown(asked[1:], 1)) == (True, False)
+
+
+def verdict(choice: str, gold: str) -> Verdict:
+    return Verdict.model_validate(
+        {"item_id": "i", "vote_id": "v", "choice": choice, "swapped": False, "gold": gold, "at": now()}
+    )
 
 
 def test_a_training_needs_room_for_many_versions(tmp_path: Path) -> None:

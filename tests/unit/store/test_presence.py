@@ -33,11 +33,11 @@ def test_a_server_is_gone_when_its_process_was_killed_and_not_before(tmp_path: P
             assert presence.gone() == [name]
             presence.forget(name)
             assert presence.gone() == []
-    assert list((tmp_path / "run" / "servers").iterdir()) == [], "who ends in peace leaves nothing"
+    assert list((tmp_path / "servers").iterdir()) == [], "who ends in peace leaves nothing"
 
 
 def test_servers_under_another_kernel_are_left_alone(tmp_path: Path) -> None:
-    other = tmp_path / "run" / "servers" / "0b7f.srv_1"
+    other = tmp_path / "servers" / "0b7f.srv_1"
     other.parent.mkdir(parents=True)
     other.touch()  # its lock may be kept where this kernel does not see it
     assert Presence(tmp_path).gone() == []

@@ -26,6 +26,7 @@ from store.exchange.model import model_export, tar
 from store.explorer.index import VoteIndex
 from store.imports import Imports
 from store.lineage import Lineage
+from store.opinions import Opinions
 from store.policies import Policies
 from store.queue import Queue
 from store.records import GateCheck, GateReport, PolicyVersion, PreferencePair, VotedAnswer, new_id, now
@@ -86,8 +87,9 @@ async def frozen_run(redis: Any, volume: Path, folder: str = "") -> str:
         parent=1,
         votes=VoteLog(redis, volume),
         conversations=Conversations(redis, volume),
-        at=await position_now(VoteLog(redis, volume), volume),
+        at=await position_now(VoteLog(redis, volume), Opinions(redis), volume),
         queue=Queue(redis),
+        opinions=Opinions(redis),
         settings=WorkerSettings(data=volume, redis_url="", config=volume, prompts=prompts),
         imported=await Imports(redis, volume).pairs(),
     )

@@ -12,6 +12,7 @@ from store.conversations import Conversations
 from store.dataset.gather import gather, position_now
 from store.dataset.rules import VoteRules
 from store.health import Health
+from store.opinions import Opinions
 from store.queue import Queue
 from store.votes import VoteLog
 from tests.worker_parts import Platform
@@ -59,13 +60,14 @@ async def test_a_training_finds_the_same_pairs_when_texts_and_old_votes_have_lef
             VoteLog(heed.redis, data),
             Conversations(heed.redis, data),
             Queue(heed.redis),
+            Opinions(heed.redis),
             data,
             at=at,
             rules=VoteRules(),
             max_pairs=100,
         )
 
-    at = await position_now(heed.votes, data)
+    at = await position_now(heed.votes, Opinions(heed.redis), data)
     before = await found()
     for _ in range(2):
         await keep(heed.redis, data, Limits(segment_bytes=1, hot_votes=1, rest_s=0.0))

@@ -12,6 +12,7 @@ import pytest
 from store.dataset.gather import position_now
 from store.dataset.rules import VoteRules
 from store.dataset.split import NotEnoughData, fraction
+from store.opinions import Opinion, Opinions, ScoredAnswer
 from store.records import Conversation, PreferencePair, Vote, new_id, now
 from store.trash import Trash
 from tests.conftest import RedisServer
@@ -323,7 +324,7 @@ async def test_the_same_position_freezes_to_the_same_bytes_after_a_restart(
     """Whatever is voted, taken back, excluded, flagged or trained on between, and though Redis was killed."""
     votes = [await heed.vote(text=str(number)) for number in range(6)]
     await heed.votes.undo(votes[1].id, "ann")
-    at = await position_now(heed.votes, heed.settings.data)
+    at = await position_now(heed.votes, Opinions(heed.redis), heed.settings.data)
     first = await heed.freeze("first", at=at)
     assert (first.snapshot.votes, first.snapshot.new_votes, first.skipped) == (5, 5, {"undone": 1})
     await heed.votes.undo(votes[2].id, "ann")
@@ -343,6 +344,33 @@ async def test_the_same_position_freezes_to_the_same_bytes_after_a_restart(
     now_is = await heed.freeze("now")
     assert now_is.skipped == {"undone": 2, "excluded": 1, "too quick": 1}
     assert (now_is.snapshot.votes, now_is.snapshot.new_votes) == (4, 2)
+
+
+async def test_votes_that_no_training_met_are_judged_by_what_the_reward_model_thought(heed: Platform) -> None:
+    opinions = Opinions(heed.redis)
+
+    async def thought(vote: Vote, *, right: bool) -> None:
+        margin = 1.0 if right == (vote.choice == "a") else -1.0
+        scored = tuple(
+            ScoredAnswer(answer_id=name, score=score) for name, score in (("a", margin), ("b", 0.0))
+        )
+        await opinions.add(
+            [Opinion(vote_id=vote.id, reward_model=1, answers=scored, learned_from=False, at=now())]
+        )
+
+    honest = [await heed.vote("ab"[number % 2], text=f"Ann {number}") for number in range(20)]
+    lies = [await heed.vote("b", text=f"Eve {number}", said={"annotator_id": "eve"}) for number in range(6)]
+    for vote in (*honest, *lies[:5]):
+        await thought(vote, right=vote in honest)
+    before = await position_now(heed.votes, opinions, heed.settings.data)
+    assert (await heed.freeze("one", at=before)).skipped == {"contradicts everybody": 6}
+    # What the model thinks of later is not known at that position, whenever it is frozen again.
+    early = before.model_copy(update={"opinions": 22})
+    assert (await heed.freeze("early", at=early)).skipped == {}, "two lies are too few to tell"
+    learned = Opinion(vote_id=lies[5].id, reward_model=1, answers=(), learned_from=True, at=now())
+    await opinions.add([learned])
+    again = await heed.freeze("again", at=before)
+    assert again.files == (await heed.freeze("one", at=before)).files
 
 
 async def test_one_annotator_has_no_more_than_the_cap_and_weighs_what_they_are_trusted(

@@ -143,6 +143,10 @@ async def test_the_oldest_vote_that_waits_is_what_the_clocks_count_from(heed: Pl
     assert (votes, drift) == (2, None)
     assert at is not None
     assert abs(at - first.created_at) < timedelta(seconds=1)
+    # The clock was set back by an hour: the log's ids go on from before, the votes know better.
+    set_back = await heed.vote("a", said={"created_at": now() - timedelta(hours=1)})
+    waiting = await schedule.what_waits(heed.votes, heed.redis, timed.settings, agreement_of_recent_votes)
+    assert waiting.first == set_back.created_at
 
 
 @pytest.mark.anyio

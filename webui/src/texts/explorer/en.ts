@@ -95,6 +95,7 @@ export const en = {
       flag_too_quick: "Too quick",
       flag_same_key: "Same side again",
       flag_one_side: "One side",
+      flag_trial: "Account on trial",
       rm_agree: "Agreed",
       rm_disagree: "Disagreed",
       rm_unknown: "Not scored",

@@ -92,6 +92,7 @@ export const zh: ExplorerTexts = {
       flag_too_quick: "过快",
       flag_same_key: "连续同侧",
       flag_one_side: "偏向一侧",
+      flag_trial: "账号试用期",
       rm_agree: "一致",
       rm_disagree: "不一致",
       rm_unknown: "未评分",

@@ -92,6 +92,7 @@ export const en = {
       too_quick: "too quick to have been read",
       same_key: "the same side again and again",
       one_side: "nearly always one side",
+      trial: "new accounts are on trial",
     } as Record<string, string>,
     excluded: (reason: string) => `Not used: ${reason}`,
     gone: "This chat was deleted",

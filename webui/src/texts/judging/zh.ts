@@ -88,6 +88,7 @@ export const zh: JudgingTexts = {
       too_quick: "快得来不及阅读",
       same_key: "连续选同一侧",
       one_side: "几乎总选一侧",
+      trial: "新账号处于试用期",
     },
     excluded: (reason) => `未使用：${reason}`,
     gone: "该对话已删除",

@@ -62,7 +62,7 @@ export const consoleApi = {
   makeKey: (label: string, scopes: Scope[]) => call<KeyMade>("POST", at`keys`, { label, scopes }),
   revokeKey: (id: string) => call<void>("DELETE", at`keys/${id}`),
 
-  changePerson: (id: string, change: { role?: Role; disabled?: boolean }) =>
+  changePerson: (id: string, change: { role?: Role; disabled?: boolean; admitted?: boolean }) =>
     call<Person>("PATCH", at`accounts/${id}`, change),
   passwordLink: (id: string) => call<InviteMade>("POST", at`accounts/${id}/password-link`),
   invite: (role: Role, hours: number, note: string) =>

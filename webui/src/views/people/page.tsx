@@ -102,6 +102,7 @@ function PeopleTable({ people, me, ask }: PeopleProps) {
             <span className={person.disabled_at ? "chip chip-bad" : "chip chip-good"}>
               {person.disabled_at ? words.disabled : words.enabled}
             </span>
+            {person.on_trial && <OnTrial person={person} />}
           </td>
           <td>{person.votes}</td>
           <td>{person.sessions}</td>
@@ -123,6 +124,34 @@ function PeopleTable({ people, me, ask }: PeopleProps) {
         </tr>
       ))}
     </Table>
+  );
+}
+
+/** The mark of an account whose votes wait, and the button that lets them count. */
+function OnTrial({ person }: { person: Person }) {
+  const words = useConsole().people;
+  const changed = usePeopleChanged();
+  const { act, asking, error } = useFresh(
+    () => consoleApi.changePerson(person.id, { admitted: true }),
+    changed,
+  );
+  return (
+    <>
+      <span className="chip chip-turn ml-1.5" title={words.onTrialHint}>
+        {words.onTrial}
+      </span>{" "}
+      <button
+        type="button"
+        className="btn btn-small"
+        disabled={act.isPending}
+        onClick={() => act.mutate(undefined)}
+        aria-label={`${words.admit} ${person.name}`}
+      >
+        {words.admit}
+      </button>
+      {error && <ProblemLine error={error} />}
+      {asking}
+    </>
   );
 }
 
