@@ -3,7 +3,8 @@
  * `npm run build && node dev/frames.mjs`. Development only.
  *
  * The time between frames is what the eye sees, and other work on the machine is in it. The main thread's time
- * is CPU time, from Chromium's trace: what the page needs of each 16.7 ms.
+ * is CPU time, from Chromium's trace: what the page needs of each 16.7 ms, and what it was spent on, in all frames
+ * and in the twentieth that took longest.
  */
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -18,6 +19,28 @@ const quantile = (values, share) => {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)] ?? 0;
 };
+/** What the main thread did in each span [from, to): name of the work -> its own milliseconds of CPU, without what it called. */
+function ownTimes(events, spans) {
+  const own = new Map();
+  const calls = [];
+  const close = (one) => {
+    const span = spans.find(([from, to]) => one.ts >= from && one.ts < to);
+    if (span) own.set(one.name, (own.get(one.name) ?? 0) + one.left / 1000);
+  };
+  for (const one of [...events].sort((a, b) => a.ts - b.ts || b.dur - a.dur)) {
+    while (calls.length && calls.at(-1).end <= one.ts) close(calls.pop());
+    const took = one.tdur ?? one.dur;
+    if (calls.length) calls.at(-1).left -= took;
+    calls.push({ name: one.name, ts: one.ts, end: one.ts + one.dur, left: took });
+  }
+  for (const one of calls) close(one);
+  return [...own].sort((a, b) => b[1] - a[1]);
+}
+const shares = (found, frames) =>
+  found
+    .slice(0, 8)
+    .map(([name, ms]) => `${name} ${(ms / frames).toFixed(2)}`)
+    .join(", ");
 const shown = (values) =>
   `median ${quantile(values, 0.5).toFixed(1)} ms, p95 ${quantile(values, 0.95).toFixed(1)} ms, longest ${Math.max(...values).toFixed(1)} ms`;
 
@@ -84,6 +107,12 @@ try {
   const late = gaps.filter((gap) => gap > 1.5 * FRAME_MS).length;
   console.log(`frames that came late     ${late} (${((100 * late) / gaps.length).toFixed(1)} %)`);
   console.log(`main thread for a frame   ${shown(work)}, of ${FRAME_MS.toFixed(1)} ms`);
+  const spans = starts.slice(1).map((end, index) => [starts[index], end]);
+  const long = quantile(work, 0.95);
+  const longest = spans.filter((_, index) => work[index] >= long);
+  const complete = main.filter((one) => one.ph === "X");
+  console.log(`  in a frame, ms          ${shares(ownTimes(complete, spans), spans.length)}`);
+  console.log(`  in a long one, ms       ${shares(ownTimes(complete, longest), longest.length)}`);
 } finally {
   await browser.close();
   mock.kill();

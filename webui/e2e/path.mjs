@@ -180,7 +180,11 @@ try {
     await page.getByRole("row", { name: /grass green/ }).waitFor();
     await press("j");
     await press("Enter");
-    await page.getByRole("region", { name: "Vote", exact: true }).getByText("Why is the sky blue?").first().waitFor();
+    await page
+      .getByRole("region", { name: "Vote", exact: true })
+      .getByText("Why is the sky blue?")
+      .first()
+      .waitFor();
     await press("Escape");
     return {};
   });

@@ -125,7 +125,7 @@ export const en = {
     send: "Send",
     stop: "Stop",
     stopHint: "Esc stops",
-    keysHint: "Enter sends, Shift + Enter makes a new line, Esc leaves the text",
+    keysHint: "Enter sends, Shift + Enter makes a new line",
     voteFirst: "Vote first: the answer you choose is the one the chat goes on from.",
     mode: "Compare answers",
     modeShort: "Compare",

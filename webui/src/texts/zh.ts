@@ -120,7 +120,7 @@ export const zh: Texts = {
     send: "发送",
     stop: "停止",
     stopHint: "按 Esc 停止",
-    keysHint: "Enter 发送，Shift + Enter 换行，Esc 离开输入框",
+    keysHint: "Enter 发送，Shift + Enter 换行",
     voteFirst: "请先投票：对话会从你选的回答继续。",
     mode: "比较回答",
     modeShort: "比较",
