@@ -44,6 +44,7 @@ def test_the_whole_loop_by_keyboard_and_some_of_it_by_mouse(heed: Heed) -> None:
             "BASE_URL": heed.url,
             "SETUP_LINK": f"{heed.url}/setup#token={heed.token}",
             "CHROMIUM": str(CHROMIUM),
+            "ANSWER_TIMEOUT_S": "240",
         },
         capture_output=True,
         text=True,

@@ -70,7 +70,7 @@ export async function keyboardOf(page, unseen) {
     },
     /** Through the palette. */
     async command(label) {
-      await press("Control+K");
+      await press("Control+k");
       await page.getByRole("combobox", { name: "Search and commands" }).waitFor();
       await look();
       await page.keyboard.type(label);

@@ -52,6 +52,8 @@ const button = (name) => page.getByRole("button", { name, exact: true });
 const dialogButton = (name) => page.getByRole("dialog").getByRole("button", { name, exact: true });
 const composer = page.getByRole("textbox", { name: "Your message" });
 const openVote = page.locator('[data-testid="vote-bar"][data-open="true"]');
+/** Both answers are complete, and the focus went to the vote by itself. */
+const focusedVote = page.locator('[data-testid="vote-bar"][data-open="true"]:focus');
 const verdict = page.getByTestId("verdict").first();
 const state = page.getByRole("region", { name: "State" });
 
@@ -73,7 +75,7 @@ try {
     await tabTo(composer, "Shift+Tab");
     await type("Why is the sky blue?");
     await press("Enter");
-    await openVote.waitFor({ timeout: PATIENCE_MS });
+    await focusedVote.waitFor({ timeout: PATIENCE_MS });
     await look();
     const text = (side) => page.getByRole("article", { name: `Answer ${side}` }).innerText();
     const answers = [await text(1), await text(2)];
@@ -100,7 +102,7 @@ try {
     // One vote judges the reward model and one trains it: a training needs two.
     await type("And why is grass green?");
     await press("Enter");
-    await openVote.waitFor({ timeout: PATIENCE_MS });
+    await focusedVote.waitFor({ timeout: PATIENCE_MS });
     await press("2");
     await page.getByText(/^Counted, 2 /).waitFor();
     return {};
@@ -199,7 +201,7 @@ try {
   });
   if (await keyboard.usedPointer()) seen.errors.push("the path by keyboard used a pointer");
   await step("by-mouse", async () => {
-    await page.getByRole("link", { name: "Chat" }).click();
+    await page.getByRole("link", { name: "Chat", exact: true }).click();
     await composer.click();
     await composer.fill("What is a rainbow?");
     await button("Send").click();
