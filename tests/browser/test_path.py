@@ -1,4 +1,4 @@
-"""A person's path in a real browser against the real product, by keyboard alone: from the link to the export."""
+"""A person's path in a real browser against the real product, by keyboard: from the link to the export."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ try {
     await button("Send").click();
     await openVote.waitFor({ timeout: PATIENCE_MS });
     await openVote.getByRole("button", { name: "Tie" }).click();
-    await verdict.getByText("Tie").waitFor();
+    await verdict.getByText("You said: tie").waitFor();
     await button("Undo").click();
     await openVote.waitFor();
     const menu = page.getByRole("button", { name: /^Actions for/ }).first();
