@@ -29,7 +29,7 @@ class StartRules(BaseModel):
     drift: float = Field(default=0.1, ge=0, lt=1)
     """A run is due when the live reward model is right on this much less of the new votes than it was on
     held-out pairs (a share), and a test that may be looked at any time is sure of it. 0 is off."""
-    quiet_hours: tuple[str, ...] = ()
+    quiet_hours: tuple[str, ...] = Field(default=(), max_length=24)
     """Times of day such as `22:00-06:00` in which no run starts by itself. What runs goes on, and a person's
     request does start."""
     time_zone: str = "UTC"

@@ -1,4 +1,4 @@
-"""A person's path in a real browser against the real product: sign in by the link, duel, vote, train."""
+"""A person's path in a real browser against the real product, by keyboard: from the link to the export."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def heed(tiny_policy: Path) -> Iterator[Heed]:
     shutil.rmtree(data)
 
 
-def test_a_person_signs_in_votes_and_sees_the_training(heed: Heed) -> None:
+def test_the_whole_loop_by_keyboard_and_some_of_it_by_mouse(heed: Heed) -> None:
     result = subprocess.run(
         [find_node(Path(sys.executable)).binary, "e2e/path.mjs"],
         cwd=ROOT / "webui",
@@ -44,6 +44,7 @@ def test_a_person_signs_in_votes_and_sees_the_training(heed: Heed) -> None:
             "BASE_URL": heed.url,
             "SETUP_LINK": f"{heed.url}/setup#token={heed.token}",
             "CHROMIUM": str(CHROMIUM),
+            "ANSWER_TIMEOUT_S": "240",
         },
         capture_output=True,
         text=True,
@@ -53,5 +54,7 @@ def test_a_person_signs_in_votes_and_sees_the_training(heed: Heed) -> None:
     seen = json.loads(result.stdout)
     assert seen["ok"], json.dumps(seen, indent=2)
     steps = {step["name"]: step for step in seen["steps"]}
-    assert list(steps)[-1] == "train-now"
+    assert list(steps)[-4:] == ["roll-back", "explorer", "export", "by-mouse"]
     assert any("v1" in line for line in steps["vote-by-key"]["verdict"])
+    assert "v2" in steps["swap-seen-live"]["strip"]
+    assert (steps["export"]["file"].endswith(".zip"), steps["export"]["failure"]) == (True, None)

@@ -46,7 +46,16 @@ async function speak(answers, stream, duel, ahead) {
 }
 const endOf = ({ state, finish_reason, error }) => ({ state, finish_reason, error });
 
+const lines = (count, line) => Array.from({ length: count }, (_, at) => line(at + 1)).join("\n");
+const LIST = lines(
+  90,
+  (n) => `${n}. The air scatters **short waves** more than long ones, so \`sky(${n})\` is blue.`,
+);
+const PROGRAM = `\`\`\`python\n${lines(160, (n) => `def step_${n}(value):\n    return [value + one for one in range(${n})]`)}\n\`\`\``;
+
 function scriptsFor(text) {
+  if (/long list/.test(text)) return [LIST, LIST];
+  if (/long program/.test(text)) return [PROGRAM, PROGRAM];
   if (/very long/.test(text)) return [[STORY, CODE, MATH, SHORT_A], [SHORT_B, STORY, MATH, CODE]].map((parts) => `${parts.join("\n\n")}\n\n`.repeat(5)); // biome-ignore format: one rule a line
   if (/python|code/.test(text)) return [CODE, SHORT_B];
   if (/formula|sum/.test(text)) return [MATH, SHORT_A];

@@ -16,6 +16,12 @@ export async function consoleTour(page, shoot, options, isPhone) {
   await page.getByRole("list", { name: "Preflight" }).waitFor();
   await shoot("rollback");
   await page.getByRole("button", { name: "Cancel", exact: true }).click();
+  await page.getByRole("button", { name: "Change the rules" }).click();
+  await page.getByLabel("Quiet hours").fill("22-6");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").waitFor();
+  await shoot("rules");
+  await page.getByRole("button", { name: "Cancel", exact: true }).click();
   await page.getByRole("button", { name: "Train now" }).click();
   await page.getByRole("dialog").getByText("Settings it would use").waitFor();
   await shoot("train");

@@ -93,6 +93,26 @@ describe("chat", () => {
     await isAccessible();
   });
 
+  it("gives the plain keys back when Escape leaves the text", async () => {
+    const detail = server.duel({ ready: true });
+    server.on("POST /api/v1/votes", () => {
+      server.decide(detail, "a");
+      return { vote: { id: "vote_1", answers: [] }, pending: 13, min_votes: 50, reveal: { version_a: 1, version_b: 2 } }; // biome-ignore format: a fixture
+    });
+    server.on("DELETE /api/v1/votes/vote_1", () => ({}));
+    open("/c/conv_1");
+    await screen.findByRole("group", { name: "Which answer is better?" });
+    await userEvent.keyboard("1");
+    await screen.findByText(/^Counted, /);
+    const composer = screen.getByRole<HTMLTextAreaElement>("textbox", { name: "Your message" });
+    expect(document.activeElement).toBe(composer);
+    await userEvent.keyboard("z");
+    expect([composer.value, server.calls.includes("DELETE /api/v1/votes/vote_1")]).toEqual(["z", false]);
+    await userEvent.keyboard("{Backspace}{Escape}z");
+    await waitFor(() => expect(server.calls).toContain("DELETE /api/v1/votes/vote_1"));
+    expect(document.activeElement).toBe(screen.getByRole("log"));
+  });
+
   it("keeps digits for the text while somebody writes", async () => {
     server.duel({ ready: true });
     open("/c/conv_1");

@@ -1,8 +1,9 @@
 /** The vote explorer and the leaderboard against a scripted server. */
 
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it } from "vitest";
+import { switchKeys } from "../src/keys";
 import type { VoteRow } from "../src/views/votes/calls";
 import { diff } from "../src/views/votes/diff";
 import { has, term, tidy, toggled, valueIn, withValue } from "../src/views/votes/query";
@@ -173,6 +174,23 @@ describe("the explorer", () => {
     await waitFor(() =>
       expect(server.bodies("POST /api/v1/votes/vote_1/reviews")).toEqual([{ choice: "b" }]),
     );
+  });
+
+  it("searches votes by the slash, which elsewhere opens the palette, and leaves letters alone when they are off", async () => {
+    votes();
+    open("/votes");
+    await screen.findByRole("row", { name: /Question 1/ });
+    await userEvent.keyboard("{Control>}k{/Control}");
+    await userEvent.click(await screen.findByRole("option", { name: /^Votes/ })); // now it is there at once
+    await userEvent.keyboard("/");
+    expect(document.activeElement).toBe(screen.getByRole("searchbox"));
+    expect(screen.queryByRole("dialog")).toBeNull();
+    await userEvent.keyboard("{Escape}x");
+    await screen.findByText("1 vote selected");
+    act(() => switchKeys(true));
+    await userEvent.keyboard("x{ArrowDown}");
+    screen.getByText("1 vote selected");
+    expect(screen.getByRole("row", { name: /Question 2/ }).dataset.active).toBe("true");
   });
 
   it("exports exactly what the search finds", async () => {

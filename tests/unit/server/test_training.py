@@ -230,6 +230,7 @@ async def test_rules_changed_on_the_page_hold_over_the_files_until_they_are_as_i
         ("every_hours", -1, "greater than 0"),
         ("calendar", "every night", "`every night` is no cron line; write minute, hour"),
         ("quiet_hours", ["22-6"], "`22-6` is no time of day; write it as `22:00-06:00`"),
+        ("quiet_hours", ["01:00-02:00"] * 25, "at most 24 items"),
         ("time_zone", "Berlin", "`Berlin` is no time zone; write it as `Europe/Berlin`"),
         ("drift", 1.5, "less than 1"),
         ("max_pairs", 3, "not permitted"),

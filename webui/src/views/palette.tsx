@@ -92,7 +92,7 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
       onPointerDown={(event) => event.target === dialog.current && onClose()}
       className="card arrive mx-auto mt-[12vh] mb-auto w-[min(38rem,calc(100vw-1.5rem))] overflow-hidden p-0 shadow-(--shadow)"
     >
-      <div className="flex items-center gap-2.5 border-b border-line px-4">
+      <div className="flex items-center gap-2.5 border-b border-line px-4 focus-within:border-accent">
         <Icon name="search" className="size-4.5 text-muted" />
         <input
           role="combobox"

@@ -1,4 +1,4 @@
-/** Where one writes: Enter sends, Shift+Enter breaks the line, Escape stops what streams. */
+/** Where one writes: Enter sends, Shift+Enter breaks the line, Escape stops what streams or leaves the text. */
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import type { Mode } from "../../api";
 import { useTexts } from "../../texts";
@@ -66,6 +66,9 @@ export function Composer(props: Props) {
       event.preventDefault();
       return onEditLast();
     }
+    // Out of the text, so that plain keys act again; while an answer streams, Escape stops it.
+    if (event.key === "Escape" && !streaming && !event.nativeEvent.isComposing)
+      return document.getElementById("thread")?.focus();
     // While an input method composes, Enter picks a word.
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();

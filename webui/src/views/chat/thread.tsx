@@ -72,6 +72,7 @@ export function Thread({ sending, streaming, children }: Props) {
     <div className="relative min-h-0 flex-1">
       <div
         ref={frame}
+        id="thread"
         className="relative h-full overflow-y-auto px-3 sm:px-5"
         tabIndex={0}
         role="log"

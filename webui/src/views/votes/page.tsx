@@ -3,6 +3,7 @@ import { keepPreviousData, useInfiniteQuery, useMutation } from "@tanstack/react
 import { type FormEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useLocation, useSearch } from "wouter";
 import type { Me } from "../../api";
+import { useKeysOff } from "../../keys";
 import { useTexts } from "../../texts/explorer";
 import { Icon } from "../../ui/icons";
 import { Empty, Loading, ProblemLine, problemText } from "../../ui/notice";
@@ -320,10 +321,11 @@ function useAddress(): [Address, (change: Partial<Address>) => void] {
 
 type Key = [name: string, act: () => unknown];
 
-/** Single keys, while nobody types and no dialog is open. */
+/** Single keys, while nobody types and no dialog is open; letters and signs only where they are not off. */
 function useKeys(on: boolean, does: Key[]) {
   const now = useRef(does);
   now.current = does;
+  const off = useKeysOff();
   useEffect(() => {
     if (!on) return;
     const press = (event: KeyboardEvent) => {
@@ -331,13 +333,15 @@ function useKeys(on: boolean, does: Key[]) {
       if (event.ctrlKey || event.metaKey || event.altKey || at.closest("input, textarea, select, dialog"))
         return;
       if (event.key === "Enter" && at.closest("button, a, summary")) return;
+      if (off && event.key.length === 1) return;
       const pressed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
       const found = now.current.find(([name]) => name === pressed);
       if (!found) return;
       event.preventDefault();
       found[1]();
     };
-    addEventListener("keydown", press);
-    return () => removeEventListener("keydown", press);
-  }, [on]);
+    // Before the keys of the whole page: here `/` searches votes.
+    addEventListener("keydown", press, { capture: true });
+    return () => removeEventListener("keydown", press, { capture: true });
+  }, [on, off]);
 }
