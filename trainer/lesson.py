@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -142,13 +143,12 @@ def learn(
         for group in trained.optimizer.param_groups:
             group["lr"] = learning_rate(step, len(batches), group["peak"], config.warmup_share)
         sums = {"loss": 0.0, "decided": 0.0, "accuracy": 0.0, "margin": 0.0}
-        for part, counts in ranks.passes(batch, lengths, config.micro_batch_tokens):
+        for rows, counts in ranks.passes(batch, lengths, config.micro_batch_tokens):
             reporter.check_cancelled()
-            total, said = trained(_read, lesson, part, config, scale.precision)
-            trained.backward(total / len(batch) * counts)
-            if counts:
-                for name, value in zip(sums, said.tolist(), strict=True):
-                    sums[name] += value
+            one = partial(_taught, trained, lesson, config, scale.precision, counts / len(batch))
+            for said in trained.abreast(one, rows, lengths):
+                for name, value in zip(sums, said, strict=True):
+                    sums[name] += value * counts
         values = _means(ranks.sums(sums), len(batch))
         norm = trained.step() if math.isfinite(values["loss"]) else math.nan
         if not math.isfinite(norm):
@@ -176,6 +176,21 @@ def _pupil(model: RewardModel, config: RewardConfig) -> tuple[Pupil, torch.optim
         weight_decay=config.weight_decay,
         fused=True,
     )
+
+
+def _taught(
+    trained: Trained[Pupil],
+    lesson: Lesson,
+    config: RewardConfig,
+    precision: Precision,
+    weight: float,
+    part: Sequence[int],
+) -> list[float]:
+    """Gradient of some examples; sums of the loss of their pairs, decided, accuracy and margin."""
+    total, said = trained(_read, lesson, part, config, precision)
+    trained.backward(total * weight)
+    sums: list[float] = said.tolist()
+    return sums
 
 
 def _read(

@@ -33,6 +33,11 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model is that is on one device."""
+    return next(model.parameters()).device
+
+
 def autocast(device: torch.device | str, precision: Precision) -> torch.autocast:
     """bf16 matrix products where weights are fp32 (ZeRO's, a model that is only looked at); with bf16 weights
     it changes nothing. With `fp32` everything inside is fp32.
