@@ -22,6 +22,7 @@ from transformers import (
 from trainer.attention import use_products
 from trainer.errors import ModelError
 from trainer.folders import copy_licence, copy_tokenizer, read_config, written_aside
+from trainer.norms import use_norms
 
 SHARD_SIZE = "5GB"
 Precision = Literal["bf16", "fp32"]
@@ -309,6 +310,7 @@ def _load(kind: Any, folder: Path, *, new: tuple[str, ...] = (), **options: Any)
     assert isinstance(model, PreTrainedModel)
     model.train(False)
     use_products(model)
+    use_norms(model)
     return model
 
 
