@@ -182,9 +182,12 @@ class Whole(Generic[Model]):
 
     def step(self) -> float:
         parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
-        self._ranks.add(*[one.grad for one in parameters if one.grad is not None])
-        norm = nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        self._ranks.add(*gradients)
+        norm = nn.utils.get_total_norm(gradients)
         if bool(torch.isfinite(norm)):
+            if float(norm) + 1e-6 > self._max_grad_norm:  # else PyTorch would multiply them all by 1
+                nn.utils.clip_grads_with_norm_(parameters, self._max_grad_norm, norm)
             self.optimizer.step()
             if self._masters:
                 self._masters.publish()

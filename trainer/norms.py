@@ -47,7 +47,8 @@ class RootMeanSquare(torch.autograd.Function):
         norm = torch.linalg.vector_norm(normed, dim=-1, keepdim=True)
         scale = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return weight * (normed * scale).to(x.dtype)
+        out: Tensor = weight * (normed * scale).to(x.dtype)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
