@@ -122,7 +122,7 @@ def learn(
     """All optimiser steps, or the rest after the newest checkpoint in `work`; the model changes in place.
 
     Raises:
-        DivergedError: a loss or gradient is not finite.
+        DivergedError: a loss or gradient is not finite, or a loss has no gradient.
         Cancelled: SIGTERM came.
         CheckpointError: one cannot be written, or the newest is of another training.
     """
@@ -151,7 +151,8 @@ def learn(
                     sums[name] += value * counts
         values = _means(ranks.sums(sums), len(batch))
         norm = trained.step() if math.isfinite(values["loss"]) else math.nan
-        if not math.isfinite(norm):
+        # A loss without a gradient is of weights so large that norms give 0: they learn nothing any more.
+        if not math.isfinite(norm) or norm == 0.0 < values["loss"]:
             raise DivergedError(f"step {step + 1}: loss {values['loss']}, gradient {norm}. Lower reward.lr.")
         values |= {"lr": trained.optimizer.param_groups[1]["lr"], "grad_norm": norm}
         pairs = sum(len(lesson.examples[index].pairs) for index in batch)

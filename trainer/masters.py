@@ -7,13 +7,15 @@ rounded away. The masters keep it, and take over each gradient in fp32 as soon a
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from trainer.lanes import lane
 from trainer.models import cast_to_bf16
+
+Given = TypeVar("Given")
 
 
 class Masters:
@@ -28,13 +30,13 @@ class Masters:
         cast_to_bf16(model)
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._of = {id(weight): exact[id(weight)].float() for weight in self._weights}
-        self._parked: dict[int, dict[int, Tensor]] = {id(weight): {} for weight in self._weights}
+        self._parked: dict[tuple[str, int], dict[int, Any]] = {}
         self._lock = threading.Lock()
         for weight in self._weights:
             weight.register_post_accumulate_grad_hook(self._collect)
         for part in model.modules():
-            if type(part) is nn.Embedding and part.weight.dtype == torch.bfloat16:
-                part.register_forward_hook(_looked_up)
+            if type(part) is nn.Embedding and part.weight.requires_grad:
+                part.register_forward_hook(self._look_up)
         for group in optimizer.param_groups:
             group["params"] = [self.of(weight) for weight in group["params"]]
 
@@ -49,50 +51,64 @@ class Masters:
 
     @torch.no_grad()
     def _collect(self, weight: Tensor) -> None:
-        """Adds the gradient of a backward pass in fp32: a sum in bf16 would lose what the last passes add.
-
-        Those of lanes are added together and in their order, so that the sum does not depend on who is first.
-        """
-        (number, abreast), gradient, weight.grad = lane(), weight.grad, None
-        assert gradient is not None
-        with self._lock:
-            parked = self._parked[id(weight)]
-            parked[number] = gradient
-            if len(parked) < abreast:
-                return
-            self._parked[id(weight)] = {}
+        """Adds the gradient of a backward pass in fp32: a sum in bf16 would lose what the last passes add."""
+        gradient, weight.grad = weight.grad, None
+        if gradient is None:  # of an embedding, which `collect_rows` gets
+            return
         master = self.of(weight)
-        for _, gradient in sorted(parked.items()):
+        for one in self._when_all_came(("all", id(weight)), gradient):
             if master.grad is None:
-                master.grad = gradient.float()
+                master.grad = one.float()
             else:
-                master.grad.add_(gradient)
+                master.grad.add_(one)
 
+    @torch.no_grad()
+    def collect_rows(self, weight: Tensor, ids: Tensor, gradient: Tensor) -> None:
+        """The same for an embedding that was looked up at (N,) ids; gradient (N, H).
 
-def _looked_up(part: nn.Embedding, given: tuple[Tensor], found: Tensor) -> Tensor:
-    """A forward hook: the same rows of an embedding, with a gradient that is summed in fp32."""
-    rows: Tensor = Lookup.apply(given[0], part.weight, part.padding_idx)
-    return rows
+        A token that comes a hundred times has a hundred gradients, which PyTorch would add up in bf16; and it
+        would make a gradient of the whole vocabulary, nearly all of it zeros.
+        """
+        master = self.of(weight)
+        for some, one in self._when_all_came(("rows", id(weight)), (ids, gradient)):
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+            master.grad.index_add_(0, some, one.float())
+
+    def _when_all_came(self, what: tuple[str, int], given: Given) -> list[Given]:
+        """What each lane gives, in the order of lanes, to the one that gives last; nothing to the others.
+
+        So a sum does not depend on who is first.
+        """
+        number, abreast = lane()
+        with self._lock:
+            parked = self._parked.setdefault(what, {})
+            parked[number] = given
+            if len(parked) < abreast:
+                return []
+            del self._parked[what]
+        return [parked[number] for number in range(abreast)]
+
+    def _look_up(self, part: nn.Embedding, given: tuple[Tensor], found: Tensor) -> Tensor:
+        """A forward hook: the same rows, with a gradient that goes to the master."""
+        rows: Tensor = Lookup.apply(self, part, given[0], part.weight)
+        return rows
 
 
 class Lookup(torch.autograd.Function):
-    """Rows of an embedding. A token that comes a hundred times has a hundred gradients, which PyTorch would
-    add up in the weight's precision: in bf16 all but the first few would be lost."""
+    """Rows of an embedding, whose gradient `Masters.collect_rows` takes."""
 
     @staticmethod
-    def forward(ctx: Any, ids: Tensor, weight: Tensor, padding: int | None) -> Tensor:
+    def forward(ctx: Any, masters: Masters, part: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
+        ctx.masters, ctx.part = masters, part
         ctx.save_for_backward(ids)
-        ctx.shape, ctx.padding = weight.shape, padding
         return nn.functional.embedding(ids, weight)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (ids,), (gradient,) = ctx.saved_tensors, gradients
-        rows, places = ids.flatten().unique(return_inverse=True)
-        sums = torch.zeros(len(rows), ctx.shape[1], device=ids.device)
-        sums.index_add_(0, places, gradient.flatten(0, -2).float())
-        if ctx.padding is not None:
-            sums[rows == ctx.padding] = 0.0
-        whole = gradient.new_zeros(ctx.shape)
-        whole[rows] = sums.to(gradient.dtype)
-        return None, whole, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
+        ids, gradient = ctx.saved_tensors[0].flatten(), gradients[0].flatten(0, -2)
+        if ctx.part.padding_idx is not None:
+            counted = ids != ctx.part.padding_idx
+            ids, gradient = ids[counted], gradient[counted]
+        ctx.masters.collect_rows(ctx.part.weight, ids, gradient)
+        return None, None, None, None
