@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trainer.config import ScaleConfig
 from trainer.errors import ConfigError
+from trainer.lanes import Rows, side_by_side
 from trainer.lora import (
     adapted_layers,
     adapted_parameters,
@@ -27,7 +28,7 @@ from trainer.lora import (
     trained_weights,
 )
 from trainer.masters import Masters
-from trainer.models import Precision, default_device, round_to_bf16
+from trainer.models import Precision, default_device, device_of, round_to_bf16
 from trainer.ranks import ALONE, Ranks
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -53,6 +54,12 @@ class Trained(Protocol[Model_co]):
         self, read: Callable[Concatenate[Model_co, P], Result], *args: P.args, **options: P.kwargs
     ) -> Result:
         """`read(model, ...)`, in which sharded weights are there. It returns tensors or tuples of them."""
+
+    def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
+        """`one(part)` of the parts of some rows, of which several may run at once; in their order.
+
+        `one` may read and go backward; what it changes besides must be its own.
+        """
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of this rank's part of a loss that is a sum over the ranks."""
@@ -93,6 +100,15 @@ def through(
 ) -> Result:
     """`read(model, ...)`; a model in training is read through its backend."""
     return read(model, *args, **options) if isinstance(model, nn.Module) else model(read, *args, **options)
+
+
+def abreast(
+    model: nn.Module | Trained[Any], one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]
+) -> list[Result]:
+    """`one(part)` of the parts of some rows, in their order, for a model that is read."""
+    if isinstance(model, nn.Module):
+        return side_by_side(one, rows, lengths, device_of(model))
+    return model.abreast(one, rows, lengths)
 
 
 def bf16_copy(trained: Trained[nn.Module], ranks: Ranks) -> dict[str, Tensor]:
@@ -144,8 +160,8 @@ class Whole(Generic[Model]):
         precision: Precision = "bf16",
         ranks: Ranks = ALONE,
     ) -> None:
-        self._masters = Masters(model, optimizer, bf16=precision == "bf16")
         self.model = model
+        self._masters = Masters(model, optimizer) if precision == "bf16" else None
         self.layout = "whole weights"
         self.optimizer = optimizer
         self._max_grad_norm = max_grad_norm or float("inf")
@@ -156,16 +172,25 @@ class Whole(Generic[Model]):
     ) -> Result:
         return read(self.model, *args, **options)
 
+    def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
+        if self._masters is None:  # whose gradients are added up in order
+            return [one(rows)]
+        return side_by_side(one, rows, lengths, device_of(self.model))
+
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
     def step(self) -> float:
         parameters = [one for group in self.optimizer.param_groups for one in group["params"]]
-        self._ranks.add(*[one.grad for one in parameters if one.grad is not None])
-        norm = nn.utils.clip_grad_norm_(parameters, self._max_grad_norm)
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        self._ranks.add(*gradients)
+        norm = nn.utils.get_total_norm(gradients)
         if bool(torch.isfinite(norm)):
+            if float(norm) + 1e-6 > self._max_grad_norm:  # else PyTorch would multiply them all by 1
+                nn.utils.clip_grads_with_norm_(parameters, self._max_grad_norm, norm)
             self.optimizer.step()
-            self._masters.publish()
+            if self._masters:
+                self._masters.publish()
         self.optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
@@ -177,16 +202,20 @@ class Whole(Generic[Model]):
         round_to_bf16(self.model.parameters())
 
     def state(self) -> dict[str, Any]:
-        exact = {name: self._masters.of(weight) for name, weight in trained_weights(self.model).items()}
+        exact = {name: self._exact(weight) for name, weight in trained_weights(self.model).items()}
         return {"model": exact, "optimizer": self.optimizer.state_dict()}
 
     def save_shards(self, folder: Path) -> None:
         pass
 
     def load(self, state: Mapping[str, Any], folder: Path | None) -> None:
-        load_trained(self.model, state["model"], self._masters.of)
-        self._masters.publish()
+        load_trained(self.model, state["model"], self._exact)
+        if self._masters:
+            self._masters.publish()
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def _exact(self, weight: nn.Parameter) -> Tensor:
+        return self._masters.of(weight) if self._masters else weight.detach()
 
 
 class Sharded(Generic[Model]):
@@ -225,6 +254,9 @@ class Sharded(Generic[Model]):
         # By keyword, where DeepSpeed's hooks look for no tensors.
         result: Result = self._engine(read=read, args=args, options=options)
         return result
+
+    def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
+        return [one(rows)]
 
     def backward(self, loss: Tensor) -> None:
         self._engine.backward(loss * self._ranks.size)  # DeepSpeed takes the mean over the ranks

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainer.backend import Trained, through
-from trainer.data import Batch, pad_right
+from trainer.backend import Trained, abreast, through
+from trainer.data import Batch, micro_batches, pad_right
 from trainer.models import Precision, RewardModel, autocast, last_token
 from trainer.ranks import ALONE, Ranks
 from trainer.rollout import Rollout
@@ -67,27 +67,37 @@ class Part:
     """False: only there because another rank has one more; its losses and sums are 0."""
 
 
+def token_counts(rollouts: Sequence[Rollout]) -> list[int]:
+    """Tokens of each prompt with its answer."""
+    return [len(one.prompt_ids) + len(one.response_ids) for one in rollouts]
+
+
+def part_of_answers(
+    rollouts: Sequence[Rollout], rows: Sequence[int], width: int, device: torch.device, *, counts: bool = True
+) -> Part:
+    """Some answers of all as one forward pass."""
+    chosen = [rollouts[row] for row in rows]
+    said = torch.tensor([len(one.response_ids) for one in chosen])
+    return Part(
+        rows=torch.tensor(rows, device=device),
+        batch=pad_right([one.prompt_ids + one.response_ids for one in chosen], 0, device),
+        prompt_lengths=torch.tensor([len(one.prompt_ids) for one in chosen], device=device),
+        mask=response_mask(said, width).to(device),
+        tokens=torch.tensor([token for one in chosen for token in one.response_ids], device=device),
+        counts=counts,
+    )
+
+
 def parts(
     rollouts: Sequence[Rollout],
     indices: Sequence[int],
     width: int,
     max_tokens: int,
     device: torch.device,
-    ranks: Ranks = ALONE,
 ) -> Iterator[Part]:
-    """Cut this rank's answers into forward passes of similar lengths within `max_tokens` padded tokens."""
-    lengths = [len(one.prompt_ids) + len(one.response_ids) for one in rollouts]
-    for rows, counts in ranks.passes(indices, lengths, max_tokens):
-        chosen = [rollouts[row] for row in rows]
-        said = torch.tensor([len(one.response_ids) for one in chosen])
-        yield Part(
-            rows=torch.tensor(rows, device=device),
-            batch=pad_right([one.prompt_ids + one.response_ids for one in chosen], 0, device),
-            prompt_lengths=torch.tensor([len(one.prompt_ids) for one in chosen], device=device),
-            mask=response_mask(said, width).to(device),
-            tokens=torch.tensor([token for one in chosen for token in one.response_ids], device=device),
-            counts=counts,
-        )
+    """Cut answers into forward passes of similar lengths within `max_tokens` padded tokens."""
+    for rows in micro_batches(indices, token_counts(rollouts), max_tokens):
+        yield part_of_answers(rollouts, rows, width, device)
 
 
 def read_policy(
@@ -161,17 +171,23 @@ def gather(
         scores=torch.zeros(len(rollouts), device=device),
         critic_last=torch.zeros(len(rollouts), _hidden_size(critic), device=device),
     )
-    for part in parts(rollouts, range(len(rollouts)), width, max_tokens, device, ranks):
+
+    def read(rows: Sequence[int], *, counts: bool) -> None:
+        part = part_of_answers(rollouts, rows, width, device)
         logprobs, entropy = through(policy, read_policy, part, temperature, precision)
         values = through(critic, read_critic, part, precision) if critic is not None else None
-        if not part.counts:
-            continue
+        if not counts:
+            return
         experience.old_logprobs[part.rows], experience.entropy[part.rows] = logprobs, entropy
         experience.ref_logprobs[part.rows], _ = read_policy(reference, part, temperature, precision)
         if values is not None:
             experience.values[part.rows], experience.critic_last[part.rows] = values
         with autocast(device, precision):
             experience.scores[part.rows] = reward_model.scores(**part.batch.inputs())
+
+    tokens = token_counts(rollouts)
+    for rows, counts in ranks.passes(range(len(rollouts)), tokens, max_tokens):
+        abreast(policy, partial(read, counts=counts), rows, tokens)
     ranks.add(
         experience.old_logprobs, experience.ref_logprobs, experience.entropy, experience.values,
         experience.scores, experience.critic_last,

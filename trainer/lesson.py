@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -121,7 +122,7 @@ def learn(
     """All optimiser steps, or the rest after the newest checkpoint in `work`; the model changes in place.
 
     Raises:
-        DivergedError: a loss or gradient is not finite.
+        DivergedError: a loss or gradient is not finite, or a loss has no gradient.
         Cancelled: SIGTERM came.
         CheckpointError: one cannot be written, or the newest is of another training.
     """
@@ -142,16 +143,16 @@ def learn(
         for group in trained.optimizer.param_groups:
             group["lr"] = learning_rate(step, len(batches), group["peak"], config.warmup_share)
         sums = {"loss": 0.0, "decided": 0.0, "accuracy": 0.0, "margin": 0.0}
-        for part, counts in ranks.passes(batch, lengths, config.micro_batch_tokens):
+        for rows, counts in ranks.passes(batch, lengths, config.micro_batch_tokens):
             reporter.check_cancelled()
-            total, said = trained(_read, lesson, part, config, scale.precision)
-            trained.backward(total / len(batch) * counts)
-            if counts:
-                for name, value in zip(sums, said.tolist(), strict=True):
-                    sums[name] += value
+            one = partial(_taught, trained, lesson, config, scale.precision, counts / len(batch))
+            for said in trained.abreast(one, rows, lengths):
+                for name, value in zip(sums, said, strict=True):
+                    sums[name] += value * counts
         values = _means(ranks.sums(sums), len(batch))
         norm = trained.step() if math.isfinite(values["loss"]) else math.nan
-        if not math.isfinite(norm):
+        # A loss without a gradient is of weights so large that norms give 0: they learn nothing any more.
+        if not math.isfinite(norm) or norm == 0.0 < values["loss"]:
             raise DivergedError(f"step {step + 1}: loss {values['loss']}, gradient {norm}. Lower reward.lr.")
         values |= {"lr": trained.optimizer.param_groups[1]["lr"], "grad_norm": norm}
         pairs = sum(len(lesson.examples[index].pairs) for index in batch)
@@ -176,6 +177,21 @@ def _pupil(model: RewardModel, config: RewardConfig) -> tuple[Pupil, torch.optim
         weight_decay=config.weight_decay,
         fused=True,
     )
+
+
+def _taught(
+    trained: Trained[Pupil],
+    lesson: Lesson,
+    config: RewardConfig,
+    precision: Precision,
+    weight: float,
+    part: Sequence[int],
+) -> list[float]:
+    """Gradient of some examples; sums of the loss of their pairs, decided, accuracy and margin."""
+    total, said = trained(_read, lesson, part, config, precision)
+    trained.backward(total * weight)
+    sums: list[float] = said.tolist()
+    return sums
 
 
 def _read(

@@ -6,54 +6,109 @@ rounded away. The masters keep it, and take over each gradient in fp32 as soon a
 
 from __future__ import annotations
 
+import threading
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor, nn
 
+from trainer.lanes import lane
 from trainer.models import cast_to_bf16
+
+Given = TypeVar("Given")
 
 
 class Masters:
     """The fp32 weights and gradients behind a model whose weights become bf16.
 
-    What stays fp32 in the model, such as a scalar head, is its own master. With `precision` fp32 all is.
+    What stays fp32 in the model, such as a scalar head, shares its numbers with its master.
     """
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, *, bf16: bool) -> None:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Changes model and optimiser in place. The optimiser has not stepped yet."""
-        self._rounded: list[Tensor] = []
-        self._exact: list[Tensor] = []
-        self._of: dict[int, Tensor] = {}
-        if not bf16:
-            return
         exact = {id(weight): weight.detach() for weight in model.parameters() if weight.requires_grad}
         cast_to_bf16(model)
-        for weight in model.parameters():
-            if weight.requires_grad and weight.dtype == torch.bfloat16:
-                master = exact[id(weight)].float()
-                self._rounded.append(weight)
-                self._exact.append(master)
-                self._of[id(weight)] = master
-                weight.register_post_accumulate_grad_hook(self._collect)
+        self._weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self._of = {id(weight): exact[id(weight)].float() for weight in self._weights}
+        self._parked: dict[tuple[str, int], dict[int, Any]] = {}
+        self._lock = threading.Lock()
+        for weight in self._weights:
+            weight.register_post_accumulate_grad_hook(self._collect)
+        for part in model.modules():
+            if type(part) is nn.Embedding and part.weight.requires_grad:
+                part.register_forward_hook(self._look_up)
         for group in optimizer.param_groups:
-            group["params"] = [self._of.get(id(weight), weight) for weight in group["params"]]
+            group["params"] = [self.of(weight) for weight in group["params"]]
 
     def of(self, weight: Tensor) -> Tensor:
         """The fp32 weights behind these."""
-        return self._of.get(id(weight), weight.detach())
+        return self._of[id(weight)]
 
+    @torch.no_grad()
     def publish(self) -> None:
         """Rounds the masters into the model, after a step on them or a load of them."""
-        if self._rounded:
-            with torch.no_grad():
-                torch._foreach_copy_(self._rounded, self._exact)
+        torch._foreach_copy_([*self._weights], [self.of(weight) for weight in self._weights])
 
     @torch.no_grad()
     def _collect(self, weight: Tensor) -> None:
         """Adds the gradient of a backward pass in fp32: a sum in bf16 would lose what the last passes add."""
-        master = self._of[id(weight)]
-        assert weight.grad is not None
-        if master.grad is None:
-            master.grad = weight.grad.float()
-        else:
-            master.grad.add_(weight.grad)
-        weight.grad = None
+        gradient, weight.grad = weight.grad, None
+        if gradient is None:  # of an embedding, which `collect_rows` gets
+            return
+        master = self.of(weight)
+        for one in self._when_all_came(("all", id(weight)), gradient):
+            if master.grad is None:
+                master.grad = one.float()
+            else:
+                master.grad.add_(one)
+
+    @torch.no_grad()
+    def collect_rows(self, weight: Tensor, ids: Tensor, gradient: Tensor) -> None:
+        """The same for an embedding that was looked up at (N,) ids; gradient (N, H).
+
+        A token that comes a hundred times has a hundred gradients, which PyTorch would add up in bf16; and it
+        would make a gradient of the whole vocabulary, nearly all of it zeros.
+        """
+        master = self.of(weight)
+        for some, one in self._when_all_came(("rows", id(weight)), (ids, gradient)):
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+            master.grad.index_add_(0, some, one.float())
+
+    def _when_all_came(self, what: tuple[str, int], given: Given) -> list[Given]:
+        """What each lane gives, in the order of lanes, to the one that gives last; nothing to the others.
+
+        So a sum does not depend on who is first.
+        """
+        number, abreast = lane()
+        with self._lock:
+            parked = self._parked.setdefault(what, {})
+            parked[number] = given
+            if len(parked) < abreast:
+                return []
+            del self._parked[what]
+        return [parked[number] for number in range(abreast)]
+
+    def _look_up(self, part: nn.Embedding, given: tuple[Tensor], found: Tensor) -> Tensor:
+        """A forward hook: the same rows, with a gradient that goes to the master."""
+        rows: Tensor = Lookup.apply(self, part, given[0], part.weight)
+        return rows
+
+
+class Lookup(torch.autograd.Function):
+    """Rows of an embedding, whose gradient `Masters.collect_rows` takes."""
+
+    @staticmethod
+    def forward(ctx: Any, masters: Masters, part: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
+        ctx.masters, ctx.part = masters, part
+        ctx.save_for_backward(ids)
+        return nn.functional.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:
+        ids, gradient = ctx.saved_tensors[0].flatten(), gradients[0].flatten(0, -2)
+        if ctx.part.padding_idx is not None:
+            counted = ids != ctx.part.padding_idx
+            ids, gradient = ids[counted], gradient[counted]
+        ctx.masters.collect_rows(ctx.part.weight, ids, gradient)
+        return None, None, None, None

@@ -21,6 +21,7 @@ from trainer.attention import use_products
 from trainer.config import RolloutConfig, ScaleConfig, TrainerConfig
 from trainer.folders import read_config
 from trainer.models import Model, RewardModel, cast_to_bf16, frozen
+from trainer.norms import use_norms
 from trainer.passes import activation_bytes, policy_pass, ranking_pass, without_data
 from trainer.samplers import chosen_engine
 from trainer.trainable import trainable
@@ -222,4 +223,5 @@ def _empty(kind: Any, folder: Path, **changes: Any) -> PreTrainedModel:
     assert isinstance(model, PreTrainedModel)
     model.train(False)
     use_products(model)
+    use_norms(model)
     return model

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.backend import Trained
 from trainer.config import PPOConfig
 from trainer.errors import ModelError
-from trainer.experience import Experience, Part, parts, read_critic, read_policy
+from trainer.experience import Experience, Part, part_of_answers, read_critic, read_policy, token_counts
 from trainer.learner import Learner
 from trainer.losses import entropy_hinge, importance_weights, policy_loss, value_loss
 from trainer.monitor import finite
@@ -21,6 +21,7 @@ from trainer.ptx import drawn
 from trainer.rollout import Rollout
 from trainer.tensors import explained_variance, masked_mean
 
+Result = TypeVar("Result")
 GRADIENT_PART = 4
 """A pass with gradients keeps all it computed, 2 MB a token for a model of 135M: it takes this much less."""
 ON_POLICY_LIMIT = 0.1
@@ -72,12 +73,15 @@ class Pass:
     @torch.no_grad()
     def kl_from_old(self) -> float:
         """KL(old || new) per token of the policy as it is now, on these answers."""
-        learner, total = self.learner, 0.0
-        for part in self._answers(list(range(len(self.experience)))):
+        learner = self.learner
+
+        def one(part: Part) -> float:
             logprobs, _ = learner.trained_policy(read_policy, part, self.temperature, learner.precision)
             old = self.experience.old_logprobs[part.rows]
             moved = policy_loss(logprobs, old, torch.zeros_like(old), part.mask, clip_range=0.0)
-            total += float(moved.approx_kl) * part.counts
+            return float(moved.approx_kl) * part.counts
+
+        total = sum(self._answers(learner.trained_policy, one, range(len(self.experience))))
         return learner.ranks.sums({"kl": total})["kl"] / float(self.experience.mask.sum())
 
     def _minibatch(self, rows: list[int], epoch: int, *, with_policy: bool, fresh: bool) -> dict[str, float]:
@@ -87,12 +91,27 @@ class Pass:
             means |= self._policy(rows, epoch, fresh=fresh)
         return means
 
-    def _parts(self, rollouts: Sequence[Rollout], rows: Sequence[int], width: int) -> Iterator[Part]:
-        limit = self.config.micro_batch_tokens // GRADIENT_PART
-        return parts(rollouts, rows, width, limit, self.learner.device, self.learner.ranks)
+    def _each(
+        self,
+        trained: Trained[Any],
+        one: Callable[[Part], Result],
+        rollouts: Sequence[Rollout],
+        rows: Sequence[int],
+        width: int,
+    ) -> Iterator[Result]:
+        """`one(part)` of each forward pass over some answers, of which several may run at once."""
+        lengths, limit = token_counts(rollouts), self.config.micro_batch_tokens // GRADIENT_PART
+        for some, counts in self.learner.ranks.passes(rows, lengths, limit):
 
-    def _answers(self, rows: list[int]) -> Iterator[Part]:
-        return self._parts(self.experience.rollouts, rows, self.experience.mask.shape[1])
+            def of_rows(few: Sequence[int], counts: bool = counts) -> Result:
+                return one(part_of_answers(rollouts, few, width, self.learner.device, counts=counts))
+
+            yield from trained.abreast(of_rows, some, lengths)
+
+    def _answers(
+        self, trained: Trained[Any], one: Callable[[Part], Result], rows: Sequence[int]
+    ) -> Iterator[Result]:
+        return self._each(trained, one, self.experience.rollouts, rows, self.experience.mask.shape[1])
 
     def _critic(self, rows: list[int], *, clip: float) -> dict[str, float]:
         """Clip 0 while only the critic learns: then it may move as far as it must."""
@@ -100,7 +119,8 @@ class Pass:
         tokens = experience.mask[rows].sum()
         sums = dict.fromkeys(("value_loss", "value_clip_share"), 0.0)
         values = torch.zeros_like(experience.values)
-        for part in self._answers(rows):
+
+        def one(part: Part) -> tuple[float, float]:
             new_values, _ = learner.trained_critic(read_critic, part, learner.precision)
             loss, clipped = value_loss(
                 new_values,
@@ -112,8 +132,11 @@ class Pass:
             learner.trained_critic.backward(loss / tokens * part.counts)
             if part.counts:
                 values[part.rows] = new_values.detach()
-                sums["value_loss"] += loss.item()
-                sums["value_clip_share"] += float(clipped)
+            return loss.item() * part.counts, float(clipped) * part.counts
+
+        for loss, clipped in self._answers(learner.trained_critic, one, rows):
+            sums["value_loss"] += loss
+            sums["value_clip_share"] += clipped
         learner.ranks.add(values)
         means = self._means(sums, tokens, "value_loss")
         means["grad_norm_critic"] = _stepped(learner.trained_critic)
@@ -128,8 +151,13 @@ class Pass:
         tokens = experience.mask[rows].sum()
         old_entropy = masked_mean(experience.entropy[rows], experience.mask[rows])
         sums = dict.fromkeys(POLICY_SUMS, 0.0)
-        for part in self._answers(rows):
-            self._policy_part(part, tokens, old_entropy, sums)
+
+        def one(part: Part) -> dict[str, float]:
+            return self._policy_part(part, tokens, old_entropy)
+
+        for found in self._answers(learner.trained_policy, one, rows):
+            for name, value in found.items():
+                sums[name] += value
         means = self._means(sums, tokens, "policy_loss")
         if fresh:
             _check_on_policy(means["on_policy_gap"])
@@ -144,8 +172,8 @@ class Pass:
         finite(torch.tensor(means[loss]), f"the {loss.replace('_', ' ')}")
         return means
 
-    def _policy_part(self, part: Part, tokens: Tensor, old_entropy: Tensor, sums: dict[str, float]) -> None:
-        """Gradient of the policy's loss over one forward pass."""
+    def _policy_part(self, part: Part, tokens: Tensor, old_entropy: Tensor) -> dict[str, float]:
+        """Gradient of the policy's loss over one forward pass; sums over its tokens."""
         experience, config, learner = self.experience, self.config, self.learner
         logprobs, entropy = learner.trained_policy(
             read_policy,
@@ -160,8 +188,6 @@ class Pass:
             weights = importance_weights(
                 old, experience.engine_logprobs[part.rows], part.mask, limit=config.importance_limit
             )
-            clipped = (weights >= config.importance_limit) & part.mask
-            sums["importance_clip_share"] += float(clipped.sum()) * part.counts
         surrogate = policy_loss(
             logprobs,
             old,
@@ -178,22 +204,32 @@ class Pass:
                 entropy, old_entropy, part.mask, target=config.entropy_target
             )
         learner.trained_policy.backward(loss / tokens * part.counts)
-        if part.counts:
-            sums["policy_loss"] += loss.item()
-            sums["clip_share"] += float(surrogate.clipped)
-            sums["approx_kl"] += float(surrogate.approx_kl)
-            sums["on_policy_gap"] += float(surrogate.distance)
+        if not part.counts:
+            return {}
+        sums = {
+            "policy_loss": loss.item(),
+            "clip_share": float(surrogate.clipped),
+            "approx_kl": float(surrogate.approx_kl),
+            "on_policy_gap": float(surrogate.distance),
+        }
+        if weights is not None:
+            clipped = (weights >= config.importance_limit) & part.mask
+            sums["importance_clip_share"] = float(clipped.sum())
+        return sums
 
     def _ptx(self, key: str) -> float:
         """Adds the gradient of the language-model loss, a token mean over the texts, to the policy's."""
         learner, texts = self.learner, drawn(self.texts, self.config.ptx_batch, key)
-        width, total = max(len(text.response_ids) for text in texts), 0.0
+        width = max(len(text.response_ids) for text in texts)
         tokens = sum(len(text.response_ids) for text in texts)
-        for part in self._parts(texts, range(len(texts)), width):
+
+        def one(part: Part) -> float:
             logprobs, _ = learner.trained_policy(read_policy, part, 1.0, learner.precision)
             loss = -logprobs.sum() / tokens * part.counts
             learner.trained_policy.backward(self.config.ptx_coef * loss)
-            total += loss.item()
+            return loss.item()
+
+        total = sum(self._each(learner.trained_policy, one, texts, range(len(texts)), width))
         total = learner.ranks.sums({"ptx_loss": total})["ptx_loss"]
         finite(torch.tensor(total), "the pretraining loss")
         return total

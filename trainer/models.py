@@ -22,6 +22,7 @@ from transformers import (
 from trainer.attention import use_products
 from trainer.errors import ModelError
 from trainer.folders import copy_licence, copy_tokenizer, read_config, written_aside
+from trainer.norms import use_norms
 
 SHARD_SIZE = "5GB"
 Precision = Literal["bf16", "fp32"]
@@ -31,6 +32,11 @@ Model = TypeVar("Model", bound=nn.Module)
 def default_device() -> torch.device:
     """The GPU when there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model is that is on one device."""
+    return next(model.parameters()).device
 
 
 def autocast(device: torch.device | str, precision: Precision) -> torch.autocast:
@@ -304,6 +310,7 @@ def _load(kind: Any, folder: Path, *, new: tuple[str, ...] = (), **options: Any)
     assert isinstance(model, PreTrainedModel)
     model.train(False)
     use_products(model)
+    use_norms(model)
     return model
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trainer.backend import Trained, through
+from trainer.backend import Trained, abreast, through
 from trainer.data import Batch, pad_right
 from trainer.models import Precision, RewardModel, autocast
 from trainer.packing import Packed
@@ -91,11 +91,14 @@ def score_sequences(
         with autocast(device, precision):
             return reward_model.scores(**batch.inputs())
 
-    for part, counts in ranks.passes(range(len(sequences)), lengths, micro_batch_tokens):
+    def one(part: Sequence[int]) -> tuple[list[int], Tensor]:
         batch = pad_right([sequences[index] for index in part], pad_token_id, device)
-        found = through(model, score, batch)
-        if counts:
-            scores[part] = found.cpu()
+        return list(part), through(model, score, batch)
+
+    for rows, counts in ranks.passes(range(len(sequences)), lengths, micro_batch_tokens):
+        for part, found in abreast(model, one, rows, lengths):
+            if counts:
+                scores[part] = found.cpu()
     ranks.add(scores)
     return scores
 

@@ -6,7 +6,8 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainer.backend import Trained, make_trained
+from trainer.backend import Trained, abreast, make_trained
 from trainer.checkpoint import StepCheckpoints, fingerprint
 from trainer.config import SFTConfig
 from trainer.data import load_tokenizer, micro_batches
@@ -128,7 +129,7 @@ def train_sft(
 def held_out_nll(model: PreTrainedModel, texts: Sequence[Text], max_tokens: int) -> float:
     """Nats per learned token over all texts. Raises DivergedError when it is not finite."""
     rows = [row for text in texts for row in text]
-    total = sum(float(loss) for loss in _losses(model, rows, max_tokens))
+    total = sum(_passes(partial(_nll, model), partial(abreast, model), rows, max_tokens))
     if not math.isfinite(total):
         raise DivergedError("the held-out NLL is NaN or infinite. Lower sft.lr, or look at --policy.")
     return total / learned_tokens(rows)
@@ -175,10 +176,10 @@ def _learn(
             group["lr"] = learning_rate(step, len(batches), config.lr, config.warmup_share)
         rows = [row for index in batch for row in texts[index]]
         tokens, loss = learned_tokens(rows), 0.0
-        for part in _losses(trained.model, rows, config.micro_batch_tokens):
+        one = partial(_taught, trained, tokens)
+        for nll in _passes(one, trained.abreast, rows, config.micro_batch_tokens):
             reporter.check_cancelled()
-            trained.backward(part / tokens)
-            loss += part.item() / tokens
+            loss += nll / tokens
         norm = trained.step() if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
             raise DivergedError(f"step {step + 1}: loss {loss}, gradient {norm}. Lower sft.lr.")
@@ -197,12 +198,33 @@ def _batches(count: int, config: SFTConfig, epoch: int) -> list[list[int]]:
     return [order[at : at + config.batch_texts] for at in range(0, count, config.batch_texts)]
 
 
-def _losses(model: PreTrainedModel, rows: Sequence[Row], max_tokens: int) -> Iterator[Tensor]:
-    """Sum of the learned tokens' NLL, one for each forward pass, with gradients unless they are off."""
-    for part in micro_batches(range(len(rows)), [len(row.ids) for row in rows], max_tokens):
-        one = part_of([rows[index] for index in part], model.device)
-        logprobs, _ = read_policy(model, one, 1.0, "bf16")
-        yield -logprobs.sum()
+def _passes(
+    one: Callable[[Sequence[Row]], float],
+    spread: Callable[..., list[float]],
+    rows: Sequence[Row],
+    max_tokens: int,
+) -> Iterator[float]:
+    """`one(rows)` of each forward pass, of which several may run at once."""
+    lengths = [len(row.ids) for row in rows]
+    for part in micro_batches(range(len(rows)), lengths, max_tokens):
+        yield from spread(lambda few: one([rows[index] for index in few]), part, lengths)
+
+
+def _nll(model: PreTrainedModel, rows: Sequence[Row]) -> float:
+    """Sum over the learned tokens."""
+    return float(_loss(model, rows))
+
+
+def _taught(trained: Trained[PreTrainedModel], tokens: int, rows: Sequence[Row]) -> float:
+    """The same, with its gradient as a part of a mean over `tokens`."""
+    loss = trained(_loss, rows)
+    trained.backward(loss / tokens)
+    return loss.item()
+
+
+def _loss(model: PreTrainedModel, rows: Sequence[Row]) -> Tensor:
+    logprobs, _ = read_policy(model, part_of(rows, model.device), 1.0, "bf16")
+    return -logprobs.sum()
 
 
 def _tokens(texts: Sequence[Text]) -> int:

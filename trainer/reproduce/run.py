@@ -122,13 +122,13 @@ def _learner(setting: Setting, config: PPOConfig, seed: int) -> tuple[Learner, N
     if setting.flipped is not None:
         reward, share = _learned(setting.language, seed, setting.flipped)
         accuracy = {"accuracy": share}
-    critic = critic_of(taught, seed)
+    critic, reference = critic_of(taught, seed), frozen(copy.deepcopy(policy))
     groups = GroupsConfig(**setting.groups)
     return Learner(
         trained_policy=Whole(
             policy, _optimizer(policy, config.lr, setting.optimizer), max_grad_norm=config.max_grad_norm
         ),
-        reference=frozen(copy.deepcopy(policy)),
+        reference=reference,
         trained_critic=Whole(
             critic, _optimizer(critic, config.critic_lr, "adamw"), max_grad_norm=config.max_grad_norm
         ),

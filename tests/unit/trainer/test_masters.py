@@ -120,3 +120,27 @@ def test_a_tied_head_stays_tied(tiny_policy: Path) -> None:
     assert head is not None
     assert head.weight is policy.get_input_embeddings().weight
     assert "lm_head.weight" not in trained.state()["model"]
+
+
+def test_a_token_that_comes_often_has_its_gradients_added_in_fp32() -> None:
+    model = nn.Embedding(4, 2, padding_idx=3)
+    trained = Whole(model, torch.optim.SGD(model.parameters(), lr=1.0), max_grad_norm=0.0)
+    before = trained.state()["model"]["weight"].clone()
+    ids = torch.tensor([[1] * 257 + [2, 3]])
+    found = trained(nn.Embedding.__call__, ids)
+    assert torch.equal(found, nn.functional.embedding(ids, model.weight))
+    weights = torch.tensor([1.0] + [1 / 256] * 256 + [0.5, 1.0])
+    trained.backward((found.float() * weights[:, None]).sum())
+    trained.step()
+    # 1 + 256 x 1/256 for token 1 (in bf16 the sum would stay at 1), nothing for padding.
+    moved = before - trained.state()["model"]["weight"]
+    assert torch.allclose(moved, torch.tensor([0.0, 2.0, 0.5, 0.0])[:, None].expand(4, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize(("gradient", "moved"), [(0.5, 0.5), (1.0, 1.0), (4.0, 1.0)])
+def test_gradients_are_clipped_to_their_norm(gradient: float, moved: float) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 0.0)
+    trained = Whole(model, torch.optim.SGD(model.parameters(), lr=1.0), max_grad_norm=1.0)
+    assert step(trained, gradient) == gradient
+    assert master(trained) == pytest.approx(-moved, rel=1e-5)

@@ -85,8 +85,7 @@ def test_the_plan_of_ppo_is_what_a_real_learner_takes(
         one_pass().backward()
         learned = [weight for group in optimizer.param_groups for weight in group["params"]]
         gradients.append(stored_bytes(weight.grad for weight in learned if weight.grad is not None))
-        own = {id(weight) for weight in model.parameters()}
-        masters += stored_bytes(weight for weight in learned if id(weight) not in own)
+        masters += stored_bytes([*learned, *model.parameters()]) - stored_bytes(model.parameters())
         optimizer.step()
         states = [value for state in optimizer.state.values() for value in state.values() if value.dim() > 0]
         moments += stored_bytes(states)

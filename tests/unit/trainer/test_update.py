@@ -171,15 +171,15 @@ def test_the_gradient_of_ptx_is_that_of_the_cross_entropy(tiny_policy: Path, rew
         update={"ptx_coef": 0.5, "score_clip": 0.0, "missing_eos_penalty": 0.0, "max_grad_norm": 0.0}
     )
     learner = make(tiny_policy, reward_folder, config)
-    losses = []
+    plain, losses = load_policy(tiny_policy), []
     for text in texts:
         ids = torch.tensor([text.prompt_ids + text.response_ids])
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = learner.policy(input_ids=ids).logits.float()[0]
+            logits = plain(input_ids=ids).logits.float()[0]
         first = len(text.prompt_ids)
         answer = logits[first - 1 : -1].log_softmax(-1).gather(1, ids[0, first:, None])
         losses.append(-answer.sum())
-    gradients = torch.autograd.grad(0.5 * torch.stack(losses).sum() / 6, list(learner.policy.parameters()))
+    gradients = torch.autograd.grad(0.5 * torch.stack(losses).sum() / 6, list(plain.parameters()))
     wanted = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
     metrics = learn(learner, read(learner, [BETTER, WORSE], [0.0, 0.0]), 0, config, 1.0, texts)
     assert metrics["grad_norm_policy"] == pytest.approx(wanted, rel=0.02)  # bf16 products
