@@ -102,12 +102,12 @@ class Watcher:
 
 
 def told(stage: dict[str, Any]) -> str:
-    """A stage's summary in one line."""
+    """A stage's summary in one line; of a gate the values, and the reasons of what was refused."""
     summary = stage["summary"]
     if "checks" in summary:
-        verdict = "passed" if summary["passed"] else "held back"
-        reasons = [f"{check['name']}: {check['reason']}" for check in summary["checks"]]
-        return "; ".join([verdict, *reasons])
+        values = ", ".join(f"{check['name']} {check['value']:.3g}" for check in summary["checks"])
+        why = [f"{one['name']}: {one['reason']}" for one in summary["checks"] if not one["passed"]]
+        return f"held back for {'; '.join(why)} (all: {values})" if why else f"passed: {values}"
     shown = [(name, summary[name]) for name in SHOWN.get(stage["stage"], ()) if name in summary]
     return ", ".join(f"{name} {value:.3g}" for name, value in shown)
 
