@@ -10,14 +10,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from trainer.config import ScaleConfig
 from trainer.errors import ConfigError
-from trainer.lanes import Rows, side_by_side
+from trainer.lanes import Rows, lane, side_by_side
 from trainer.lora import (
     adapted_layers,
     adapted_parameters,
@@ -170,7 +170,13 @@ class Whole(Generic[Model]):
     def __call__(
         self, read: Callable[Concatenate[Model, P], Result], *args: P.args, **options: P.kwargs
     ) -> Result:
-        return read(self.model, *args, **options)
+        return read(self._of_lane(), *args, **options)
+
+    def _of_lane(self) -> Model:
+        """Whoever only reads may share one model."""
+        if lane()[0] == 0 or not torch.is_grad_enabled() or self._masters is None:
+            return self.model
+        return cast(Model, self._masters.twin)
 
     def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
         if self._masters is None:  # whose gradients are added up in order

@@ -6,6 +6,7 @@ rounded away. The masters keep it, and take over each gradient in fp32 as soon a
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.lanes import lane
-from trainer.models import cast_to_bf16
+from trainer.models import Model, cast_to_bf16
 
 Given = TypeVar("Given")
 
@@ -24,21 +25,34 @@ class Masters:
     What stays fp32 in the model, such as a scalar head, shares its numbers with its master.
     """
 
+    twin: nn.Module
+    """The model of the second lane. Two backward passes at once into the gradients of one model would lose
+    some of them; here each lane has its own, and both bring theirs to the same masters."""
+
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Changes model and optimiser in place. The optimiser has not stepped yet."""
         exact = {id(weight): weight.detach() for weight in model.parameters() if weight.requires_grad}
         cast_to_bf16(model)
+        self.twin = _twin(model)
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._of = {id(weight): exact[id(weight)].float() for weight in self._weights}
+        for weight, other in zip(model.parameters(), self.twin.parameters(), strict=True):
+            if weight.requires_grad:
+                self._of[id(other)] = self.of(weight)
         self._parked: dict[tuple[str, int], dict[int, Any]] = {}
         self._lock = threading.Lock()
-        for weight in self._weights:
-            weight.register_post_accumulate_grad_hook(self._collect)
+        for one in (model, self.twin):
+            self._listen(one)
+        for group in optimizer.param_groups:
+            group["params"] = [self.of(weight) for weight in group["params"]]
+
+    def _listen(self, model: nn.Module) -> None:
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.register_post_accumulate_grad_hook(self._collect)
         for part in model.modules():
             if type(part) is nn.Embedding and part.weight.requires_grad:
                 part.register_forward_hook(self._look_up)
-        for group in optimizer.param_groups:
-            group["params"] = [self.of(weight) for weight in group["params"]]
 
     def of(self, weight: Tensor) -> Tensor:
         """The fp32 weights behind these."""
@@ -56,7 +70,7 @@ class Masters:
         if gradient is None:  # of an embedding, which `collect_rows` gets
             return
         master = self.of(weight)
-        for one in self._when_all_came(("all", id(weight)), gradient):
+        for one in self._when_all_came(("all", id(master)), gradient):
             if master.grad is None:
                 master.grad = one.float()
             else:
@@ -70,7 +84,7 @@ class Masters:
         would make a gradient of the whole vocabulary, nearly all of it zeros.
         """
         master = self.of(weight)
-        for some, one in self._when_all_came(("rows", id(weight)), (ids, gradient)):
+        for some, one in self._when_all_came(("rows", id(master)), (ids, gradient)):
             if master.grad is None:
                 master.grad = torch.zeros_like(master)
             master.grad.index_add_(0, some, one.float())
@@ -93,6 +107,14 @@ class Masters:
         """A forward hook: the same rows, with a gradient that goes to the master."""
         rows: Tensor = Lookup.apply(self, part, given[0], part.weight)
         return rows
+
+
+def _twin(model: Model) -> Model:
+    """The model again: the same numbers in the same memory, with gradients of its own."""
+    shared: dict[int, Any] = {id(buffer): buffer for buffer in model.buffers()}
+    for weight in model.parameters():
+        shared[id(weight)] = nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
+    return copy.deepcopy(model, shared)
 
 
 class Lookup(torch.autograd.Function):

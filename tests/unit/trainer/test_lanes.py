@@ -109,6 +109,23 @@ def test_lanes_give_the_gradient_of_one_pass_and_the_same_one_each_time(tiny_pol
     assert different < 0.1 * 1e-3 * sum(weight.numel() for weight in alone.values())  # a tenth of the step
 
 
+@pytest.mark.usefixtures("_two_threads")
+def test_no_gradient_is_lost_between_lanes(tiny_policy: Path) -> None:
+    # With one model for both lanes some were, in one pass of about a hundred.
+    model = reward_model_from_policy(tiny_policy, seed=1, pad_token_id=0)
+    trained = Whole(model, adamw(model, 0.0, 1e-8), max_grad_norm=0.0)
+
+    def one(rows: Sequence[int]) -> None:
+        batch = pad_right([SEQUENCES[row] for row in rows], 0)
+        trained.backward(trained(RewardModel.scores, **batch.inputs()).square().sum())
+
+    def norm() -> float:
+        trained.abreast(one, range(6), list(map(len, SEQUENCES)))
+        return trained.step()
+
+    assert len({norm() for _ in range(400)}) == 1
+
+
 def test_scores_are_the_same_in_lanes(tiny_policy: Path) -> None:
     model = reward_model_from_policy(tiny_policy, seed=1, pad_token_id=0)
     score = partial(score_sequences, model, SEQUENCES, 0, 64, "fp32")
