@@ -181,7 +181,9 @@ class Whole(Generic[Model]):
     def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
         if self._masters is None:  # whose gradients are added up in order
             return [one(rows)]
-        return side_by_side(one, rows, lengths, device_of(self.model))
+        found = side_by_side(one, rows, lengths, device_of(self.model))
+        self._masters.settle()
+        return found
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()

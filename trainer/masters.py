@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from trainer.lanes import lane
 from trainer.models import Model, cast_to_bf16
 
-Given = TypeVar("Given")
+
+class Rows(NamedTuple):
+    """The gradient of an embedding that was looked up."""
+
+    ids: Tensor
+    """(N,)"""
+    gradient: Tensor
+    """(N, H)"""
 
 
 class Masters:
@@ -39,7 +46,8 @@ class Masters:
         for weight, other in zip(model.parameters(), self.twin.parameters(), strict=True):
             if weight.requires_grad:
                 self._of[id(other)] = self.of(weight)
-        self._parked: dict[tuple[str, int], dict[int, Any]] = {}
+        self._by_id = {id(master): master for master in self._of.values()}
+        self._parked: dict[tuple[int, bool], dict[int, list[Tensor | Rows]]] = {}
         self._lock = threading.Lock()
         for one in (model, self.twin):
             self._listen(one)
@@ -64,44 +72,35 @@ class Masters:
         torch._foreach_copy_([*self._weights], [self.of(weight) for weight in self._weights])
 
     @torch.no_grad()
+    def settle(self) -> None:
+        """Adds what only some lanes gave, such as gradients of an expert that the others did not ask."""
+        for (of, _), parked in self._parked.items():
+            _add(self._by_id[of], parked)
+        self._parked.clear()
+
     def _collect(self, weight: Tensor) -> None:
-        """Adds the gradient of a backward pass in fp32: a sum in bf16 would lose what the last passes add."""
+        """A hook: takes a gradient as soon as a backward pass has it."""
         gradient, weight.grad = weight.grad, None
-        if gradient is None:  # of an embedding, which `collect_rows` gets
-            return
-        master = self.of(weight)
-        for one in self._when_all_came(("all", id(master)), gradient):
-            if master.grad is None:
-                master.grad = one.float()
-            else:
-                master.grad.add_(one)
+        if gradient is not None:  # an embedding's comes from `Lookup`
+            self.take(weight, gradient)
 
     @torch.no_grad()
-    def collect_rows(self, weight: Tensor, ids: Tensor, gradient: Tensor) -> None:
-        """The same for an embedding that was looked up at (N,) ids; gradient (N, H).
+    def take(self, weight: Tensor, given: Tensor | Rows) -> None:
+        """Adds a gradient in fp32: a sum in bf16 would lose what the last passes add.
 
-        A token that comes a hundred times has a hundred gradients, which PyTorch would add up in bf16; and it
-        would make a gradient of the whole vocabulary, nearly all of it zeros.
-        """
-        master = self.of(weight)
-        for some, one in self._when_all_came(("rows", id(master)), (ids, gradient)):
-            if master.grad is None:
-                master.grad = torch.zeros_like(master)
-            master.grad.index_add_(0, some, one.float())
-
-    def _when_all_came(self, what: tuple[str, int], given: Given) -> list[Given]:
-        """What each lane gives, in the order of lanes, to the one that gives last; nothing to the others.
-
-        So a sum does not depend on who is first.
+        Those of lanes are added by the lane that comes last, in the order of lanes: the sum does not depend
+        on who is first.
         """
         number, abreast = lane()
+        master = self.of(weight)
+        what = id(master), isinstance(given, Rows)
         with self._lock:
             parked = self._parked.setdefault(what, {})
-            parked[number] = given
+            parked.setdefault(number, []).append(given)
             if len(parked) < abreast:
-                return []
+                return
             del self._parked[what]
-        return [parked[number] for number in range(abreast)]
+        _add(master, parked)
 
     def _look_up(self, part: nn.Embedding, given: tuple[Tensor], found: Tensor) -> Tensor:
         """A forward hook: the same rows, with a gradient that goes to the master."""
@@ -117,8 +116,24 @@ def _twin(model: Model) -> Model:
     return copy.deepcopy(model, shared)
 
 
+def _add(master: Tensor, parked: dict[int, list[Tensor | Rows]]) -> None:
+    for given in (one for _, of_lane in sorted(parked.items()) for one in of_lane):
+        if isinstance(given, Rows):
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+            master.grad.index_add_(0, given.ids, given.gradient.float())
+        elif master.grad is None:
+            master.grad = given.float()
+        else:
+            master.grad.add_(given)
+
+
 class Lookup(torch.autograd.Function):
-    """Rows of an embedding, whose gradient `Masters.collect_rows` takes."""
+    """Rows of an embedding.
+
+    A token that comes a hundred times has a hundred gradients, which PyTorch would add up in bf16; and it
+    would make a gradient of the whole vocabulary, nearly all of it zeros. Here the master takes the rows.
+    """
 
     @staticmethod
     def forward(ctx: Any, masters: Masters, part: nn.Embedding, ids: Tensor, weight: Tensor) -> Tensor:
@@ -132,5 +147,5 @@ class Lookup(torch.autograd.Function):
         if ctx.part.padding_idx is not None:
             counted = ids != ctx.part.padding_idx
             ids, gradient = ids[counted], gradient[counted]
-        ctx.masters.collect_rows(ctx.part.weight, ids, gradient)
+        ctx.masters.take(ctx.part.weight, Rows(ids, gradient))
         return None, None, None, None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.backend import Whole
 from trainer.data import pad_right
@@ -107,6 +107,25 @@ def test_lanes_give_the_gradient_of_one_pass_and_the_same_one_each_time(tiny_pol
         assert all(torch.equal(weights[name], runs[0][0][name]) for name in alone)
     different = sum(float((runs[0][0][name] - alone[name]).abs().sum()) for name in alone)
     assert different < 0.1 * 1e-3 * sum(weight.numel() for weight in alone.values())  # a tenth of the step
+
+
+@pytest.mark.usefixtures("_two_threads")
+def test_a_weight_that_one_half_uses_alone_has_its_gradient_once() -> None:
+    model = nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(2))
+    for layer in model:
+        nn.init.zeros_(layer.weight)
+    trained = Whole(model, torch.optim.SGD(model.parameters(), lr=1.0), max_grad_norm=0.0)
+
+    def one(rows: Sequence[int]) -> None:
+        for row in rows:
+            trained.backward(model[row % 2].weight.float().sum() * (row + 1))
+
+    trained.abreast(one, [0, 1], [1, 2])  # each half asks a layer of its own
+    trained.abreast(one, [1, 3], [1, 2, 1, 2])  # both ask the second
+    trained.abreast(one, [1, 3, 5], [1] * 5 + [2])  # one asks it twice
+    trained.step()
+    wanted = [-1.0, -(2.0 + 2.0 + 4.0 + 2.0 + 4.0 + 6.0)]
+    assert [float(weight) for weight in trained.state()["model"].values()] == wanted
 
 
 @pytest.mark.usefixtures("_two_threads")
