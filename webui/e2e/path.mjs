@@ -135,6 +135,7 @@ try {
     await type("5");
     await press("Enter");
     await page.getByText("After 5 votes for a side; 2 wait.").waitFor();
+    await page.locator("button:focus", { hasText: "Change the rules" }).waitFor();
     await state.getByText("2 of 5 votes").first().waitFor();
     // Until the workers have looked at the schedule with the new rule.
     await page.getByText("The workers have not looked at these rules yet.").waitFor({ state: "detached" });

@@ -1,5 +1,5 @@
 /** A modal question: the browser's own dialog, which keeps the focus and closes on Escape. */
-import { type ReactNode, useEffect, useId, useRef } from "react";
+import { type ReactNode, useId, useLayoutEffect, useRef } from "react";
 import { useTexts } from "../texts";
 import { Icon } from "./icons";
 
@@ -15,7 +15,8 @@ export function Dialog({ title, onClose, wide = false, children }: Props) {
   const texts = useTexts();
   const ref = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  // Closed while it is still in the page: then the browser gives the focus back to where it was.
+  useLayoutEffect(() => {
     const dialog = ref.current;
     if (dialog && !dialog.open) dialog.showModal();
     dialog?.querySelector<HTMLElement>("textarea, input")?.focus();

@@ -1,6 +1,14 @@
 /** Search and commands in one list: type, arrows, Enter. */
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { type KeyboardEvent, useDeferredValue, useEffect, useId, useRef, useState } from "react";
+import {
+  type KeyboardEvent,
+  useDeferredValue,
+  useEffect,
+  useId,
+  useLayoutEffect,
+  useRef,
+  useState,
+} from "react";
 import { useLocation } from "wouter";
 import { capOf, useKeys } from "../keys";
 import { queries } from "../queries";
@@ -46,8 +54,10 @@ export default function Palette({ onClose, onKeys }: { onClose: () => void; onKe
   }, [goesOn, fetchNextPage]);
   const commands = useCommands(onKeys);
   const [, go] = useLocation();
-  useEffect(() => {
-    if (dialog.current && !dialog.current.open) dialog.current.showModal();
+  useLayoutEffect(() => {
+    const box = dialog.current;
+    if (box && !box.open) box.showModal();
+    return () => box?.close();
   }, []);
 
   const matching = commands.filter((one) => one.label.toLowerCase().includes(wanted.toLowerCase()));
