@@ -461,7 +461,7 @@ const saidBy = (number) => [
 
 /** The start rules of the file; two of those that hold are a person's. */
 const IN_FILE = {
-  min_votes: 50,
+  min_votes: 80,
   every_hours: 24,
   calendar: null,
   quiet_hours: ["08:00-18:00"],
@@ -469,7 +469,7 @@ const IN_FILE = {
   drift: 0.1,
 };
 const schedule = (db) => {
-  db.rules ??= { ...IN_FILE, min_votes: 30, calendar: "0 2 * * 1-5" };
+  db.rules ??= { ...IN_FILE, min_votes: 50, calendar: "0 2 * * 1-5" };
   const changed = Object.keys(IN_FILE).filter((name) => String(db.rules[name]) !== String(IN_FILE[name]));
   return {
     rules: db.rules, file: IN_FILE, changed: Object.fromEntries(changed.map((name) => [name, { by: "mira", at: ago(3) }])),

@@ -11,7 +11,7 @@ export async function consoleTour(page, shoot, options, isPhone) {
   await page.getByTestId("chart-ref_kl").waitFor();
   await shoot("admin-idle");
   if (isPhone) await page.getByRole("region", { name: "State" }).getByRole("button").first().click();
-  await whole(page, options, isPhone, isPhone ? 5200 : 2300, () => shoot("admin-whole"));
+  await whole(page, options, isPhone, isPhone ? 6600 : 3900, () => shoot("admin-whole"));
   await page.getByRole("button", { name: /^Roll back/ }).click();
   await page.getByRole("list", { name: "Preflight" }).waitFor();
   await shoot("rollback");

@@ -3,7 +3,7 @@
 import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it } from "vitest";
-import type { Policies } from "../src/api";
+import type { Policies, Status } from "../src/api";
 import { setLanguage } from "../src/texts";
 import { isAccessible, open, serverOfEachTest } from "./page";
 import { FakeEventSource, type ScriptedServer } from "./server";
@@ -294,7 +294,7 @@ describe("versions", () => {
     await userEvent.type(within(dialog).getByLabelText(/^Reason/), "worse");
     await isAccessible();
     const initial = status();
-    server.on("GET /api/v1/status", () => ({
+    server.on("GET live", () => ({
       ...initial,
       active: { number: 1, since: AT },
       serving: { host: 1 },
@@ -302,8 +302,13 @@ describe("versions", () => {
         { name: "engine-1", state: "ready", version: 1, in_flight: 0, address: "", error: null, seen_at: AT },
       ],
     }));
+    const policies = server.reply("GET /api/v1/policies") as Policies;
+    server.on("GET /api/v1/policies", () => ({ ...policies, active: 1, previous: null }));
+    server.on("GET /api/v1/status", () => ({ ...(server.reply("GET live") as Status), previous: null }));
     await userEvent.click(button);
     await screen.findByRole("dialog", { name: "v1 is live" });
+    await waitFor(() => expect(screen.queryByRole("button", { name: "Roll back to v1" })).toBeNull());
+    screen.getByRole("dialog", { name: "v1 is live" });
     expect(server.bodies("POST /api/v1/policies/rollback")).toEqual([{ reason: "worse" }]);
   });
 

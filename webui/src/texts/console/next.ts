@@ -27,7 +27,7 @@ const en = {
     calendar: "Calendar (five cron fields)",
     quiet_hours: "Quiet hours",
     time_zone: "Time zone",
-    drift: "Drift of the reward model (share)",
+    drift: "Reward model drift",
   },
   example: {
     min_votes: "50",
@@ -106,7 +106,7 @@ const zh: NextTexts = {
     calendar: "日历（五个 cron 字段）",
     quiet_hours: "静默时段",
     time_zone: "时区",
-    drift: "奖励模型漂移（比例）",
+    drift: "奖励模型漂移",
   },
   example: {
     min_votes: "50",

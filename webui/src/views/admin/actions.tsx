@@ -19,7 +19,9 @@ const TrainDialog = lazy(() => import("./train"));
 export function Actions({ status, me }: { status: Status; me: Me }) {
   const texts = useTexts().admin;
   const words = useConsole().training;
-  const [asking, setAsking] = useState<"train" | "cancel" | "pause" | "rollback" | null>(null);
+  const [asking, setAsking] = useState<"train" | "cancel" | "pause" | null>(null);
+  /** As it was asked for: while it happens, what is live and where one could go back to change. */
+  const [rollback, setRollback] = useState<{ from: number; to: number } | null>(null);
   const close = () => setAsking(null);
   const policies = useQuery(queries.policies);
   const { run } = status;
@@ -53,7 +55,7 @@ export function Actions({ status, me }: { status: Status; me: Me }) {
         <button
           type="button"
           className="btn btn-small"
-          onClick={() => setAsking("rollback")}
+          onClick={() => target && status.active && setRollback({ from: status.active.number, to: target })}
           disabled={!target}
           title={target ? undefined : texts.actions.rollBackNone}
         >
@@ -68,9 +70,7 @@ export function Actions({ status, me }: { status: Status; me: Me }) {
       )}
       {asking === "cancel" && run && <CancelDialog id={run.id} onClose={close} />}
       {asking === "pause" && <PauseDialog paused={status.paused != null} onClose={close} />}
-      {asking === "rollback" && target && status.active && (
-        <RollbackDialog from={status.active.number} to={target} onClose={close} />
-      )}
+      {rollback && <RollbackDialog {...rollback} onClose={() => setRollback(null)} />}
     </div>
   );
 }

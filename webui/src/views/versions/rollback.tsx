@@ -21,7 +21,9 @@ interface Props {
   onClose: () => void;
 }
 
-export function RollbackDialog({ from, to, onClose }: Props) {
+export function RollbackDialog({ onClose, ...asked }: Props) {
+  // While it happens, what is live changes around it.
+  const [{ from, to }] = useState(asked);
   const texts = useTexts();
   const words = texts.admin.actions;
   const client = useQueryClient();
