@@ -1,6 +1,6 @@
 /** A model's text is untrusted: nothing in it runs, loads or leads where it should not. */
 import { render } from "@testing-library/react";
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import { Markdown } from "../src/markdown/blocks";
 import { highlight, type Span } from "../src/markdown/highlight";
 import { decodeEntities, safeHref } from "../src/markdown/links";
@@ -58,12 +58,10 @@ describe("Markdown", () => {
     "- [ ] to do\n- [x] done\n- `code`\n\n  and a paragraph\n",
     "Before\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n> quoted\n> more\n\n```js\nlet a\n```\n\n## End",
   ])("stands, word by word, as it would at once: %j", (text) => {
-    vi.spyOn(performance, "now").mockReturnValue(0); // every piece is drawn
     const { rerender, container } = render(<Markdown text="" streaming />);
     for (let end = 1; end < text.length; end++) rerender(<Markdown text={text.slice(0, end)} streaming />);
     rerender(<Markdown text={text} streaming={false} />);
     expect(container.innerHTML).toBe(show(text).innerHTML);
-    vi.restoreAllMocks();
   });
 
   it("shows an open code fence as code while it streams", () => {

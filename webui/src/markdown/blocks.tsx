@@ -7,7 +7,6 @@ import { Formula } from "./formula";
 import { reader } from "./lexer";
 import { decodeEntities, safeHref } from "./links";
 import type { MathToken } from "./math";
-import { usePaced } from "./pace";
 
 /** Level of the heading that the text stands under: its own begin one below. */
 export const UnderHeading = createContext(3);
@@ -15,10 +14,9 @@ export const UnderHeading = createContext(3);
 /** The whole text. A block whose source did not change is not rendered again while the text streams. */
 export function Markdown({ text, streaming }: { text: string; streaming: boolean }) {
   const [read] = useState(reader);
-  const shown = usePaced(text, streaming);
   const blocks = useMemo(
-    () => read(shown).filter((token) => token.type !== "space" && token.type !== "def"),
-    [read, shown],
+    () => read(text).filter((token) => token.type !== "space" && token.type !== "def"),
+    [read, text],
   );
   return (
     <div className={`prose ${streaming ? "is-streaming" : ""}`}>
@@ -82,19 +80,13 @@ function Heading({ token }: { token: Tokens.Heading }) {
   return <Tag>{inlines(token.tokens)}</Tag>;
 }
 
-/** Most items of a list that streams are as they were. */
-const Item = memo(
-  ({ item }: { item: Tokens.ListItem }) => (
-    <li>
+function List({ token }: { token: Tokens.List }) {
+  const items = token.items.map((item, index) => (
+    <li key={index}>
       {item.task ? (item.checked ? "☑ " : "☐ ") : null}
       {blocksOf(item.tokens)}
     </li>
-  ),
-  (before, after) => before.item.raw === after.item.raw && before.item.loose === after.item.loose,
-);
-
-function List({ token }: { token: Tokens.List }) {
-  const items = token.items.map((item, index) => <Item key={index} item={item} />);
+  ));
   return token.ordered ? <ol start={Number(token.start) || 1}>{items}</ol> : <ul>{items}</ul>;
 }
 
