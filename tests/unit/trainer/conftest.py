@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Many threads on a tiny model only wait."""
-    import torch
+    """Many threads on a tiny model only wait. A vLLM engine in this process may have set another number."""
+    from trainer.lanes import get_num_threads, set_num_threads  # vLLM replaces torch's
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    threads = get_num_threads()
+    set_num_threads(1)
     yield
-    torch.set_num_threads(threads)
+    set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

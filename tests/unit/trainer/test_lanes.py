@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainer.backend import Whole
 from trainer.data import pad_right
-from trainer.lanes import balanced, lane, side_by_side
+from trainer.lanes import balanced, get_num_threads, lane, set_num_threads, side_by_side
 from trainer.learner import adamw
 from trainer.models import RewardModel, reward_model_from_policy
 from trainer.ranking import score_sequences
@@ -24,10 +24,10 @@ LENGTHS = [4, 9, 5, 10]
 
 @pytest.fixture
 def _two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    before = get_num_threads()
+    set_num_threads(2)
     yield
-    torch.set_num_threads(before)
+    set_num_threads(before)
 
 
 def test_rows_are_cut_where_the_larger_half_has_the_fewest_padded_tokens() -> None:
@@ -44,13 +44,13 @@ def test_halves_run_at_once_with_half_of_the_threads_each() -> None:
 
     def one(rows: Sequence[int]) -> tuple[list[int], tuple[int, int], int, bool]:
         met.wait()  # passes only while the other half runs as well
-        return list(rows), lane(), torch.get_num_threads(), torch.is_grad_enabled()
+        return list(rows), lane(), get_num_threads(), torch.is_grad_enabled()
 
     for gradients in (True, False):
         with torch.set_grad_enabled(gradients):
             found = side_by_side(one, range(4), LENGTHS, CPU)
         assert found == [([0, 2], (0, 2), 1, gradients), ([1, 3], (1, 2), 1, gradients)]
-    assert torch.get_num_threads() == 2
+    assert get_num_threads() == 2
     assert lane() == (0, 1)
 
 
@@ -96,12 +96,12 @@ def one_step(policy: Path) -> tuple[dict[str, Tensor], float]:
 
 def test_lanes_give_the_gradient_of_one_pass_and_the_same_one_each_time(tiny_policy: Path) -> None:
     alone, norm = one_step(tiny_policy)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    before = get_num_threads()
+    set_num_threads(2)
     try:
         runs = [one_step(tiny_policy) for _ in range(3)]
     finally:
-        torch.set_num_threads(before)
+        set_num_threads(before)
     for weights, found in runs:
         assert found == runs[0][1] == pytest.approx(norm, rel=0.02)  # bf16: padding orders sums otherwise
         assert all(torch.equal(weights[name], runs[0][0][name]) for name in alone)
@@ -149,9 +149,9 @@ def test_scores_are_the_same_in_lanes(tiny_policy: Path) -> None:
     model = reward_model_from_policy(tiny_policy, seed=1, pad_token_id=0)
     score = partial(score_sequences, model, SEQUENCES, 0, 64, "fp32")
     alone = score()
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+    before = get_num_threads()
+    set_num_threads(2)
     try:
         assert torch.allclose(score(), alone, atol=1e-5)
     finally:
-        torch.set_num_threads(before)
+        set_num_threads(before)
