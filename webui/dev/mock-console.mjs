@@ -12,7 +12,7 @@ const PEOPLE = () => [
   person("acc_2", "Bea Lindqvist", "engineer", 2, 41, 3, 2),
   person("acc_3", "Chen Wei", "reviewer", 1, 512, 1, 0),
   person("acc_4", "Dimitra Papadopoulou-Anagnostopoulou", "annotator", 0, 1304, 0, 0, ago(30)),
-  person("acc_5", "Émile", "user", 1, 7, 0, 0),
+  { ...person("acc_5", "Émile", "user", 1, 7, 0, 0), on_trial: true },
 ];
 function person(id, name, role, sessions, votes, keys, days, disabled_at = null) {
   return { id, name, role, sessions, votes, keys, created_at: ago(24 * (days + 20)), disabled_at };
@@ -376,6 +376,7 @@ export function consoleRoutes({ db, tell, Refusal }) {
       if (!one) throw new Refusal(409, "last_admin", "Ada is the only admin who can sign in");
       if (body.role) one.role = body.role;
       if (body.disabled != null) one.disabled_at = body.disabled ? ago(0) : null;
+      if (body.admitted) one.on_trial = false;
       return [200, one];
     }],
     ["POST", /^accounts\/(.+)\/password-link$/, ([id]) => made({ account_id: id })],

@@ -47,6 +47,7 @@ class Told(Reporter):
         self.rows.append({name: value for name, value in values.items() if name not in CLOCKED})
         if self._out:
             self._out.send(self.rows[-1])
+            self._out.recv()  # never a step ahead of who listens
         if step == self._stop_after:
             raise Cancelled
 
@@ -116,12 +117,19 @@ def test_stopped_and_called_again_it_goes_on_to_the_same_numbers_weights_and_rep
 
 
 def started(training: Training, folder: Path) -> tuple[BaseProcess, Connection]:
-    """The training in a process of its own, and where its rows come from."""
-    reader, writer = PROCESSES.Pipe(duplex=False)
-    process = PROCESSES.Process(target=tell, args=(training, folder, writer))
+    """The training in a process of its own, and where its rows come from, each to be taken by `heard`."""
+    here, there = PROCESSES.Pipe()
+    process = PROCESSES.Process(target=tell, args=(training, folder, there))
     process.start()
-    writer.close()
-    return process, reader
+    there.close()
+    return process, here
+
+
+def heard(rows: Connection) -> dict[str, float]:
+    """The next row; the training goes on. Raises EOFError after the last."""
+    row: dict[str, float] = rows.recv()
+    rows.send(None)
+    return row
 
 
 def tell(training: Training, folder: Path, out: Connection) -> None:
@@ -134,7 +142,7 @@ def ended(process: BaseProcess, rows: Connection) -> list[dict[str, float]]:
     with rows:
         while True:
             try:
-                found.append(rows.recv())
+                found.append(heard(rows))
             except EOFError:
                 break
     process.join()
@@ -151,7 +159,7 @@ def test_killed_at_a_random_step_and_started_again_it_goes_on_bit_for_bit(
     at = chance.randint(3, 9)
     process, rows = started(training, tmp_path / "killed")
     with rows:
-        seen = [rows.recv() for _ in range(at)]
+        seen = [heard(rows) for _ in range(at)]
         time.sleep(chance.uniform(0, 0.05))  # anywhere between two steps, or in a checkpoint
         process.kill()
     process.join()
@@ -159,7 +167,8 @@ def test_killed_at_a_random_step_and_started_again_it_goes_on_bit_for_bit(
     assert seen == whole[:at]
 
     rest = ended(*started(training, tmp_path / "killed"))
-    assert rest == whole[len(whole) - len(rest) :]  # none where it had run ahead of us to its end
+    assert rest
+    assert rest == whole[-len(rest) :]
     assert len(whole) - len(rest) >= at - 3  # a checkpoint every 2 steps; SFT has a row before its first
     wanted, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())

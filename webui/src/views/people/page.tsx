@@ -87,10 +87,10 @@ function PeopleTable({ people, me, ask }: PeopleProps) {
   return (
     <Table label={words.accounts} heads={heads}>
       {people.map((person) => (
-        <tr key={person.id} data-testid={`person-${person.name}`}>
+        <tr key={person.id} className="*:align-middle" data-testid={`person-${person.name}`}>
           <th
             scope="row"
-            className="max-w-64 border-t border-line text-[0.92rem] font-semibold text-ink wrap-anywhere whitespace-normal"
+            className="max-w-64 min-w-32 border-t border-line text-[0.92rem] font-semibold text-ink wrap-anywhere whitespace-normal"
           >
             {person.name}
             {person.id === me.id && <span className="ml-1.5 font-normal text-muted">{words.you}</span>}
@@ -99,10 +99,12 @@ function PeopleTable({ people, me, ask }: PeopleProps) {
             <RoleSelect person={person} />
           </td>
           <td>
-            <span className={person.disabled_at ? "chip chip-bad" : "chip chip-good"}>
-              {person.disabled_at ? words.disabled : words.enabled}
-            </span>
-            {person.on_trial && <OnTrial person={person} />}
+            <div className="flex flex-wrap items-center gap-1.5">
+              <span className={person.disabled_at ? "chip chip-bad" : "chip chip-good"}>
+                {person.disabled_at ? words.disabled : words.enabled}
+              </span>
+              {person.on_trial && <OnTrial person={person} />}
+            </div>
           </td>
           <td>{person.votes}</td>
           <td>{person.sessions}</td>
@@ -137,9 +139,9 @@ function OnTrial({ person }: { person: Person }) {
   );
   return (
     <>
-      <span className="chip chip-turn ml-1.5" title={words.onTrialHint}>
+      <span className="chip chip-turn" title={words.onTrialHint}>
         {words.onTrial}
-      </span>{" "}
+      </span>
       <button
         type="button"
         className="btn btn-small"
