@@ -22,8 +22,8 @@ BATCHED_TOKENS = 4096
 CPU_BLOCK = 32
 """Tokens of a block of the KV cache."""
 CPU_PIECE = 2
-"""Tokens that an engine sends at once, after the first one: on shared cores each piece costs as much as a
-twelfth of the work on its token."""
+"""Tokens that an engine sends at once, after the first one: two processes read and write each piece, on the
+cores that the engine shares with them."""
 
 
 def on_gpu() -> bool:
