@@ -90,8 +90,9 @@ from store.votes import VoteLog
 STORE_PATIENCE_S = 30
 CONNECTIONS = 2000
 _ROUTES = (
+    openai,  # first: routes are tried in this order, and programs ask most often
     *(accounts, people, api_keys, audit, conversations, archive, answers, streams, votes, guidelines, queue),
-    *(explorer, exchange, statistics, opinions, admin, training, versions, engines, system, openai, ops),
+    *(explorer, exchange, statistics, opinions, admin, training, versions, engines, system, ops),
 )
 log = logging.getLogger("heed.server")
 

@@ -44,7 +44,7 @@ class Notebook:
         )
 
 
-def notebook(request: Request, heed: Heed) -> Notebook:
+async def notebook(request: Request, heed: Heed) -> Notebook:
     account = getattr(request.state, "account", None)
     return Notebook(heed, account.id if account else "nobody", request.state.request_id)
 

@@ -114,7 +114,10 @@ class Completion:
         return head | {"choices": choices, "usage": self._usage()}
 
     async def chunks(self, *, with_usage: bool) -> AsyncGenerator[bytes, None]:
-        """The answer as it comes, as ready server-sent events; after an error its object."""
+        """The answer as it comes, as ready server-sent events; after an error its object.
+
+        What can be told at once is one piece: each is a write to the client's socket.
+        """
         heads: dict[int, str] = {}
         after = ',"usage":null}\n\n' if with_usage else "}\n\n"
         opened: set[int] = set()
@@ -139,21 +142,24 @@ class Completion:
 
         try:
             async for said in self._pieces():
+                told = b""
                 if said.choice not in opened:
                     opened.add(said.choice)
-                    yield chunk(said, {"role": "assistant", "content": ""})
+                    told += chunk(said, {"role": "assistant", "content": ""})
                 # A token that is half a letter has a log-probability, but no text yet.
                 if said.delta.text or said.delta.logprobs:
-                    yield chunk(said, {"content": said.delta.text}, said.delta.logprobs or [])
+                    told += chunk(said, {"content": said.delta.text}, said.delta.logprobs or [])
                 if said.delta.finish_reason:
-                    yield chunk(said, {}, reason=said.delta.finish_reason)
+                    told += chunk(said, {}, reason=said.delta.finish_reason)
+                if told:
+                    yield told
         except (EngineFailed, Problem) as error:
             yield event({"error": openai_error(problem_of(error))})
-            return
-        if with_usage:
-            versions = sorted({number for choice in self.choices for number in choice.versions})
-            head = self._head("chat.completion.chunk", *versions)
-            yield event(head | {"choices": [], "usage": self._usage()})
+
+    def counted(self) -> bytes:
+        """The chunk that follows the answer for who asked for its token counts."""
+        versions = sorted({number for choice in self.choices for number in choice.versions})
+        return event(self._head("chat.completion.chunk", *versions) | {"choices": [], "usage": self._usage()})
 
     def kept(self, owner: Account) -> Response | None:
         """The response for feedback to come to; None when the prompt does not end with a user's words."""

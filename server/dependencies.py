@@ -114,7 +114,8 @@ class Parts:
         return (await self.start_rules.changes()).over(self.config.schedule)
 
 
-def parts(request: Request) -> Parts:
+async def parts(request: Request) -> Parts:
+    """A coroutine, as everything that handlers depend on: FastAPI runs plain functions in a thread each."""
     return cast(Parts, request.app.state.parts)
 
 
@@ -162,18 +163,16 @@ class Caller:
 async def caller_of(request: Request, heed: Parts) -> Caller | None:
     """Who sends this request: by API key, else by the session cookie; nobody when the account is disabled."""
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    key = session = None
     if scheme.lower() == "bearer":
-        key = await heed.api_keys.find(secret.strip())
+        found = await heed.api_keys.find(secret.strip())
+        caller = Caller(found[1], key=found[0]) if found else None
     else:
         refuse_foreign_origin(request)
         token = request.cookies.get(COOKIE)
         session = await heed.sessions.get(token) if token else None
-    signed_in = key or session
-    account = await heed.accounts.get(signed_in.account_id) if signed_in else None
-    if account is None or account.disabled_at is not None:
-        return None
-    return Caller(account, key, session)
+        account = await heed.accounts.get(session.account_id) if session else None
+        caller = Caller(account, session=session) if account else None
+    return None if caller is None or caller.account.disabled_at is not None else caller
 
 
 class Needs:
@@ -187,8 +186,8 @@ class Needs:
         self.permission = permission
         self.fresh = fresh
 
-    def __call__(self, request: Request) -> Account:
-        return current_account(request)
+    async def __call__(self, request: Request) -> Account:
+        return await current_account(request)
 
 
 def needs_of(dependant: Dependant) -> list[Needs]:
@@ -239,11 +238,11 @@ def refuse_unless_allowed(caller: Caller, need: Needs, method: str) -> None:
         raise Problem(403, "confirm_password", detail, remedy="type your password again")
 
 
-def current_account(request: Request) -> Account:
+async def current_account(request: Request) -> Account:
     return cast(Account, request.state.account)
 
 
-def current_caller(request: Request) -> Caller:
+async def current_caller(request: Request) -> Caller:
     return cast(Caller, request.state.caller)
 
 

@@ -6,10 +6,18 @@ from datetime import datetime, timedelta
 
 from store import keys
 from store.connection import Redis, available
-from store.records import SCOPES, ApiKey, Scope, new_id, now
+from store.records import SCOPES, Account, ApiKey, Scope, new_id, now
 from store.tokens import digest, new_secret
 
 USED_EVERY_S = 60
+
+# The key and its account in one question: every request of a program begins with it.
+# KEYS: API keys, accounts. ARGV: digest of the secret.
+_FIND = """
+local key = redis.call('HGET', KEYS[1], ARGV[1])
+if not key then return nil end
+return {key, redis.call('HGET', KEYS[2], cjson.decode(key)['account_id'])}
+"""
 
 
 class ApiKeys:
@@ -19,6 +27,7 @@ class ApiKeys:
         self._redis = redis
         self._noted: dict[str, datetime] = {}
         """When this server wrote a key's last use: a write costs an fsync, so once a minute."""
+        self._find = redis.register_script(_FIND)
 
     async def create(
         self, account_id: str, label: str, scopes: tuple[Scope, ...] = SCOPES
@@ -37,18 +46,18 @@ class ApiKeys:
             await self._redis.hset(keys.API_KEYS, digest(secret), key.model_dump_json())
         return key, secret
 
-    async def find(self, secret: str) -> ApiKey | None:
-        """The key of this secret; its last use is noted."""
+    async def find(self, secret: str) -> tuple[ApiKey, Account] | None:
+        """The key of this secret and whose it is; its last use is noted."""
         with available():
-            text = await self._redis.hget(keys.API_KEYS, digest(secret))
-            if text is None:
+            found = await self._find(keys=[keys.API_KEYS, keys.ACCOUNTS], args=[digest(secret)])
+            if found is None or None in found:
                 return None
-            key = ApiKey.model_validate_json(text)
+            key, account = ApiKey.model_validate_json(found[0]), Account.model_validate_json(found[1])
             at, noted = now(), self._noted.get(key.id)
             if noted is None or at - noted >= timedelta(seconds=USED_EVERY_S):
                 self._noted[key.id] = at
                 await self._redis.hset(keys.API_KEYS_USED, key.id, at.isoformat())
-        return key
+        return key, account
 
     async def all(self, account_id: str | None = None) -> list[tuple[ApiKey, datetime | None]]:
         """Keys with their last use (to the minute), the newest first; of one account or of all."""

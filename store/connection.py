@@ -76,6 +76,7 @@ def connect(redis_url: str) -> Redis:
         socket_connect_timeout=1,
         max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 0),
+        driver_info=None,  # redis-py would read its own version from the disk for each connection
     )
     pool = client.connection_pool
     pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})

@@ -49,7 +49,7 @@ class Filter(BaseModel):
         )
 
 
-def wanted(
+async def wanted(
     actor: str | None = None,
     action: str | None = None,
     object: str | None = None,

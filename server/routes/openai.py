@@ -119,7 +119,7 @@ async def _stream(
             yield chunk
     if all(choice.end for choice in said.choices):
         await _ended(heed, me, said, keep)
-        yield b"data: [DONE]\n\n"
+        yield (said.counted() if with_usage else b"") + b"data: [DONE]\n\n"
 
 
 async def _ended(heed: Parts, me: Account, said: Completion, keep: bool) -> None:

@@ -23,6 +23,13 @@ def sessions(client):
     return Sessions(client)
 
 
+@pytest.fixture
+async def ann(client):
+    """Ann is in the store, where a key finds her."""
+    await client.hset(keys.ACCOUNTS, ANN.id, ANN.model_dump_json())
+    return ANN
+
+
 async def test_a_session_ends_by_signing_out(sessions):
     token = await sessions.open(ANN, "10.0.0.1", "a browser")
     session = await sessions.get(token)
@@ -80,19 +87,25 @@ async def test_a_session_of_the_first_release_works_but_is_not_fresh(sessions, c
     assert not is_fresh(session)
 
 
-async def test_an_api_key_is_found_by_its_secret_until_it_is_revoked(client):
+async def test_an_api_key_and_whose_it_is_are_found_by_its_secret_until_it_is_revoked(client, ann):
     found = ApiKeys(client)
     key, secret = await found.create("acc_ann", "laptop", ("chat",))
     assert secret.startswith("heed_sk_")
     assert secret.endswith(key.ends)
-    assert await found.find(secret) == key
+    assert await found.find(secret) == (key, ann)
     assert await found.find("heed_sk_guess") is None
     assert await found.revoke(key.id) == key
     assert await found.find(secret) is None
     assert await found.revoke(key.id) is None
 
 
-async def test_the_last_use_of_a_key_is_known_to_the_minute(client, monkeypatch):
+async def test_a_key_without_an_account_opens_nothing(client):
+    found = ApiKeys(client)
+    _, secret = await found.create("acc_gone", "laptop")
+    assert await found.find(secret) is None
+
+
+async def test_the_last_use_of_a_key_is_known_to_the_minute(client, ann, monkeypatch):
     found = ApiKeys(client)
     _, secret = await found.create("acc_ann", "laptop")
     assert [used for _, used in await found.all()] == [None]
@@ -106,8 +119,9 @@ async def test_the_last_use_of_a_key_is_known_to_the_minute(client, monkeypatch)
         assert used == first + timedelta(seconds=expected)
 
 
-async def test_a_key_from_before_there_were_scopes_keeps_what_it_could(client):
+async def test_a_key_from_before_there_were_scopes_keeps_what_it_could(client, ann):
     old = ApiKey(id="key_1", account_id="acc_ann", label="old", created_at=now())
     text = old.model_dump_json(exclude={"scopes", "ends"})
     await client.hset(keys.API_KEYS, digest("heed_sk_old"), text)
-    assert (await ApiKeys(client).find("heed_sk_old")).scopes == ("chat", "feedback", "read", "admin")
+    key, _ = await ApiKeys(client).find("heed_sk_old")
+    assert key.scopes == ("chat", "feedback", "read", "admin")
