@@ -35,11 +35,14 @@ class Apart(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, row: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         ctx.places = places
-        return _apart(row.transpose(1, 2)[0], places, places.taken)
+        tokens = row.transpose(1, 2)[0]  # (N, heads, D)
+        opening = tokens[: places.opening].transpose(0, 1)[None].contiguous()
+        return opening, _rows(tokens.index_select(0, places.taken), places)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return _together(*gradients, ctx.places), None
+        of_opening, of_rests = gradients
+        return _together(of_opening, of_rests, ctx.places), None
 
 
 class Together(torch.autograd.Function):
@@ -58,16 +61,12 @@ class Together(torch.autograd.Function):
         return given[: places.opening].transpose(0, 1)[None], _rows(rests, places), None
 
 
-def _apart(tokens: Tensor, places: Places, taken: Tensor) -> tuple[Tensor, Tensor]:
-    """From (N, heads, D)."""
-    opening = tokens[: places.opening].transpose(0, 1)[None].contiguous()
-    return opening, _rows(tokens.index_select(0, taken), places)
-
-
 def _rows(padded: Tensor, places: Places) -> Tensor:
+    """(b x S, heads, D) -> (b, heads, S, D)"""
     return padded.view(places.rests, places.longest, *padded.shape[1:]).transpose(1, 2)
 
 
 def _together(opening: Tensor, rests: Tensor, places: Places) -> Tensor:
+    """-> (1, heads, N, D)"""
     rows = rests.transpose(1, 2).flatten(0, 1).index_select(0, places.back)
     return torch.cat([opening[0].transpose(0, 1), rows]).transpose(0, 1)[None]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, MistralConfig, PreTrainedModel
+from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from trainer import attention
 from trainer.experience import Part, part_of_answers, read_critic, read_policy, read_scores
@@ -81,7 +81,8 @@ def windowed(window: int | None) -> PreTrainedModel:
         vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, sliding_window=window,
     )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model: PreTrainedModel = MistralForCausalLM(config)  # type: ignore[no-untyped-call]
+    model.train(False)
     attention.use_products(model)
     return model
 
@@ -98,3 +99,10 @@ def test_it_is_measured_who_reads_flat_passes(
     for other in ("eager", "sdpa"):
         policy.set_attn_implementation(other)
         assert not reads_flat(policy)
+
+
+def test_a_layer_that_lets_one_answer_see_another_is_found(tiny_policy: Path) -> None:
+    policy = load_policy(tiny_policy)
+    layer = policy.get_submodule("model.layers.1.mlp")
+    layer.register_forward_hook(lambda _, __, out: out + 0.2 * out.roll(1, dims=1))  # as a convolution does
+    assert not reads_flat(policy)

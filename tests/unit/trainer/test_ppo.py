@@ -98,8 +98,8 @@ def test_a_reward_model_that_gives_nan_is_refused(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "trainer.models.RewardModel.scores",
-        lambda self, **inputs: torch.full((len(inputs["input_ids"]),), float("nan")),
+        "trainer.experience.read_scores",
+        lambda reward_model, part, precision: torch.full((len(part.rows),), float("nan")),
     )
     with pytest.raises(DivergedError, match="a score"):
         train(tiny_policy, reward_folder, tmp_path)
