@@ -77,6 +77,5 @@ def part_of(rows: Sequence[Row], device: torch.device) -> Part:
         batch=pad_right([row.ids for row in rows], 0, device),
         mask=mask,
         before=before_response(starts, mask),
-        last=starts + torch.tensor([len(row.ids) - 1 for row in rows], device=device),
         tokens=torch.tensor(tokens, device=device),
     )

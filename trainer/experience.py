@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from trainer.backend import Trained, abreast, through
 from trainer.data import Batch, micro_batches, pad_right
 from trainer.flat import common_opening, flat_batch
-from trainer.models import Precision, RewardModel, autocast
+from trainer.models import Precision, RewardModel, autocast, last_states
 from trainer.ranks import ALONE, Ranks
 from trainer.rollout import Rollout
 from trainer.tensors import before_response, logprobs_and_entropy, response_mask, scatter
@@ -62,8 +62,6 @@ class Part:
     """(b, R)"""
     before: Tensor
     """(N,) which of the pass's states each response token is predicted from, in the mask's order."""
-    last: Tensor
-    """(b,) which state is of the answer's last token."""
     tokens: Tensor
     """(N,) the response tokens, in the mask's order."""
     counts: bool = True
@@ -102,7 +100,6 @@ def part_of_answers(
         batch=batch,
         mask=mask,
         before=before_response(starts + asked - 1, mask),
-        last=starts + asked + said - 1,
         tokens=torch.tensor([token for one in chosen for token in one.response_ids], device=device),
         counts=counts,
     )
@@ -150,15 +147,9 @@ def read_policy(
 def read_critic(critic: RewardModel, part: Part, precision: Precision) -> tuple[Tensor, Tensor]:
     """What the critic expects before each response token, (b, R), and its last hidden state, (b, H)."""
     with autocast(part.tokens.device, precision):
-        hidden = critic.hidden(**part.batch.inputs()).flatten(0, 1)
-        values = critic.value(hidden[part.before])
-    return scatter(values, part.mask), hidden[part.last]
-
-
-def read_scores(reward_model: RewardModel, part: Part, precision: Precision) -> Tensor:
-    """The reward model's score of each answer, (b,)."""
-    with autocast(part.tokens.device, precision):
-        return reward_model.value(reward_model.hidden(**part.batch.inputs()).flatten(0, 1)[part.last])
+        hidden = critic.hidden(**part.batch.inputs())
+        values = critic.value(hidden.flatten(0, 1)[part.before])
+    return scatter(values, part.mask), last_states(hidden, part.batch.attention_mask)
 
 
 @torch.no_grad()
@@ -209,7 +200,8 @@ def gather(
         experience.ref_logprobs[part.rows], _ = read_policy(reference, part, temperature, precision)
         if values is not None:
             experience.values[part.rows], experience.critic_last[part.rows] = values
-        experience.scores[part.rows] = read_scores(reward_model, part, precision)
+        with autocast(device, precision):
+            experience.scores[part.rows] = reward_model.scores(**part.batch.inputs())
 
     tokens = token_counts(rollouts)
     for rows, counts in ranks.passes(range(len(rollouts)), tokens, max_tokens):

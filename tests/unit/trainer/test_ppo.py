@@ -45,7 +45,8 @@ def test_training_raises_the_score_of_what_is_scored(
 ) -> None:
     def low_ids(self: object, input_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         """A taste that is easy to learn: tokens with an id below 100 at the end of the sequence."""
-        return (input_ids[:, -8:] < 100).float().mean(1)
+        ends = inputs["attention_mask"][0, 0].sum(1).tolist()  # of the answers in a flat pass
+        return torch.stack([(input_ids[0, end - 8 : end] < 100).float().mean() for end in ends])
 
     monkeypatch.setattr("trainer.models.RewardModel.scores", low_ids)
     rows = train(
@@ -98,8 +99,8 @@ def test_a_reward_model_that_gives_nan_is_refused(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "trainer.experience.read_scores",
-        lambda reward_model, part, precision: torch.full((len(part.rows),), float("nan")),
+        "trainer.models.RewardModel.scores",
+        lambda self, **inputs: torch.full((len(inputs["input_ids"]),), float("nan")),
     )
     with pytest.raises(DivergedError, match="a score"):
         train(tiny_policy, reward_folder, tmp_path)
