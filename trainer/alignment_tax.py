@@ -23,7 +23,7 @@ from trainer.experience import parts
 from trainer.intervals import bootstrap_mean
 from trainer.pair_report import Share
 from trainer.rollout import Rollout
-from trainer.tensors import before_response, logprobs_and_entropy, scatter
+from trainer.tensors import logprobs_and_entropy, scatter
 from trainer.win_rates import domains, share
 
 CHOICES = Path(__file__).with_name("choices.jsonl")
@@ -138,7 +138,7 @@ def continuation_logprobs(
     found = torch.zeros(len(rollouts), width)
     for part in parts(rollouts, range(len(rollouts)), width, MAX_TOKENS, policy.device):
         hidden = backbone(**part.batch.inputs(), use_cache=False).last_hidden_state
-        picked = before_response(hidden, part.prompt_lengths, part.mask)
+        picked = hidden.flatten(0, 1)[part.before]
         logprobs, _ = logprobs_and_entropy(picked, head, part.tokens, temperature=1.0)
         found[part.rows.cpu()] = scatter(logprobs, part.mask).cpu()
     return [row[: len(one.response_ids)] for row, one in zip(found, rollouts, strict=True)]

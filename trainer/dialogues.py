@@ -14,6 +14,7 @@ from trainer.data import pad_right
 from trainer.experience import Part
 from trainer.ptx import read_text_lines
 from trainer.rollout import Rollout
+from trainer.tensors import before_response
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,12 @@ def part_of(rows: Sequence[Row], device: torch.device) -> Part:
     width = max(len(row.ids) for row in rows)
     masks = [[*row.learned[1:], *[False] * (width - len(row.ids))] for row in rows]
     tokens = [token for row in rows for token, counts in zip(row.ids, row.learned, strict=True) if counts]
+    starts = torch.arange(len(rows), device=device) * width
+    mask = torch.tensor(masks, device=device)
     return Part(
         rows=torch.arange(len(rows), device=device),
         batch=pad_right([row.ids for row in rows], 0, device),
-        prompt_lengths=torch.ones(len(rows), dtype=torch.long, device=device),
-        mask=torch.tensor(masks, device=device),
+        mask=mask,
+        before=before_response(starts, mask),
         tokens=torch.tensor(tokens, device=device),
     )

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from trainer.backend import Trained, abreast, through
 from trainer.data import Batch, micro_batches, pad_right
-from trainer.models import Precision, RewardModel, autocast, last_token
+from trainer.flat import common_opening, flat_batch
+from trainer.models import Precision, RewardModel, autocast, last_states
 from trainer.ranks import ALONE, Ranks
 from trainer.rollout import Rollout
 from trainer.tensors import before_response, logprobs_and_entropy, response_mask, scatter
@@ -52,15 +53,15 @@ class Experience:
 
 @dataclass(frozen=True)
 class Part:
-    """Some answers of an experience as one padded forward pass."""
+    """Some answers of an experience as one forward pass, padded or flat."""
 
     rows: Tensor
     """(b,) which answers."""
     batch: Batch
-    prompt_lengths: Tensor
-    """(b,)"""
     mask: Tensor
     """(b, R)"""
+    before: Tensor
+    """(N,) which of the pass's states each response token is predicted from, in the mask's order."""
     tokens: Tensor
     """(N,) the response tokens, in the mask's order."""
     counts: bool = True
@@ -73,16 +74,32 @@ def token_counts(rollouts: Sequence[Rollout]) -> list[int]:
 
 
 def part_of_answers(
-    rollouts: Sequence[Rollout], rows: Sequence[int], width: int, device: torch.device, *, counts: bool = True
+    rollouts: Sequence[Rollout],
+    rows: Sequence[int],
+    width: int,
+    device: torch.device,
+    *,
+    flat: bool = False,
+    counts: bool = True,
 ) -> Part:
     """Some answers of all as one forward pass."""
     chosen = [rollouts[row] for row in rows]
-    said = torch.tensor([len(one.response_ids) for one in chosen])
+    said = torch.tensor([len(one.response_ids) for one in chosen], device=device)
+    asked = torch.tensor([len(one.prompt_ids) for one in chosen], device=device)
+    sequences = [one.prompt_ids + one.response_ids for one in chosen]
+    if flat:
+        opening = common_opening([one.prompt_ids for one in chosen])
+        batch, starts = flat_batch(sequences, opening, device)
+        starts = starts - opening
+    else:
+        batch = pad_right(sequences, 0, device)
+        starts = torch.arange(len(rows), device=device) * batch.input_ids.shape[1]
+    mask = response_mask(said, width)
     return Part(
         rows=torch.tensor(rows, device=device),
-        batch=pad_right([one.prompt_ids + one.response_ids for one in chosen], 0, device),
-        prompt_lengths=torch.tensor([len(one.prompt_ids) for one in chosen], device=device),
-        mask=response_mask(said, width).to(device),
+        batch=batch,
+        mask=mask,
+        before=before_response(starts + asked - 1, mask),
         tokens=torch.tensor([token for one in chosen for token in one.response_ids], device=device),
         counts=counts,
     )
@@ -112,7 +129,7 @@ def read_policy(
     with autocast(part.tokens.device, precision):
         backbone = getattr(policy, policy.base_model_prefix)
         hidden = backbone(**part.batch.inputs(), use_cache=False).last_hidden_state
-        picked = before_response(hidden, part.prompt_lengths, part.mask)
+        picked = hidden.flatten(0, 1)[part.before]
         head = policy.get_output_embeddings()
         assert isinstance(head, torch.nn.Linear)
         # The weight is fetched once: calling the head for each chunk would make ZeRO-3 gather it as often,
@@ -131,9 +148,8 @@ def read_critic(critic: RewardModel, part: Part, precision: Precision) -> tuple[
     """What the critic expects before each response token, (b, R), and its last hidden state, (b, H)."""
     with autocast(part.tokens.device, precision):
         hidden = critic.hidden(**part.batch.inputs())
-        values = critic.value(before_response(hidden, part.prompt_lengths, part.mask))
-    rows = torch.arange(len(hidden), device=hidden.device)
-    return scatter(values, part.mask), hidden[rows, last_token(part.batch.attention_mask)]
+        values = critic.value(hidden.flatten(0, 1)[part.before])
+    return scatter(values, part.mask), last_states(hidden, part.batch.attention_mask)
 
 
 @torch.no_grad()
@@ -148,11 +164,13 @@ def gather(
     max_tokens: int,
     device: torch.device,
     precision: Precision = "bf16",
+    flat: bool = False,
     ranks: Ranks = ALONE,
 ) -> Experience:
     """Score the answers and read them with policy, reference and critic, without gradients.
 
     With no critic the values stay 0: the gate needs none. Every rank gives all answers and gets all tensors.
+    `flat`: in flat passes, which all four models must read.
     """
     width = max(len(one.response_ids) for one in rollouts)
     size = (len(rollouts), width)
@@ -173,7 +191,7 @@ def gather(
     )
 
     def read(rows: Sequence[int], *, counts: bool) -> None:
-        part = part_of_answers(rollouts, rows, width, device)
+        part = part_of_answers(rollouts, rows, width, device, flat=flat)
         logprobs, entropy = through(policy, read_policy, part, temperature, precision)
         values = through(critic, read_critic, part, precision) if critic is not None else None
         if not counts:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from trainer.backend import Trained, loading_device, make_trained
 from trainer.checkpoint import check_layout
 from trainer.config import GroupsConfig, PPOConfig, ScaleConfig
+from trainer.flat import reads_flat
 from trainer.grouping import Grouping
 from trainer.models import (
     Precision,
@@ -48,6 +49,8 @@ class Learner:
     critic_updates_left: int = 0
     """Updates in which only the critic learns, from here on; 0 once it explains a buffer it has not seen."""
     precision: Precision = "bf16"
+    flat: bool = False
+    """Whether all four models read flat passes."""
     ranks: Ranks = ALONE
 
     @property
@@ -128,17 +131,24 @@ def make_learner(
     """Loads the four models; the critic starts as the reward model."""
     device = default_device()
     place = loading_device(scale)
-    trained = trainable(load_policy(policy, place), scale, config.seed)
-    critic = trainable(load_critic(reward_model, place), scale, config.seed)
+    actor, critic = load_policy(policy, place), load_critic(reward_model, place)
+    flat = reads_flat(actor) and reads_flat(critic)
+    actor, critic = trainable(actor, scale, config.seed), trainable(critic, scale, config.seed)
+    # One after the other: each is in fp32 until it is frozen.
+    anchor = load_policy(reference, device)
+    flat = flat and reads_flat(anchor)
+    anchor = frozen(anchor, scale.precision)
+    judge = load_reward_model(reward_model, device)
+    flat = flat and reads_flat(judge)
     shared: dict[str, Any] = {"max_grad_norm": config.max_grad_norm, "scale": scale, "ranks": ranks}
     hidden_size = critic.head.in_features
     return Learner(
-        trained_policy=make_trained(trained, adamw(trained, config.lr, config.adam_eps), **shared),
-        reference=frozen(load_policy(reference, device), scale.precision),
+        trained_policy=make_trained(actor, adamw(actor, config.lr, config.adam_eps), **shared),
+        reference=anchor,
         trained_critic=make_trained(
             critic, adamw(critic, config.critic_lr, config.critic_adam_eps), **shared
         ),
-        reward_model=frozen(load_reward_model(reward_model, device), scale.precision),
+        reward_model=frozen(judge, scale.precision),
         moments=RunningMoments(),
         kl_coef=config.kl_coef,
         penalty_coef=config.penalty_coef,
@@ -146,6 +156,7 @@ def make_learner(
         critic_updates_left=config.critic_pretrain_updates,
         grouping=None if groups.source == "off" else Grouping(groups, hidden_size, config.seed, device),
         precision=scale.precision,
+        flat=flat,
         ranks=ranks,
     )
 

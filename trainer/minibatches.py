@@ -104,7 +104,10 @@ class Pass:
         for some, counts in self.learner.ranks.passes(rows, lengths, limit):
 
             def of_rows(few: Sequence[int], counts: bool = counts) -> Result:
-                return one(part_of_answers(rollouts, few, width, self.learner.device, counts=counts))
+                part = part_of_answers(
+                    rollouts, few, width, self.learner.device, flat=self.learner.flat, counts=counts
+                )
+                return one(part)
 
             yield from trained.abreast(of_rows, some, lengths)
 

@@ -104,9 +104,9 @@ class RewardModel(nn.Module):
         """Score of each sequence, (B,) fp32: the value of its last token that the mask counts.
 
         The mask decides, not the pad id: in many tokenizers padding and end of answer are the same token.
+        Of a flat pass the mask is the spans of its answers.
         """
-        hidden = self.hidden(input_ids, attention_mask, position_ids)
-        return self.value(hidden[torch.arange(len(hidden), device=hidden.device), last_token(attention_mask)])
+        return self.value(last_states(self.hidden(input_ids, attention_mask, position_ids), attention_mask))
 
 
 def cast_to_bf16(model: nn.Module) -> None:
@@ -135,6 +135,14 @@ def backbone_of(model: nn.Module) -> PreTrainedModel:
     backbone = getattr(model, str(model.base_model_prefix))
     assert isinstance(backbone, PreTrainedModel)
     return backbone
+
+
+def last_states(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """State of each sequence's last counted token, (B, H), or of each answer's of a flat pass, (b, H)."""
+    if attention_mask.dim() == 4:
+        starts, counts = attention_mask[0, 0].unbind(1)
+        return hidden[0, starts + counts - 1]
+    return hidden[torch.arange(len(hidden), device=hidden.device), last_token(attention_mask)]
 
 
 def last_token(attention_mask: Tensor) -> Tensor:

@@ -242,6 +242,7 @@ def _collect(
         max_tokens=config.micro_batch_tokens,
         device=learner.device,
         precision=learner.precision,
+        flat=learner.flat,
         ranks=learner.ranks,
     )
 

@@ -49,16 +49,14 @@ def response_mask(lengths: Int[Tensor, " B"], width: int) -> Bool[Tensor, "B R"]
     return torch.arange(width, device=lengths.device) < lengths[:, None]
 
 
-def before_response(
-    hidden: Float[Tensor, "B T H"], prompt_lengths: Int[Tensor, " B"], mask: Bool[Tensor, "B R"]
-) -> Float[Tensor, "N H"]:
-    """Hidden states from which each response token is predicted: position P - 1 + k for token k.
+def before_response(first: Int[Tensor, " B"], mask: Bool[Tensor, "B R"]) -> Int[Tensor, " N"]:
+    """Which states each response token is predicted from: the one before it. `first`: those of first tokens.
 
     Only they meet the LM head or the value head: on CPU the head on unneeded tokens is the largest
     avoidable cost.
     """
     rows, columns = mask.nonzero(as_tuple=True)
-    return hidden[rows, prompt_lengths[rows] - 1 + columns]
+    return first[rows] + columns
 
 
 def scatter(picked: Float[Tensor, " N"], mask: Bool[Tensor, "B R"]) -> Float[Tensor, "B R"]:

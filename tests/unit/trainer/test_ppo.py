@@ -45,7 +45,8 @@ def test_training_raises_the_score_of_what_is_scored(
 ) -> None:
     def low_ids(self: object, input_ids: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         """A taste that is easy to learn: tokens with an id below 100 at the end of the sequence."""
-        return (input_ids[:, -8:] < 100).float().mean(1)
+        ends = inputs["attention_mask"][0, 0].sum(1).tolist()  # of the answers in a flat pass
+        return torch.stack([(input_ids[0, end - 8 : end] < 100).float().mean() for end in ends])
 
     monkeypatch.setattr("trainer.models.RewardModel.scores", low_ids)
     rows = train(

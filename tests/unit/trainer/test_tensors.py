@@ -43,7 +43,7 @@ def test_the_state_before_each_response_token_is_picked() -> None:
     # Row 0: prompt of 2, answer of 2 -> states 1 and 2. Row 1: prompt of 3, answer of 1 -> state 2.
     hidden = torch.arange(10.0).reshape(2, 5, 1)
     mask = response_mask(torch.tensor([2, 1]), 2)
-    picked = before_response(hidden, torch.tensor([2, 3]), mask)
+    picked = hidden.flatten(0, 1)[before_response(torch.tensor([0 + 1, 5 + 2]), mask)]
     assert picked.flatten().tolist() == [1.0, 2.0, 7.0]
     assert scatter(picked.flatten(), mask).tolist() == [[1.0, 2.0], [7.0, 0.0]]
 
