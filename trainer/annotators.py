@@ -9,7 +9,7 @@ in closed form.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -33,6 +33,9 @@ RIDGE = 30.0
 votes: on HH-RLHF pairs and SmolLM2-135M best or near it from 200 to 1,000 votes."""
 FEW = 10
 """Fewer checks than this and nothing is known of somebody; fewer votes and they tell nothing either."""
+
+Places = Mapping[str, Sequence[int]]
+"""Annotator -> where their pairs stand in the tensors."""
 
 
 def judge_annotators(
@@ -61,33 +64,41 @@ def judge_annotators(
         if pair.vote_id in owner:
             places[owner[pair.vote_id]].append(place)
     weights = torch.tensor([pair.weight for pair in tokens], dtype=torch.float64)
-    shares = {name: float(weights[own].sum() / weights.sum()) for name, own in places.items()}
-    asked = [
-        one.annotator_id
-        for one in annotators
-        if one.checks < FEW <= len(places[one.annotator_id])
-        and config.min_annotator_share <= shares[one.annotator_id] < 1.0
-    ]
+    asked = looked_at(annotators, places, weights, config)
     if not asked:
         reporter.log("nobody of whom nothing is known has a large share of the votes")
         return [], {}
     reporter.log(f"predicting the votes of {len(asked)} annotators of whom nothing is known by the others'")
     features = differences(policy, tokens, reward, reporter)
     margins = left_out_margins(features, weights, [own for own in places.values() if own])
-    agreed = {name: by_sureness(margins[own].tolist()) for name, own in places.items()}
-    found = [
-        Agreed(name, len(places[name]), shares[name], agreed[name], _rest(agreed, name)) for name in asked
-    ]
-    return [annotator_check(found, config)], {
+    return [annotator_check(compared(asked, places, margins), config)], {
         pair.vote_id: margin
         for pair, margin in zip(tokens, margins.tolist(), strict=True)
         if pair.vote_id is not None and pair.vote_id in owner
     }
 
 
-def _rest(agreed: dict[str, Checked], left_out: str) -> Checked:
-    others = [one for name, one in agreed.items() if name != left_out]
-    return Checked(sum(one.right for one in others), sum(one.n for one in others))
+def looked_at(
+    annotators: Iterable[AnnotatorVotes], places: Places, weights: Tensor, config: RewardGateConfig
+) -> dict[str, float]:
+    """Annotators of whom nothing is known and who weigh enough -> their share of the weight (N,)."""
+    unknown = [one.annotator_id for one in annotators if one.checks < FEW]
+    shares = {name: float(weights[list(places[name])].sum() / weights.sum()) for name in unknown}
+    least = config.min_annotator_share
+    return {
+        name: share for name, share in shares.items() if len(places[name]) >= FEW and least <= share < 1.0
+    }
+
+
+def compared(asked: Mapping[str, float], places: Places, margins: Tensor) -> list[Agreed]:
+    """Each of these beside everybody else. margins: (N,), each predicted without its annotator's votes."""
+    agreed = {name: by_sureness(margins[list(own)].tolist()) for name, own in places.items()}
+    found = []
+    for name, share in asked.items():
+        others = [one for other, one in agreed.items() if other != name]
+        rest = Checked(sum(one.right for one in others), sum(one.n for one in others))
+        found.append(Agreed(name, len(places[name]), share, agreed[name], rest))
+    return found
 
 
 def left_out_margins(features: Tensor, weights: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

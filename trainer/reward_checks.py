@@ -15,6 +15,7 @@ from torch import Tensor
 
 from store.dataset.trust import Checked, contradicts, predicts
 from store.records import GateCheck, Record
+from store.statistics.intervals import Z
 from trainer.config import RewardGateConfig
 from trainer.gate_checks import reaches
 from trainer.intervals import wilson
@@ -156,6 +157,13 @@ class Agreed(NamedTuple):
     rest: Checked
     """The same of all others' votes, each without their own annotator's."""
 
+    @property
+    def agreement(self) -> float:
+        return self.own.right / self.own.n if self.own.n else 0.5
+
+    def interval(self, z: float) -> tuple[float, float]:
+        return wilson(self.own.right, self.own.n, z) if self.own.n else (0.0, 1.0)
+
 
 def annotator_check(found: Sequence[Agreed], config: RewardGateConfig) -> GateCheck:
     """Refuses when one of these surely votes against the others, whose votes can surely be predicted.
@@ -166,12 +174,12 @@ def annotator_check(found: Sequence[Agreed], config: RewardGateConfig) -> GateCh
     others' votes, and then nobody is refused; of those who agree with the others it is far rarer.
     """
     z = NormalDist().inv_cdf(1 - config.annotator_chance)
-    worst = min(found, key=lambda one: wilson(*one.own, z)[1] if one.own.n else 1.0)
+    worst = min(found, key=lambda one: one.interval(z)[1])
     against = [one for one in found if contradicts(one.own, one.rest, z)]
-    low, high = wilson(*worst.own) if worst.own.n else (0.0, 1.0)
+    low, high = worst.interval(Z)
     return GateCheck(
         name="annotators",
-        value=worst.own.right / worst.own.n if worst.own.n else 0.5,
+        value=worst.agreement,
         threshold=0.5,
         passed=not against,
         reason=_of_annotators(against, worst, len(found), z),
@@ -198,10 +206,9 @@ def _of_annotators(against: Sequence[Agreed], worst: Agreed, n: int, z: float) -
 
 
 def _of_annotator(one: Agreed, z: float) -> str:
-    agreed = one.own.right / one.own.n if one.own.n else 0.5
-    upper = wilson(*one.own, z)[1] if one.own.n else 1.0
+    _, upper = one.interval(z)
     return (
-        f"{one.annotator_id}, with {one.share:.0%} of the weight, chose in {agreed:.0%} of {one.votes} votes"
-        f" what the others' votes let expect, by how sure that is (upper end {upper:.0%}; the others in"
+        f"{one.annotator_id}, with {one.share:.0%} of the weight, chose in {one.agreement:.0%} of {one.votes}"
+        f" votes what the others' votes let expect, by how sure that is (upper end {upper:.0%}; the others in"
         f" {one.rest.right / max(one.rest.n, 1e-9):.0%}; refused when the upper end is below 50%)"
     )
