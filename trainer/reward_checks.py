@@ -192,10 +192,10 @@ def annotator_check(found: Sequence[Agreed], config: RewardGateConfig) -> GateCh
 def _of_annotators(against: Sequence[Agreed], worst: Agreed, n: int, z: float) -> str:
     if against:
         named = "; ".join(_of_annotator(one, z) for one in against)
-        ids = " or ".join(f"annotator:{one.annotator_id}" for one in against)
+        ids = " ".join(f'annotator:"{one.annotator_id}"' for one in against)
         return (
-            f"{named}. Look at these votes (explorer, {ids}) and exclude them, or give known verdicts;"
-            " the next training leaves them out by what was found here"
+            f"{named}. Look at these votes (explorer, {ids}); the next training leaves them out by what was"
+            " found here, unless [votes] trust is off"
         )
     if not predicts(worst.rest):
         return f"nothing to say of {n} annotators: the others' votes are predicted no better than by chance"

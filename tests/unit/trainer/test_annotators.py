@@ -49,7 +49,7 @@ def test_who_surely_votes_against_what_can_be_predicted_is_named() -> None:
     check = checked(agreed("ann", (30, 50), (250, 450)), agreed("eve", (16, 50), (280, 450)))
     assert (check.name, check.passed, check.value, check.threshold) == ("annotators", False, 0.32, 0.5)
     assert check.reason.startswith("eve, with 10% of the weight, chose in 32% of 50 votes")
-    assert "annotator:eve" in check.reason
+    assert 'annotator:"eve"' in check.reason
     assert "ann," not in check.reason
     # 17 of 50 lie 2.26 below.
     assert checked(agreed("eve", (17, 50), (280, 450))).passed
