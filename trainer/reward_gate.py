@@ -90,6 +90,7 @@ def judge_reward_model(
         )
         checks += found
         if margins:
+            out.parent.mkdir(parents=True, exist_ok=True)
             out.with_name(CROSS_FIT).write_text(json.dumps(margins) + "\n", encoding="utf-8")
     return written(out, checks)
 
