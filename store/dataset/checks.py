@@ -134,8 +134,9 @@ def _margins(volume: Path, through: int) -> dict[str, float]:
 def _cross_fits(volume: Path, runs: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     for run_id in runs:
-        text = cross_fit_path(volume, run_id).read_text()
-        found |= {str(name): float(margin) for name, margin in json.loads(text).items()}
+        path = cross_fit_path(volume, run_id)
+        if path.exists():
+            found |= {str(name): float(margin) for name, margin in json.loads(path.read_text()).items()}
     return found
 
 

@@ -80,8 +80,8 @@ def contradicts(own: Checked, rest: Checked, z: float) -> bool:
     """Whether predictions that are surely right about the others are surely wrong more often than right here.
 
     Were these votes cast by a coin, each prediction would be right or wrong with the same chance, however
-    sure it was. The interval with `z` standard deviations lies below one half by chance with a probability of
-    about that normal tail, and so does nobody's whose taste has nothing to do with that of the others.
+    sure it was, and the interval of `z` standard deviations would lie below one half with about the chance of
+    that normal tail. Whoever's taste has nothing to do with that of the others votes like a coin here.
     """
     return predicts(rest) and wilson(*own, z)[1] < 0.5
 
