@@ -1,17 +1,21 @@
 """One annotator votes for the worse answer every time: what does that cost, what do caps and trust save?
 
-.venv/bin/python -m bench.poisoning          some five minutes on one core
+.venv/bin/python -m bench.poisoning          some ten minutes on one core
 
 People prefer the answer whose words are worth more, and are right 80 % of the time. A small reward model (of
 word embeddings, a hidden layer, the trainer's own ranking loss) is trained on their votes, in four trainings,
-each on all votes so far; which votes, and with which weights, is the product's own choice. It is measured on
-fresh pairs that are known to be right, and compared with the same votes of which nobody's were flipped.
+each on all votes so far; which votes, and with which weights, is the product's own choice. The live reward
+model has scored new votes before the next training, as the product's opinions do. The gate's check of
+annotators reads the words themselves where the product reads a language model's hidden states. A training
+that it refuses is followed at once by one that leaves out whom it named. Accuracy is measured on fresh pairs
+that are known to be right, and compared with the same votes of which nobody's were flipped.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -23,17 +27,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from store.dataset.checks import has_shown
 from store.dataset.choice import choose
 from store.dataset.rules import VoteRules
-from store.dataset.trust import Checked, Source, weights
-from store.records import Vote
+from store.dataset.trust import Checked, Source, by_sureness, weights
+from store.records import AnnotatorVotes, Verdict, Vote
+from trainer.annotators import compared, left_out_margins, looked_at
+from trainer.config import RewardGateConfig
 from trainer.ranking import ranking_loss
+from trainer.reward_checks import annotator_check
 
 WORDS, LENGTH, RIGHT, HELD_OUT, TRAININGS = 300, 12, 0.8, 4000, 4
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 OFF = VoteRules(annotator_share=1.0, annotator_pairs=10**6, trust=False)
 CAPS = VoteRules(trust=False)
 BOTH = VoteRules()
+CONFIG = RewardGateConfig()
 
 
 @dataclass(frozen=True)
@@ -59,21 +68,32 @@ class Defence(NamedTuple):
 
     name: str
     rules: VoteRules
-    live: bool = False
-    """The live reward model has scored the new votes before the training; else only sealed ones are known."""
+    gate: bool = False
+    """The reward model's gate looks at annotators of whom nothing is known."""
     gold: float = 0.0
     """Known verdicts for each vote, as the queue mixes them in; people get 90 % of them right."""
+    trial: int = 0
+    """`[votes] trial_votes`; on trial every second task is a known verdict."""
     without_eve: bool = False
 
 
+GATE = Defence("  and the gate's check", BOTH, gate=True)
 DEFENCES = (
     Defence("nothing", OFF),
     Defence("caps", CAPS),
     Defence("caps and trust", BOTH),
-    Defence("  new votes scored before", BOTH, live=True),
+    GATE,
     Defence("  known verdicts, 1 in 10", BOTH, gold=0.1),
+    Defence("  trial_votes = 10", BOTH, trial=10),
     Defence("her votes not there", OFF, without_eve=True),
 )
+
+
+class Outcome(NamedTuple):
+    """What came of each training: held-out accuracy, and whom the gate refused."""
+
+    accuracies: list[float]
+    refused: list[set[str]]
 
 
 class RewardModel(nn.Module):
@@ -129,31 +149,44 @@ def cast(site: Site, truth: Tensor, *, flipped: bool, seed: int) -> Votes:
     return Votes(answers, records, second, flipped)
 
 
-def accuracies(votes: Votes, truth: Tensor, defence: Defence, seed: int) -> list[float]:
-    """Held-out accuracy after each of the trainings."""
+def trainings(votes: Votes, truth: Tensor, defence: Defence, seed: int) -> Outcome:
+    """The trainings one after the other; of a refused one the next counts, which leaves somebody out."""
     fresh = torch.tensor(np.random.default_rng(10**6 + seed).integers(0, WORDS, (HELD_OUT, 2, LENGTH)))
     worth = truth[fresh].sum(-1)
     right = worth[:, 0] > worth[:, 1]
     margins: dict[str, float] = {}
     model: RewardModel | None = None
     edges = [len(votes.records) * part // TRAININGS for part in range(TRAININGS + 1)]
-    found = []
+    found = Outcome([], [])
     for begin, end in pairwise(edges):
-        seen = {} if model is None else _margins(model, votes, begin, end)
-        known = margins | seen if defence.live else margins
-        trust = _trust(votes, known, end, defence, seed)
-        model = trained(votes, end, defence.rules, trust, seed)
-        margins |= seen
+        margins |= {} if model is None else _margins(model, votes, begin, end)
+        trust = _trust(votes, margins, end, defence, seed)
+        places = chosen(votes, end, defence.rules, trust)
+        refused = set[str]()
+        if defence.gate:
+            refused, predicted = _asked(votes, places, trust, margins)
+            margins = predicted | margins
+            if refused:
+                trust = _trust(votes, margins, end, defence, seed)
+                places = chosen(votes, end, defence.rules, trust)
+        model = trained(votes, places, trust, seed)
+        found.refused.append(refused)
         with torch.no_grad():
-            found.append(float(((model(fresh[:, 0]) > model(fresh[:, 1])) == right).float().mean()))
+            found.accuracies.append(
+                float(((model(fresh[:, 0]) > model(fresh[:, 1])) == right).float().mean())
+            )
     return found
 
 
-def trained(votes: Votes, end: int, rules: VoteRules, trust: Mapping[str, float], seed: int) -> RewardModel:
-    """A reward model from the votes up to `end` that the rules choose, each with its weight."""
+def chosen(votes: Votes, end: int, rules: VoteRules, trust: Mapping[str, float]) -> list[int]:
+    """Places of the votes up to `end` that the rules choose."""
     casts = [(f"{place + 1}-0", vote) for place, vote in enumerate(votes.records[:end])]
-    chosen = choose(casts, trust=trust, rules=rules, max_pairs=2000).chosen
-    places = sorted(int(vote.id[1:]) for _, vote in chosen)
+    picked = choose(casts, trust=trust, rules=rules, max_pairs=2000).chosen
+    return sorted(int(vote.id[1:]) for _, vote in picked)
+
+
+def trained(votes: Votes, places: list[int], trust: Mapping[str, float], seed: int) -> RewardModel:
+    """A reward model from these votes, each with its weight."""
     weight = torch.tensor([trust.get(votes.records[place].annotator_id, 1.0) for place in places])
     pairs = votes.preferred[places]
     torch.manual_seed(seed)
@@ -174,6 +207,26 @@ def trained(votes: Votes, end: int, rules: VoteRules, trust: Mapping[str, float]
     return model
 
 
+def _asked(
+    votes: Votes, places: list[int], trust: Mapping[str, float], margins: Mapping[str, float]
+) -> tuple[set[str], dict[str, float]]:
+    """Whom the gate refuses, and what it found of every vote."""
+    names = [votes.records[place].annotator_id for place in places]
+    own = {name: [row for row, other in enumerate(names) if other == name] for name in dict.fromkeys(names)}
+    known = Counter(votes.records[int(vote[1:])].annotator_id for vote in margins)
+    annotators = [AnnotatorVotes(annotator_id=name, checks=known[name], vote_ids=()) for name in own]
+    weight = torch.tensor([trust.get(name, 1.0) for name in names])
+    asked = looked_at(annotators, own, weight, CONFIG)
+    if not asked:
+        return set(), {}
+    words = torch.nn.functional.one_hot(votes.preferred[places], WORDS).sum(2).float()
+    ahead = left_out_margins(words[:, 0] - words[:, 1], weight, list(own.values()))
+    predicted = {f"v{place}": margin for place, margin in zip(places, ahead.tolist(), strict=True)}
+    found = compared(asked, own, ahead)
+    refused = {one.annotator_id for one in found if not annotator_check([one], CONFIG).passed}
+    return refused, predicted
+
+
 def _margins(model: RewardModel, votes: Votes, begin: int, end: int) -> dict[str, float]:
     with torch.no_grad():
         pairs = votes.preferred[begin:end]
@@ -188,21 +241,43 @@ def _trust(
         return {"eve": 0.0}
     if not defence.rules.trust:
         return {}
-    right: dict[str, list[bool]] = {}
+    ahead: dict[str, list[float]] = {}
     for name, margin in margins.items():
-        right.setdefault(votes.records[int(name[1:])].annotator_id, []).append(margin > 0)
+        ahead.setdefault(votes.records[int(name[1:])].annotator_id, []).append(margin)
     checks: dict[str, dict[Source, Checked]] = {
-        name: {"reward_model": Checked(sum(one), len(one))} for name, one in right.items()
+        name: {"reward_model": by_sureness(one)} for name, one in ahead.items()
     }
     random = np.random.default_rng(seed)
+    verdicts: dict[str, list[Verdict]] = {}
     for vote in votes.records[:end]:
         own = checks.setdefault(vote.annotator_id, {})
         asked, passed = random.random() < defence.gold, random.random() < 0.9
+        passed = passed and not (votes.flipped and vote.annotator_id == "eve")
         if asked:
             before = own.get("gold", Checked(0, 0))
-            passed = passed and not (votes.flipped and vote.annotator_id == "eve")
             own["gold"] = Checked(before.right + passed, before.n + 1)
-    return weights(checks)
+        verdicts.setdefault(vote.annotator_id, []).append(_known_verdict(vote, right=passed))
+    trust = weights(checks)
+    if defence.trial:  # whoever is on trial still has no vote
+        trust |= {name: 0.0 for name, said in verdicts.items() if not _passed(said, defence.trial)}
+    return trust
+
+
+def _known_verdict(vote: Vote, *, right: bool) -> Verdict:
+    return Verdict(
+        item_id=vote.id,
+        vote_id=vote.id,
+        choice="a" if right else "b",
+        gold="a",
+        swapped=False,
+        check="gold",
+        at=vote.created_at,
+    )
+
+
+def _passed(said: Sequence[Verdict], wanted: int) -> bool:
+    """Whether the trial ended after one of these verdicts."""
+    return any(has_shown(said[:count], wanted) for count in range(wanted, len(said) + 1))
 
 
 def main() -> None:
@@ -215,27 +290,50 @@ def main() -> None:
     print("points of held-out accuracy lost to one annotator (eve) with 10 % of the votes, all flipped;")
     print(f"mean and standard error over {len(seeds)} seeds")
     for site in SITES:
-        clean = {seed: _site(site, DEFENCES[0], seed, flipped=False) for seed in seeds}
-        level = "".join(f"{mean(one[part] for one in clean.values()):15.1%}" for part in range(TRAININGS))
+        clean = [_site(site, DEFENCES[0], seed, flipped=False).accuracies for seed in seeds]
         print(f"\n{site.name} and eve, 2000 votes in {TRAININGS} trainings")
-        print(f"  {'accuracy, nobody flips':26}{level}")
+        level = "".join(f"{mean(part):15.1%}" for part in zip(*clean, strict=True))
+        print(f"  {'accuracy, nobody flips':32}{level}")
         for defence in DEFENCES:
-            attacked = {seed: _site(site, defence, seed, flipped=True) for seed in seeds}
-            lost = "".join(
-                _points([clean[seed][part] - attacked[seed][part] for seed in seeds])
-                for part in range(TRAININGS)
-            )
-            print(f"  {defence.name:26}{lost}")
-        honest = {seed: _site(site, DEFENCES[3], seed, flipped=False) for seed in seeds}
-        cost = "".join(
-            _points([clean[seed][part] - honest[seed][part] for seed in seeds]) for part in range(TRAININGS)
-        )
-        print(f"  {'caps and trust, no attack':26}{cost}")
+            attacked = [_site(site, defence, seed, flipped=True) for seed in seeds]
+            _show(defence.name, clean, attacked)
+            if defence.gate:
+                _show_gate(clean, attacked)
+        honest = [_site(site, GATE, seed, flipped=False) for seed in seeds]
+        _show("trust and the gate, no attack", clean, honest)
+        print(f"  {'  refused':32}{_shares([[bool(one) for one in out.refused] for out in honest])}")
 
 
-def _site(site: Site, defence: Defence, seed: int, *, flipped: bool) -> list[float]:
+def _show(name: str, clean: list[list[float]], outcomes: list[Outcome]) -> None:
+    lost = [
+        [before - after for before, after in zip(one, out.accuracies, strict=True)]
+        for one, out in zip(clean, outcomes, strict=True)
+    ]
+    print(f"  {name:32}{''.join(_points(list(part)) for part in zip(*lost, strict=True))}", flush=True)
+
+
+def _show_gate(clean: list[list[float]], outcomes: list[Outcome]) -> None:
+    """How often it refused, and what the trainings cost that it let through."""
+    refused = [["eve" in one for one in out.refused] for out in outcomes]
+    print(f"  {'    refused because of her':32}{_shares(refused)}")
+    others = [[bool(one - {"eve"}) for one in out.refused] for out in outcomes]
+    print(f"  {'    because of somebody else':32}{_shares(others)}")
+    first = [
+        one[0] - out.accuracies[0] for one, out in zip(clean, outcomes, strict=True) if not out.refused[0]
+    ]
+    if first:
+        print(f"  {'    first training, not refused':32}{_points(first)}   ({len(first)} seeds)")
+    unmoved = [0.0] * (len(outcomes) - len(first)) + first
+    print(f"  {'    first, refused counts as 0':32}{_points(unmoved)}")
+
+
+def _shares(happened: list[list[bool]]) -> str:
+    return "".join(f"{mean(part):15.0%}" for part in zip(*happened, strict=True))
+
+
+def _site(site: Site, defence: Defence, seed: int, *, flipped: bool) -> Outcome:
     truth = torch.randn(WORDS, generator=torch.Generator().manual_seed(seed))
-    return accuracies(cast(site, truth, flipped=flipped, seed=seed), truth, defence, seed)
+    return trainings(cast(site, truth, flipped=flipped, seed=seed), truth, defence, seed)
 
 
 def _points(lost: list[float]) -> str:

@@ -1,7 +1,8 @@
 """The trainer's command line without training: the same arguments, lines and folders, in milliseconds.
 
 `HEED_STUB` names a JSON file, read at each start: {"<stage>": {"steps", "step_s", "exit", "nan", "passed",
-"copies"}}. With `copies` the candidate is the policy with one bit changed, which engines can load.
+"copies", "liar"}}. With `copies` the candidate is the policy with one bit changed, which engines can load. A
+`liar` of whom nothing is known is refused by the reward model's gate.
 Every start is noted in `calls.jsonl` beside it.
 """
 
@@ -87,7 +88,17 @@ def reward_gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
         "passed": passed,
         "reason": "20% of held-out pairs ranked as the votes say",
     }
-    report = {"passed": passed, "checks": [check]}
+    checks, liar = [check], plan.get("liar")
+    lines = (given["data"] / "annotators.jsonl").read_text().splitlines() if liar else []
+    votes = {one["annotator_id"]: one for one in map(json.loads, lines)}
+    if liar in votes and not votes[liar]["checks"]:
+        margins = {
+            vote_id: -1.0 if name == liar else 1.0 for name in votes for vote_id in votes[name]["vote_ids"]
+        }
+        given["out"].with_name("cross_fit.json").write_text(json.dumps(margins))
+        against = {"name": "annotators", "value": 0.0, "threshold": 0.5, "passed": False, "reason": liar}
+        passed, checks = False, [*checks, against]
+    report = {"passed": passed, "checks": checks}
     given["out"].write_text(json.dumps(report))
     return report
 

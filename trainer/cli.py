@@ -295,6 +295,9 @@ def _gates(commands: Any) -> None:
     )
     _folders(reward_gate, "--policy", "--reward-model", "--prompts")
     reward_gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
+    reward_gate.add_argument(
+        "--data", type=Path, help="a run's frozen data set, to judge whose votes taught it; default: nobody's"
+    )
 
     gate = _command(commands, "gate", stages.gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")

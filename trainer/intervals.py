@@ -10,7 +10,7 @@ import numpy as np
 RESAMPLES = 2000
 
 
-def wilson(wins: float, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(wins: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """Wilson score interval of the share wins / n, by default at 95 % (Wilson 1927)."""
     share = wins / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

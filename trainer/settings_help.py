@@ -21,7 +21,7 @@ READS: dict[str, dict[str, Sequence[str]]] = {
         "rollout": ("engine", "max_prompt_tokens"),
     },
     "reward": {"reward": EVERY, "scale": EVERY},
-    "reward_gate": {"reward_gate": EVERY, "rollout": EVERY},
+    "reward_gate": {"reward_gate": EVERY, "rollout": EVERY, "reward": ("max_tokens", "micro_batch_tokens")},
     "ppo": {"ppo": EVERY, "rollout": EVERY, "groups": EVERY, "scale": EVERY},
     "plan": {"scale": EVERY, "ppo": EVERY, "reward": EVERY, "rollout": EVERY, "groups": EVERY},
     "settings": {},

@@ -76,7 +76,7 @@ def reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
 
 def reward_gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.contenders import read_questions
-    from trainer.reward_gate import judge_reward_model
+    from trainer.reward_gate import judge_reward_model, read_data
 
     report = judge_reward_model(
         policy=options.policy,
@@ -86,6 +86,7 @@ def reward_gate(options: argparse.Namespace, config: TrainerConfig, reporter: Re
         config=config.reward_gate,
         rollout=config.rollout,
         reporter=reporter,
+        data=read_data(options.data, config.reward) if options.data else None,
     )
     return report.model_dump(mode="json")
 

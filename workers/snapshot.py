@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,11 +19,12 @@ from store.conversations import Conversations
 from store.dataset.choice import AnnotatorPart
 from store.dataset.evidence import domain
 from store.dataset.gather import Position, gather
+from store.dataset.pairs import Found
 from store.dataset.split import NotEnoughData, fraction, split_pairs
 from store.json_lines import read_lines
 from store.opinions import Opinions
 from store.queue import Queue
-from store.records import ChatTurn, PreferencePair, Record, Snapshot, now
+from store.records import AnnotatorVotes, ChatTurn, PreferencePair, Record, Snapshot, now
 from store.stream_ids import when
 from store.votes import VoteLog
 from workers.settings import Schedule, WorkerSettings
@@ -112,6 +114,7 @@ async def freeze(
             "train.jsonl": _write(aside / "train.jsonl", train),
             "held_out.jsonl": _write(aside / "held_out.jsonl", held_out),
             "demonstrations.jsonl": _write(aside / "demonstrations.jsonl", demonstrations),
+            "annotators.jsonl": _write(aside / "annotators.jsonl", _whose(found, [*train, *held_out])),
             "prompts.jsonl": _write(aside / "prompts.jsonl", map(_line, prompts)),
             "held_out_prompts.jsonl": _write(
                 aside / "held_out_prompts.jsonl",
@@ -158,6 +161,18 @@ def votes_used(folder: Path) -> set[str]:
     """Ids of the votes in a frozen data set, whether they train or judge."""
     lines = [line for name in ("train.jsonl", "held_out.jsonl") for line in read_lines(folder / name)]
     return {vote_id for line in lines if (vote_id := json.loads(line)["vote_id"])}
+
+
+def _whose(found: Found, pairs: Sequence[PreferencePair]) -> list[AnnotatorVotes]:
+    """The votes of each annotator that train or judge."""
+    of: dict[str, list[str]] = defaultdict(list)
+    for vote_id in dict.fromkeys(pair.vote_id for pair in pairs if pair.vote_id in found.annotator_of):
+        of[found.annotator_of[vote_id]].append(vote_id)
+    return [
+        AnnotatorVotes(annotator_id=one.annotator_id, checks=one.checks, vote_ids=tuple(of[one.annotator_id]))
+        for one in found.annotators
+        if one.annotator_id in of
+    ]
 
 
 async def _platform_prompts(

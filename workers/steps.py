@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from store import disk
+from store.dataset.checks import cross_fit_path
 from store.dataset.gather import Position, position_now
 from store.dataset.split import NotEnoughData
+from store.dataset.trust import CROSS_FIT
 from store.records import GateReport, Stage
 from store.settings import read_sections
 from workers import snapshot
@@ -135,8 +137,24 @@ async def _reward_gate(work: Work, frozen: Frozen, reward_model: Path) -> dict[s
         *("--policy", await _policy(work, frozen.parent), "--reward-model", reward_model),
         *("--prompts", work.folder / "snapshot" / "held_out_prompts.jsonl"),
         *("--out", reward_model / "gate.json"),
+        *_whose_votes(work),
     )
-    return await _run(work, "reward_gate", arguments)
+    verdict = await _run(work, "reward_gate", arguments)
+    await asyncio.to_thread(_keep_cross_fit, work, reward_model / CROSS_FIT)
+    return verdict
+
+
+def _whose_votes(work: Work) -> tuple[object, ...]:
+    """The data set, unless nobody is to be judged or it was frozen before it said whose votes it holds."""
+    data = work.folder / "snapshot"
+    judged = work.settings.votes.trust and (data / "annotators.jsonl").exists()
+    return ("--data", data) if judged else ()
+
+
+def _keep_cross_fit(work: Work, found: Path) -> None:
+    """What it found of annotators is evidence for the next freeze, whatever becomes of the reward model."""
+    if found.exists():
+        write_durably(cross_fit_path(work.settings.data, work.claim.run_id), found.read_text())
 
 
 async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from store.dataset.trust import Checked, Source
+from store.dataset.trust import CROSS_FIT, Checked, Source, by_sureness
 from store.opinions import AT_ONCE, Opinions
 from store.queue import Queue
 from store.records import Verdict, Vote
@@ -26,11 +26,12 @@ async def checks_of(
     margins: vote id -> how far the chosen answer was ahead, by a reward model that had not seen the vote.
     """
     right: dict[str, dict[Source, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    predicted: dict[str, list[float]] = defaultdict(list)
     annotators = set()
     for vote in votes:
         annotators.add(vote.annotator_id)
-        if vote.id in margins and vote.kind == "duel" and vote.status != "undone":
-            right[vote.annotator_id]["reward_model"].append(margins[vote.id] > 0)
+        if is_predicted(vote, margins):
+            predicted[vote.annotator_id].append(margins[vote.id])
     verdicts = {}
     for name in sorted(annotators):
         verdicts[name] = [one for one in await queue.verdicts(name) if one.at <= until]
@@ -38,10 +39,18 @@ async def checks_of(
         right[name]["gold"] += [one.choice == one.gold for one in said if _asks_gold(one)]
     for name, agreed in with_the_others(verdicts).items():
         right[name]["others"] += agreed
-    return {
+    found: Found = {
         name: {source: Checked(sum(passed), len(passed)) for source, passed in by_source.items() if passed}
         for name, by_source in right.items()
     }
+    for name, own in predicted.items():
+        found[name]["reward_model"] = by_sureness(own)
+    return found
+
+
+def is_predicted(vote: Vote, margins: Mapping[str, float]) -> bool:
+    """Whether a vote is one that a reward model had not seen and predicted, and still counts."""
+    return vote.id in margins and vote.kind == "duel" and vote.status != "undone"
 
 
 def has_shown(verdicts: Iterable[Verdict], wanted: int) -> bool:
@@ -72,6 +81,23 @@ def with_the_others(verdicts: Mapping[str, Iterable[Verdict]]) -> dict[str, list
     return found
 
 
+async def read_cross_fits(volume: Path, runs: Sequence[str]) -> dict[str, float]:
+    """Vote id -> margin, as models had it that learned from everybody's votes but this annotator's.
+
+    Those of the reward model's gate in these runs (docs/gate.md); it asks where nothing else is known.
+    """
+    return await asyncio.to_thread(_cross_fits, volume, runs)
+
+
+def cross_fits(volume: Path) -> tuple[str, ...]:
+    """The runs whose gate asked so."""
+    return tuple(sorted(path.parent.name for path in (volume / "runs").glob(f"*/{CROSS_FIT}")))
+
+
+def cross_fit_path(volume: Path, run_id: str) -> Path:
+    return volume / "runs" / run_id / CROSS_FIT
+
+
 async def read_margins(volume: Path, through: int) -> dict[str, float]:
     """Vote id -> margin, as the reward models up to number `through` had it of the votes new to them.
 
@@ -100,6 +126,15 @@ def _margins(volume: Path, through: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for number in range(through, 0, -1):
         path = volume / "reward_models" / f"v{number:04d}" / "margins.json"
+        if path.exists():
+            found |= {str(name): float(margin) for name, margin in json.loads(path.read_text()).items()}
+    return found
+
+
+def _cross_fits(volume: Path, runs: Sequence[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for run_id in runs:
+        path = cross_fit_path(volume, run_id)
         if path.exists():
             found |= {str(name): float(margin) for name, margin in json.loads(path.read_text()).items()}
     return found

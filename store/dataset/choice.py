@@ -30,6 +30,8 @@ class AnnotatorPart(Record):
     """Those of them that the cap leaves out."""
     weight: float = 1.0
     """Of each of the others in the loss; 0 leaves all of them out."""
+    checks: int = 0
+    """How often it was known whether they are right: known verdicts, the others' verdicts, predictions."""
 
 
 @dataclass

@@ -26,6 +26,8 @@ class Found:
     """Groups that were asked about because reward models were unsure: no measure of how good one is."""
     annotators: list[AnnotatorPart] = field(default_factory=list)  # most votes first
     cap: int = 0
+    annotator_of: dict[str, str] = field(default_factory=dict)
+    """Vote id -> who cast it; of votes that prefer one of a duel's answers."""
 
     @property
     def votes(self) -> set[str | None]:
@@ -71,6 +73,8 @@ async def find_pairs(
             weighed = pair.model_copy(update={"weight": pair.weight * trust.get(vote.annotator_id, 1.0)})
             decided = pair.source == "vote" and pair.preference == 1.0
             (found.pairs if decided else found.hints).append(weighed)
+        if vote.kind == "duel" and vote.makes_pair:
+            found.annotator_of[vote.id] = vote.annotator_id
         if vote.kind == "edit":
             found.demonstrations.append(demonstration(evidence[0], vote))
     for kind in (found.pairs, found.hints, found.demonstrations):

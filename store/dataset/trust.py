@@ -8,22 +8,41 @@ only who votes against it more often than a coin would is not believed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
-from store.statistics.intervals import wilson
+from store.statistics.intervals import Z, wilson
 
 Source = Literal["gold", "others", "reward_model"]
 ENOUGH = 20
 """Checks of the other annotators, without which nothing is known of what can be expected."""
+CROSS_FIT = "cross_fit.json"
+"""How far each vote's answer is ahead by the others' votes: beside the gate's report, then in the run."""
 
 
 class Checked(NamedTuple):
-    right: int
-    n: int
+    """How many of n checks were right; of a reward model's predictions, in checks that are equally sure."""
+
+    right: float
+    n: float
 
 
 Checks = Mapping[Source, Checked]
+
+
+def by_sureness(margins: Collection[float]) -> Checked:
+    """How often predictions were right, each counted by how sure it was.
+
+    A vote against a prediction that was hardly one says nothing. The n is that of as many equally sure
+    predictions as tell the same: the effective sample size (sum |m|)^2 / sum m^2 (Kish, Survey sampling).
+
+    margins: of each vote, how far its answer was predicted to be ahead; below 0 the other one was.
+    """
+    sure = sum(abs(margin) for margin in margins)
+    if not sure:
+        return Checked(0, 0)
+    n = sure * sure / sum(margin * margin for margin in margins)
+    return Checked(n * sum(margin for margin in margins if margin > 0) / sure, n)
 
 
 def weights(checks: Mapping[str, Checks]) -> dict[str, float]:
@@ -53,9 +72,23 @@ def weight(name: str, checks: Mapping[str, Checks]) -> float:
 
 
 def _votes_against_the_reward_model(name: str, checks: Mapping[str, Checks]) -> bool:
-    """Surely right on less than half, where it is surely right on more than half of the others' votes."""
-    own, rest = checks[name].get("reward_model", Checked(0, 0)), _rest(name, checks, "reward_model")
-    return rest.n >= ENOUGH and wilson(*rest)[0] > 0.5 and wilson(*own)[1] < 0.5
+    own = checks[name].get("reward_model", Checked(0, 0))
+    return contradicts(own, _rest(name, checks, "reward_model"), Z)
+
+
+def contradicts(own: Checked, rest: Checked, z: float) -> bool:
+    """Whether predictions that are surely right about the others are surely wrong more often than right here.
+
+    Were these votes cast by a coin, each prediction would be right or wrong with the same chance, however
+    sure it was, and the interval of `z` standard deviations would lie below one half with about the chance of
+    that normal tail. Whoever's taste has nothing to do with that of the others votes like a coin here.
+    """
+    return predicts(rest) and wilson(*own, z)[1] < 0.5
+
+
+def predicts(rest: Checked) -> bool:
+    """Whether predictions are surely right on more than half of somebody's votes."""
+    return rest.n >= ENOUGH and wilson(*rest)[0] > 0.5
 
 
 def _rest(name: str, checks: Mapping[str, Checks], source: Source) -> Checked:

@@ -14,7 +14,15 @@ from store.records.conversations import (
     Sampling,
     Side,
 )
-from store.records.datasets import AnswerText, CaseScores, Demonstration, PreferencePair, ScoreCase, Snapshot
+from store.records.datasets import (
+    AnnotatorVotes,
+    AnswerText,
+    CaseScores,
+    Demonstration,
+    PreferencePair,
+    ScoreCase,
+    Snapshot,
+)
 from store.records.engines import EngineMember, EngineState, EngineStatus
 from store.records.health import RedisHealth, WorkerBeat
 from store.records.people import SCOPES, Account, ApiKey, AuditEvent, Invite, Role, Scope, Session
@@ -50,6 +58,7 @@ __all__ = [
     "STAGES",
     "Account",
     "Activation",
+    "AnnotatorVotes",
     "Answer",
     "AnswerState",
     "AnswerText",

@@ -26,13 +26,13 @@ class Share(Record):
     n: int
 
 
-def wilson(hits: float, n: float) -> tuple[float, float]:
+def wilson(hits: float, n: float, z: float = Z) -> tuple[float, float]:
     """Wilson score interval of hits / n (Wilson 1927); from 0 to 1 when there is no case."""
     if n == 0:
         return 0.0, 1.0
-    share, square = hits / n, Z * Z
+    share, square = hits / n, z * z
     middle = (share + square / (2 * n)) / (1 + square / n)
-    half = Z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from store.dataset.checks import with_the_others
-from store.dataset.trust import Checked, Source, weight, weights
+from store.dataset.trust import Checked, Source, by_sureness, weight, weights
 from store.records import Verdict
 from store.statistics.intervals import wilson
 
@@ -48,6 +48,13 @@ def test_who_is_wrong_more_often_than_a_coin_weighs_nothing() -> None:
 )
 def test_who_may_be_right_keeps_their_weight(source: Source, own: Any, others: Any) -> None:
     assert weight("eve", everybody(source, *own, others=others)) == 1.0
+
+
+def test_a_prediction_counts_by_how_sure_it_is() -> None:
+    # 3 of 6 in all are right; as much as (3 + 1 + 1 + 1)^2 / (9 + 1 + 1 + 1) = 3 equally sure ones tell.
+    assert by_sureness([3.0, -1.0, -1.0, -1.0]) == Checked(1.5, 3.0)
+    assert by_sureness([0.2] * 7 + [-0.2] * 3) == pytest.approx(Checked(7.0, 10.0))
+    assert by_sureness([]) == by_sureness([0.0]) == Checked(0, 0)
 
 
 def test_nobody_is_judged_by_themselves() -> None:
