@@ -99,10 +99,11 @@ async def paired(
     return found
 
 
-def ratio(found: dict[str, list[Round]]) -> float:
-    """Median over the pairs of rounds: our throughput over the engine's own."""
+def ratios(found: dict[str, list[Round]]) -> tuple[float, float, float]:
+    """Quartiles over the pairs of rounds: our throughput over the engine's own."""
     pairs = zip(found["heed"], found["direct"], strict=True)
-    return median(ours.tokens_per_s / own.tokens_per_s for ours, own in pairs)
+    low, middle, high = quantiles((ours.tokens_per_s / own.tokens_per_s for ours, own in pairs), n=4)
+    return low, middle, high
 
 
 def p50_p95(seconds: list[float]) -> tuple[float, float]:

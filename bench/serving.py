@@ -1,6 +1,6 @@
 """Serving: our server against the same engine called directly in the same run, its own cost, and the swaps.
 
-    make bench        or   python -m bench.serving          (under 8 minutes on two cores)
+    make bench        or   python -m bench.serving          (ten minutes on two cores)
 
 1. Throughput: the client of vLLM's own serving benchmark asks both ways in turn; medians of paired rounds.
 2. Time to the first token of one chat, both ways in turn.
@@ -31,7 +31,7 @@ from bench.load import (
     one_round,
     p50_p95,
     paired,
-    ratio,
+    ratios,
     ways_to,
 )
 from scripts.loop.client import Client, session
@@ -41,7 +41,7 @@ from store.connection import connect
 from store.policies import Policies
 from store.records import PolicyVersion, now
 
-LOADS = ((1, 2, 6), (8, 1, 6), (32, 1, 5), (64, 1, 4))
+LOADS = ((1, 2, 11), (8, 1, 11), (32, 1, 11), (64, 1, 11))
 """Chats at once, questions of each, pairs of rounds."""
 FIRST_TOKENS = 60
 IDLE = 500
@@ -52,7 +52,7 @@ async def compare(ways: dict[str, Way], server: psutil.Process) -> None:
     for way in ways.values():
         await one_round(way, 4, 1, salt=0)
     print(
-        f"{'chats':>5} {'direct tok/s':>13} {'heed tok/s':>11} {'ratio':>6}"
+        f"{'chats':>5} {'direct tok/s':>13} {'heed tok/s':>11} {'ratio':>6} {'quartiles':>15}"
         f" {'first token ms, direct p50/p95':>31} {'heed p50/p95':>16}"
     )
     idle = await idle_share(server)
@@ -64,8 +64,10 @@ async def compare(ways: dict[str, Way], server: psutil.Process) -> None:
         tokens += sum(one.tokens for one in found["heed"])
         speed = {name: sorted(one.tokens_per_s for one in found[name])[rounds // 2] for name in ways}
         first = {name: p50_p95([s for one in found[name] for s in one.first_token_s]) for name in ways}
+        low, middle, high = ratios(found)
         print(
-            f"{chats:>5} {speed['direct']:>13.1f} {speed['heed']:>11.1f} {ratio(found):>6.3f}"
+            f"{chats:>5} {speed['direct']:>13.1f} {speed['heed']:>11.1f} {middle:>6.3f}"
+            f" {low:>6.3f} to {high:>5.3f}"
             f" {first['direct'][0]:>23.0f} /{first['direct'][1]:>6.0f}"
             f" {first['heed'][0]:>9.0f} /{first['heed'][1]:>5.0f}",
             flush=True,
