@@ -9,8 +9,9 @@ from statistics import NormalDist, fmean
 import torch
 
 from store.records import GateCheck
+from store.statistics.intervals import wilson
 from trainer.config import GateConfig
-from trainer.intervals import bootstrap_mean, wilson
+from trainer.intervals import bootstrap_mean
 
 NOT_A_NUMBER = 1e9
 """What a report shows for NaN or infinity, on the failing side: JSON has neither."""

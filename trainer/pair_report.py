@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from trainer.intervals import wilson
+from store.statistics.intervals import wilson
 from trainer.models import RewardModel
 from trainer.pairs import TokenPair
 from trainer.ranking import answers, score_sequences

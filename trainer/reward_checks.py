@@ -15,10 +15,9 @@ from torch import Tensor
 
 from store.dataset.trust import Checked, contradicts, predicts
 from store.records import GateCheck, Record
-from store.statistics.intervals import Z
+from store.statistics.intervals import Z, wilson
 from trainer.config import RewardGateConfig
 from trainer.gate_checks import reaches
-from trainer.intervals import wilson
 from trainer.pair_report import PairReport, Share
 
 
@@ -162,7 +161,7 @@ class Agreed(NamedTuple):
         return self.own.right / self.own.n if self.own.n else 0.5
 
     def interval(self, z: float) -> tuple[float, float]:
-        return wilson(self.own.right, self.own.n, z) if self.own.n else (0.0, 1.0)
+        return wilson(*self.own, z)
 
 
 def annotator_check(found: Sequence[Agreed], config: RewardGateConfig) -> GateCheck:

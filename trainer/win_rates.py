@@ -8,7 +8,8 @@ from statistics import fmean
 from typing import Literal
 
 from store.records import Record
-from trainer.intervals import bootstrap_mean, wilson
+from store.statistics.intervals import wilson
+from trainer.intervals import bootstrap_mean
 from trainer.pair_report import UNTAGGED, Share
 
 Outcome = Literal["win", "tie", "loss"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from store.records import GateCheck, GateReport
+from store.statistics.intervals import wilson
 from trainer.config import GateConfig
 from trainer.gate_checks import (
     drop_check,
@@ -17,7 +18,6 @@ from trainer.gate_checks import (
     reaches,
     win_check,
 )
-from trainer.intervals import wilson
 
 CONFIG = GateConfig()
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from store.records import ChatTurn
+from store.statistics.intervals import wilson
 from tests.unit.trainer.reward_toys import FAST, Steps, flipped, thumbed, toy_pairs, trained
 from trainer.data import load_tokenizer, prompt_ids, response_ids
 from trainer.errors import ConfigError, DataError, DivergedError, ModelError
-from trainer.intervals import wilson
 from trainer.lesson import learning_rate
 from trainer.models import load_reward_model
 from trainer.ranking import score_sequences

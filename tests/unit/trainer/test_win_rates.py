@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from trainer.intervals import bootstrap_mean, wilson
+from store.statistics.intervals import wilson
+from trainer.intervals import bootstrap_mean
 from trainer.win_rates import domains, points_interval, win_rate
 
 
