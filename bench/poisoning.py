@@ -5,10 +5,10 @@
 People prefer the answer whose words are worth more, and are right 80 % of the time. A small reward model (of
 word embeddings, a hidden layer, the trainer's own ranking loss) is trained on their votes, in four trainings,
 each on all votes so far; which votes, and with which weights, is the product's own choice. The live reward
-model has scored new votes before the next training, as the product's opinions do. The gate's check of
-annotators reads the words themselves where the product reads a language model's hidden states. A training
-that it refuses is followed at once by one that leaves out whom it named. Accuracy is measured on fresh pairs
-that are known to be right, and compared with the same votes of which nobody's were flipped.
+model has scored new votes before the next training, as the product's opinions do. Where the product compares
+somebody of whom nothing is known with everybody else, it reads a language model's hidden states; here the
+words themselves. Accuracy is measured on fresh pairs that are known to be right, and compared with the same
+votes of which nobody's were flipped.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from store.dataset.checks import has_shown
-from store.dataset.choice import choose
+from store.dataset.choice import AnnotatorPart, choose, unknown
 from store.dataset.rules import VoteRules
 from store.dataset.trust import Checked, Source, by_sureness, weights
-from store.records import AnnotatorVotes, Verdict, Vote
-from trainer.annotators import compared, left_out_margins, looked_at
-from trainer.config import RewardGateConfig
+from store.records import Verdict, Vote
+from trainer.annotators import left_out_margins
 from trainer.ranking import ranking_loss
-from trainer.reward_checks import annotator_check
 
 WORDS, LENGTH, RIGHT, HELD_OUT, TRAININGS = 300, 12, 0.8, 4000, 4
+FIRST = (100, 200, 300, 500, 1000)
+"""Votes at a first training."""
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 OFF = VoteRules(annotator_share=1.0, annotator_pairs=10**6, trust=False)
 CAPS = VoteRules(trust=False)
 BOTH = VoteRules()
-CONFIG = RewardGateConfig()
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ class Defence(NamedTuple):
 
     name: str
     rules: VoteRules
-    gate: bool = False
-    """The reward model's gate looks at annotators of whom nothing is known."""
+    cross_fit: bool = False
+    """Those of whom nothing is known are compared with everybody else before a training."""
     gold: float = 0.0
     """Known verdicts for each vote, as the queue mixes them in; people get 90 % of them right."""
     trial: int = 0
@@ -77,12 +76,12 @@ class Defence(NamedTuple):
     without_eve: bool = False
 
 
-GATE = Defence("  and the gate's check", BOTH, gate=True)
+ALL = Defence("  and cross-fitting", BOTH, cross_fit=True)
 DEFENCES = (
     Defence("nothing", OFF),
     Defence("caps", CAPS),
     Defence("caps and trust", BOTH),
-    GATE,
+    ALL,
     Defence("  known verdicts, 1 in 10", BOTH, gold=0.1),
     Defence("  trial_votes = 10", BOTH, trial=10),
     Defence("her votes not there", OFF, without_eve=True),
@@ -90,10 +89,11 @@ DEFENCES = (
 
 
 class Outcome(NamedTuple):
-    """What came of each training: held-out accuracy, and whom the gate refused."""
+    """What came of each training: held-out accuracy, eve's weight, and the least weight of anybody else."""
 
     accuracies: list[float]
-    refused: list[set[str]]
+    hers: list[float]
+    least: list[float]
 
 
 class RewardModel(nn.Module):
@@ -149,28 +149,26 @@ def cast(site: Site, truth: Tensor, *, flipped: bool, seed: int) -> Votes:
     return Votes(answers, records, second, flipped)
 
 
-def trainings(votes: Votes, truth: Tensor, defence: Defence, seed: int) -> Outcome:
-    """The trainings one after the other; of a refused one the next counts, which leaves somebody out."""
+def trainings(votes: Votes, truth: Tensor, defence: Defence, seed: int, count: int = TRAININGS) -> Outcome:
+    """The trainings one after the other."""
     fresh = torch.tensor(np.random.default_rng(10**6 + seed).integers(0, WORDS, (HELD_OUT, 2, LENGTH)))
     worth = truth[fresh].sum(-1)
     right = worth[:, 0] > worth[:, 1]
     margins: dict[str, float] = {}
     model: RewardModel | None = None
-    edges = [len(votes.records) * part // TRAININGS for part in range(TRAININGS + 1)]
-    found = Outcome([], [])
+    edges = [len(votes.records) * part // count for part in range(count + 1)]
+    found = Outcome([], [], [])
     for begin, end in pairwise(edges):
         margins |= {} if model is None else _margins(model, votes, begin, end)
         trust = _trust(votes, margins, end, defence, seed)
         places = chosen(votes, end, defence.rules, trust)
-        refused = set[str]()
-        if defence.gate:
-            refused, predicted = _asked(votes, places, trust, margins)
-            margins = predicted | margins
-            if refused:
-                trust = _trust(votes, margins, end, defence, seed)
-                places = chosen(votes, end, defence.rules, trust)
+        if defence.cross_fit and _asks(votes, places, trust, margins):
+            margins = _cross_fit(votes, places, trust) | margins
+            trust = _trust(votes, margins, end, defence, seed)
+            places = chosen(votes, end, defence.rules, trust)
         model = trained(votes, places, trust, seed)
-        found.refused.append(refused)
+        found.hers.append(trust.get("eve", 1.0))
+        found.least.append(min([1.0, *(weight for name, weight in trust.items() if name != "eve")]))
         with torch.no_grad():
             found.accuracies.append(
                 float(((model(fresh[:, 0]) > model(fresh[:, 1])) == right).float().mean())
@@ -207,24 +205,25 @@ def trained(votes: Votes, places: list[int], trust: Mapping[str, float], seed: i
     return model
 
 
-def _asked(
-    votes: Votes, places: list[int], trust: Mapping[str, float], margins: Mapping[str, float]
-) -> tuple[set[str], dict[str, float]]:
-    """Whom the gate refuses, and what it found of every vote."""
-    names = [votes.records[place].annotator_id for place in places]
-    own = {name: [row for row, other in enumerate(names) if other == name] for name in dict.fromkeys(names)}
+def _asks(votes: Votes, places: list[int], trust: Mapping[str, float], margins: Mapping[str, float]) -> bool:
+    """Whether somebody brings much of these votes of whom nothing is known."""
+    brings = Counter(votes.records[place].annotator_id for place in places)
     known = Counter(votes.records[int(vote[1:])].annotator_id for vote in margins)
-    annotators = [AnnotatorVotes(annotator_id=name, checks=known[name], vote_ids=()) for name in own]
+    parts = [
+        AnnotatorPart(annotator_id=name, votes=count, weight=trust.get(name, 1.0), checks=known[name])
+        for name, count in brings.items()
+    ]
+    return bool(unknown(parts, BOTH.unknown_share))
+
+
+def _cross_fit(votes: Votes, places: list[int], trust: Mapping[str, float]) -> dict[str, float]:
+    """How far each of these votes' answers is ahead by the others' votes."""
+    names = [votes.records[place].annotator_id for place in places]
+    own = [[row for row, other in enumerate(names) if other == name] for name in dict.fromkeys(names)]
     weight = torch.tensor([trust.get(name, 1.0) for name in names])
-    asked = looked_at(annotators, own, weight, CONFIG)
-    if not asked:
-        return set(), {}
     words = torch.nn.functional.one_hot(votes.preferred[places], WORDS).sum(2).float()
-    ahead = left_out_margins(words[:, 0] - words[:, 1], weight, list(own.values()))
-    predicted = {f"v{place}": margin for place, margin in zip(places, ahead.tolist(), strict=True)}
-    found = compared(asked, own, ahead)
-    refused = {one.annotator_id for one in found if not annotator_check([one], CONFIG).passed}
-    return refused, predicted
+    ahead = left_out_margins(words[:, 0] - words[:, 1], weight, own)
+    return {f"v{place}": margin for place, margin in zip(places, ahead.tolist(), strict=True)}
 
 
 def _margins(model: RewardModel, votes: Votes, begin: int, end: int) -> dict[str, float]:
@@ -297,11 +296,34 @@ def main() -> None:
         for defence in DEFENCES:
             attacked = [_site(site, defence, seed, flipped=True) for seed in seeds]
             _show(defence.name, clean, attacked)
-            if defence.gate:
-                _show_gate(clean, attacked)
-        honest = [_site(site, GATE, seed, flipped=False) for seed in seeds]
-        _show("trust and the gate, no attack", clean, honest)
-        print(f"  {'  refused':32}{_shares([[bool(one) for one in out.refused] for out in honest])}")
+            if defence.cross_fit:
+                _show_weights("    her weight", [out.hers for out in attacked])
+                _show_weights("    least of anybody else", [out.least for out in attacked])
+        honest = [_site(site, ALL, seed, flipped=False) for seed in seeds]
+        _show("all of it, no attack", clean, honest)
+        _show_weights("    least weight of anybody", [[*map(min, out.hers, out.least)] for out in honest])
+    _first_training(seeds)
+
+
+def _first_training(seeds: Sequence[int]) -> None:
+    """How many votes it takes, in a first training: nothing else is known then."""
+    print(f"\n{'nine people and eve, one training':34}{''.join(f'{size:9d} votes' for size in FIRST)}")
+    rows: dict[str, list[str]] = {}
+    for size in FIRST:
+        few = Site("", 9, size // 10)
+        clean = [_once(few, DEFENCES[0], seed, flipped=False) for seed in seeds]
+        for defence in (DEFENCES[0], ALL, DEFENCES[-1]):
+            lost = [
+                before - _once(few, defence, seed, flipped=True)
+                for seed, before in zip(seeds, clean, strict=True)
+            ]
+            rows.setdefault(defence.name, []).append(_points(lost))
+        honest = [
+            before - _once(few, ALL, seed, flipped=False) for seed, before in zip(seeds, clean, strict=True)
+        ]
+        rows.setdefault("all of it, no attack", []).append(_points(honest))
+    for name, cells in rows.items():
+        print(f"  {name:32}{''.join(cells)}", flush=True)
 
 
 def _show(name: str, clean: list[list[float]], outcomes: list[Outcome]) -> None:
@@ -312,28 +334,18 @@ def _show(name: str, clean: list[list[float]], outcomes: list[Outcome]) -> None:
     print(f"  {name:32}{''.join(_points(list(part)) for part in zip(*lost, strict=True))}", flush=True)
 
 
-def _show_gate(clean: list[list[float]], outcomes: list[Outcome]) -> None:
-    """How often it refused, and what the trainings cost that it let through."""
-    refused = [["eve" in one for one in out.refused] for out in outcomes]
-    print(f"  {'    refused because of her':32}{_shares(refused)}")
-    others = [[bool(one - {"eve"}) for one in out.refused] for out in outcomes]
-    print(f"  {'    because of somebody else':32}{_shares(others)}")
-    first = [
-        one[0] - out.accuracies[0] for one, out in zip(clean, outcomes, strict=True) if not out.refused[0]
-    ]
-    if first:
-        print(f"  {'    first training, not refused':32}{_points(first)}   ({len(first)} seeds)")
-    unmoved = [0.0] * (len(outcomes) - len(first)) + first
-    print(f"  {'    first, refused counts as 0':32}{_points(unmoved)}")
+def _show_weights(name: str, weights: list[list[float]]) -> None:
+    print(f"  {name:32}{''.join(f'{mean(part):15.2f}' for part in zip(*weights, strict=True))}")
 
 
-def _shares(happened: list[list[bool]]) -> str:
-    return "".join(f"{mean(part):15.0%}" for part in zip(*happened, strict=True))
+def _once(site: Site, defence: Defence, seed: int, *, flipped: bool) -> float:
+    """Accuracy after one training on all of the site's votes."""
+    return _site(site, defence, seed, flipped=flipped, count=1).accuracies[0]
 
 
-def _site(site: Site, defence: Defence, seed: int, *, flipped: bool) -> Outcome:
+def _site(site: Site, defence: Defence, seed: int, *, flipped: bool, count: int = TRAININGS) -> Outcome:
     truth = torch.randn(WORDS, generator=torch.Generator().manual_seed(seed))
-    return trainings(cast(site, truth, flipped=flipped, seed=seed), truth, defence, seed)
+    return trainings(cast(site, truth, flipped=flipped, seed=seed), truth, defence, seed, count)
 
 
 def _points(lost: list[float]) -> str:

@@ -1,8 +1,8 @@
 """The trainer's command line without training: the same arguments, lines and folders, in milliseconds.
 
 `HEED_STUB` names a JSON file, read at each start: {"<stage>": {"steps", "step_s", "exit", "nan", "passed",
-"copies", "liar"}}. With `copies` the candidate is the policy with one bit changed, which engines can load. A
-`liar` of whom nothing is known is refused by the reward model's gate.
+"copies", "liar"}}. With `copies` the candidate is the policy with one bit changed, which engines can load; a
+`liar` votes against what the others' votes let expect.
 Every start is noted in `calls.jsonl` beside it.
 """
 
@@ -69,6 +69,20 @@ def seeds(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     return {"pairs": 1}
 
 
+def cross_fit(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
+    """Every vote is as the others' let expect, but those of the plan's `liar`."""
+    for _ in steps("cross_fit", plan):
+        pass
+    votes = map(json.loads, (given["data"] / "annotators.jsonl").read_text().splitlines())
+    margins = {
+        vote_id: -1.0 if one["annotator_id"] == plan.get("liar") else 1.0
+        for one in votes
+        for vote_id in one["vote_ids"]
+    }
+    given["out"].write_text(json.dumps(margins))
+    return {"votes": len(margins)}
+
+
 def reward(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
     begin = resumable("reward", given["work"], plan)
     assert given["seed-pairs"].exists()
@@ -88,17 +102,7 @@ def reward_gate(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
         "passed": passed,
         "reason": "20% of held-out pairs ranked as the votes say",
     }
-    checks, liar = [check], plan.get("liar")
-    lines = (given["data"] / "annotators.jsonl").read_text().splitlines() if liar else []
-    votes = {one["annotator_id"]: one for one in map(json.loads, lines)}
-    if liar in votes and not votes[liar]["checks"]:
-        margins = {
-            vote_id: -1.0 if name == liar else 1.0 for name in votes for vote_id in votes[name]["vote_ids"]
-        }
-        given["out"].with_name("cross_fit.json").write_text(json.dumps(margins))
-        against = {"name": "annotators", "value": 0.0, "threshold": 0.5, "passed": False, "reason": liar}
-        passed, checks = False, [*checks, against]
-    report = {"passed": passed, "checks": checks}
+    report = {"passed": passed, "checks": [check]}
     given["out"].write_text(json.dumps(report))
     return report
 
@@ -166,6 +170,7 @@ def ask(given: dict[str, Path], plan: dict[str, Any]) -> dict[str, Any]:
 
 STAGES = {
     "seeds": seeds,
+    "cross_fit": cross_fit,
     "reward": reward,
     "reward_gate": reward_gate,
     "ppo": ppo,

@@ -1,104 +1,71 @@
-"""Annotators of whom nothing is known: does one vote against what everybody else's votes let expect?
+"""What everybody else's votes let expect of an annotator's votes, for people of whom nothing else is known.
 
 Each annotator's votes are predicted by a model that learned from the others' alone (cross-fitting). To train
 a reward model anew for each would take hours; a ridge regression on the hidden states of the policy that the
 training starts from (a linear probe, arXiv 1610.01644) is far weaker, but leaves each annotator out exactly,
-in closed form.
+in closed form. What follows from it for the weight of their votes is trust's (store/dataset/trust.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from store.dataset.trust import Checked, by_sureness
-from store.records import AnnotatorVotes, GateCheck, PreferencePair
+from store.records import AnnotatorVotes
 from trainer.backend import abreast
-from trainer.config import RewardConfig, RewardGateConfig
-from trainer.data import load_tokenizer, pad_right
+from trainer.config import RewardConfig
+from trainer.data import load_tokenizer, pad_right, read_records
 from trainer.models import backbone_of, default_device, frozen, last_token, load_policy
-from trainer.pairs import TokenPair, token_pairs
+from trainer.pairs import TokenPair, read_pairs, token_pairs
 from trainer.ranking import answers
 from trainer.ranks import ALONE
 from trainer.reporting import Reporter
-from trainer.reward_checks import Agreed, annotator_check
 
 RIDGE = 30.0
 """Of features whose mean squared length is 1. Strong, since hidden states have more numbers than people cast
 votes: on HH-RLHF pairs and SmolLM2-135M best or near it from 200 to 1,000 votes."""
-FEW = 10
-"""Fewer checks than this and nothing is known of somebody; fewer votes and they tell nothing either."""
-
-Places = Mapping[str, Sequence[int]]
-"""Annotator -> where their pairs stand in the tensors."""
 
 
-def judge_annotators(
-    *,
-    policy: Path,
-    pairs: Sequence[PreferencePair],
-    annotators: Sequence[AnnotatorVotes],
-    config: RewardGateConfig,
-    reward: RewardConfig,
-    reporter: Reporter,
-) -> tuple[list[GateCheck], dict[str, float]]:
-    """The check `annotators`, and for each vote how far its answer is ahead by the others' votes.
+def cross_fit(*, policy: Path, data: Path, config: RewardConfig, reporter: Reporter) -> dict[str, float]:
+    """For each vote how far its answer is ahead by the others' votes; their mean square is 1.
 
-    Neither where everybody with `min_annotator_share` of the weight is known. The margins have a mean square
-    of 1, about that of a reward model's.
+    Only of votes that prefer one of two answers and fit into `max_tokens`. Pairs of imports teach too;
+    rankings and ideal answers are left aside.
 
     Args:
         policy: whose hidden states are read.
-        pairs: all of the data set, whether they train or judge.
+        data: a run's frozen data set.
+
+    Raises:
+        DataError: a file of it is missing or damaged.
+        ModelError: the policy cannot be loaded.
     """
+    pairs = [pair for name in ("train.jsonl", "held_out.jsonl") for pair in read_pairs(data / name)]
+    annotators = [one for _, one in read_records(data / "annotators.jsonl", AnnotatorVotes)]
     owner = {vote_id: one.annotator_id for one in annotators for vote_id in one.vote_ids}
     used = [pair for pair in pairs if pair.vote_id in owner or pair.source == "import"]
-    tokens = [pair for pair in token_pairs(used, load_tokenizer(policy), reward.max_tokens) if pair.decided]
-    places: dict[str, list[int]] = {one.annotator_id: [] for one in annotators}
+    tokens = [pair for pair in token_pairs(used, load_tokenizer(policy), config.max_tokens) if pair.decided]
+    places: dict[str, list[int]] = {}
     for place, pair in enumerate(tokens):
         if pair.vote_id in owner:
-            places[owner[pair.vote_id]].append(place)
+            places.setdefault(owner[pair.vote_id], []).append(place)
+    if not places:
+        reporter.log("no vote fits into reward.max_tokens: nothing to predict")
+        return {}
+    reporter.log(f"predicting {len(owner)} votes of {len(places)} annotators by the others'")
+    features = differences(policy, tokens, config, reporter)
     weights = torch.tensor([pair.weight for pair in tokens], dtype=torch.float64)
-    asked = looked_at(annotators, places, weights, config)
-    if not asked:
-        reporter.log("nobody of whom nothing is known has a large share of the votes")
-        return [], {}
-    reporter.log(f"predicting the votes of {len(asked)} annotators of whom nothing is known by the others'")
-    features = differences(policy, tokens, reward, reporter)
-    margins = left_out_margins(features, weights, [own for own in places.values() if own])
-    return [annotator_check(compared(asked, places, margins), config)], {
+    margins = left_out_margins(features, weights, list(places.values())).tolist()
+    return {
         pair.vote_id: margin
-        for pair, margin in zip(tokens, margins.tolist(), strict=True)
+        for pair, margin in zip(tokens, margins, strict=True)
         if pair.vote_id is not None and pair.vote_id in owner
     }
-
-
-def looked_at(
-    annotators: Iterable[AnnotatorVotes], places: Places, weights: Tensor, config: RewardGateConfig
-) -> dict[str, float]:
-    """Annotators of whom nothing is known and who weigh enough -> their share of the weight (N,)."""
-    unknown = [one.annotator_id for one in annotators if one.checks < FEW]
-    shares = {name: float(weights[list(places[name])].sum() / weights.sum()) for name in unknown}
-    least = config.min_annotator_share
-    return {
-        name: share for name, share in shares.items() if len(places[name]) >= FEW and least <= share < 1.0
-    }
-
-
-def compared(asked: Mapping[str, float], places: Places, margins: Tensor) -> list[Agreed]:
-    """Each of these beside everybody else. margins: (N,), each predicted without its annotator's votes."""
-    agreed = {name: by_sureness(margins[list(own)].tolist()) for name, own in places.items()}
-    found = []
-    for name, share in asked.items():
-        others = [one for other, one in agreed.items() if other != name]
-        rest = Checked(sum(one.right for one in others), sum(one.n for one in others))
-        found.append(Agreed(name, len(places[name]), share, agreed[name], rest))
-    return found
 
 
 def left_out_margins(features: Tensor, weights: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:

@@ -175,6 +175,15 @@ def build_parser() -> argparse.ArgumentParser:
     _folders(seeds, "--policy")
     seeds.add_argument("--out", type=Path, required=True, help="file for the pairs, JSON lines")
 
+    cross_fit = _command(
+        commands, "cross_fit", stages.cross_fit, "predict each annotator's votes by everybody else's"
+    )
+    _folders(cross_fit, "--policy")
+    cross_fit.add_argument("--data", type=Path, required=True, help="a run's frozen data set")
+    cross_fit.add_argument(
+        "--out", type=Path, required=True, help="file for how far each vote's answer is ahead, JSON"
+    )
+
     reward = _command(commands, "reward", stages.reward, "train a reward model from preference pairs")
     _folders(reward, "--policy", "--pairs", "--held-out", "--out")
     reward.add_argument("--seed-pairs", type=Path, help="contrast pairs to mix in, as `seeds` writes them")
@@ -295,9 +304,6 @@ def _gates(commands: Any) -> None:
     )
     _folders(reward_gate, "--policy", "--reward-model", "--prompts")
     reward_gate.add_argument("--out", type=Path, required=True, help="file for the report, JSON")
-    reward_gate.add_argument(
-        "--data", type=Path, help="a run's frozen data set, to judge whose votes taught it; default: nobody's"
-    )
 
     gate = _command(commands, "gate", stages.gate, "judge a candidate policy against the active one")
     _folders(gate, "--candidate", "--active", "--reference", "--reward-model", "--prompts")

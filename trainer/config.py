@@ -281,10 +281,6 @@ class RewardGateConfig(Section):
     """Share of the prompts on which its choice must be better than the mean answer."""
     max_longest_excess: float = Field(default=0.25, ge=0.0, le=1.0)
     """How much oftener than the held-back reward model it may choose the longest answer."""
-    min_annotator_share: float = Field(default=0.05, gt=0.0, le=1.0)
-    """Share of the votes' weight from which on one of whom nothing is known is looked at; 1 is off."""
-    annotator_chance: float = Field(default=0.01, gt=0.0, lt=0.5)
-    """Chance at most of refusing because of somebody whose votes have nothing to do with the others'."""
 
 
 class GateConfig(Section):

@@ -7,15 +7,10 @@ to the policy, the policy's own gate and the canary still see.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import NormalDist
-from typing import NamedTuple
-
 from torch import Tensor
 
-from store.dataset.trust import Checked, contradicts, predicts
 from store.records import GateCheck, Record
-from store.statistics.intervals import Z, wilson
+from store.statistics.intervals import wilson
 from trainer.config import RewardGateConfig
 from trainer.gate_checks import reaches
 from trainer.pair_report import PairReport, Share
@@ -143,71 +138,3 @@ def choice_checks(found: Choices, config: RewardGateConfig) -> list[GateCheck]:
             high=high,
         ),
     ]  # fmt: skip
-
-
-class Agreed(NamedTuple):
-    """How often an annotator's votes are what everybody else's let expect, by how sure these are of it."""
-
-    annotator_id: str
-    votes: int
-    share: float
-    """Of the weight of all pairs."""
-    own: Checked
-    rest: Checked
-    """The same of all others' votes, each without their own annotator's."""
-
-    @property
-    def agreement(self) -> float:
-        return self.own.right / self.own.n if self.own.n else 0.5
-
-    def interval(self, z: float) -> tuple[float, float]:
-        return wilson(*self.own, z)
-
-
-def annotator_check(found: Sequence[Agreed], config: RewardGateConfig) -> GateCheck:
-    """Refuses when one of these surely votes against the others, whose votes can surely be predicted.
-
-    Not for a taste that has nothing to do with theirs: the votes would be a coin's beside the predictions,
-    and of a coin the interval lies below one half with the chance `annotator_chance`. That is for each such
-    person and not divided by how many are looked at: were all of them like that, nothing would predict the
-    others' votes, and then nobody is refused; of those who agree with the others it is far rarer.
-    """
-    z = NormalDist().inv_cdf(1 - config.annotator_chance)
-    worst = min(found, key=lambda one: one.interval(z)[1])
-    against = [one for one in found if contradicts(one.own, one.rest, z)]
-    low, high = worst.interval(Z)
-    return GateCheck(
-        name="annotators",
-        value=worst.agreement,
-        threshold=0.5,
-        passed=not against,
-        reason=_of_annotators(against, worst, len(found), z),
-        n=worst.votes,
-        low=low,
-        high=high,
-    )
-
-
-def _of_annotators(against: Sequence[Agreed], worst: Agreed, n: int, z: float) -> str:
-    if against:
-        named = "; ".join(_of_annotator(one, z) for one in against)
-        ids = " ".join(f'annotator:"{one.annotator_id}"' for one in against)
-        return (
-            f"{named}. Look at these votes (explorer, {ids}); the next training leaves them out by what was"
-            " found here, unless [votes] trust is off"
-        )
-    if not predicts(worst.rest):
-        return f"nothing to say of {n} annotators: the others' votes are predicted no better than by chance"
-    return (
-        f"of {n} annotators of whom nothing is known nobody surely votes against the others; nearest to it"
-        f" {_of_annotator(worst, z)}"
-    )
-
-
-def _of_annotator(one: Agreed, z: float) -> str:
-    _, upper = one.interval(z)
-    return (
-        f"{one.annotator_id}, with {one.share:.0%} of the weight, chose in {one.agreement:.0%} of {one.votes}"
-        f" votes what the others' votes let expect, by how sure that is (upper end {upper:.0%}; the others in"
-        f" {one.rest.right / max(one.rest.n, 1e-9):.0%}; refused when the upper end is below 50%)"
-    )

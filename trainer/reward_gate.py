@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from pydantic import ValidationError
 
-from store.dataset.trust import CROSS_FIT
-from store.records import AnnotatorVotes, GateCheck, GateReport, PreferencePair
-from trainer.annotators import judge_annotators
-from trainer.config import RewardConfig, RewardGateConfig, RolloutConfig
+from store.records import GateCheck, GateReport
+from trainer.config import RewardGateConfig, RolloutConfig
 from trainer.contenders import Question
-from trainer.data import load_tokenizer, read_records
+from trainer.data import load_tokenizer
 from trainer.errors import ModelError
 from trainer.gate import fitting, score_rollouts, written
 from trainer.held_back import held_back
 from trainer.models import default_device, frozen, load_reward_model
-from trainer.pairs import read_pairs
 from trainer.reporting import Reporter
 from trainer.reward import RewardReport
 from trainer.reward_checks import choice_checks, choices, report_checks
 from trainer.samplers import make_sampler
-
-
-class Data(NamedTuple):
-    """A data set, and whose votes are in it."""
-
-    pairs: list[PreferencePair]
-    annotators: list[AnnotatorVotes]
-    reward: RewardConfig
-    """How its texts become tokens."""
-
-
-def read_data(folder: Path, reward: RewardConfig) -> Data:
-    """A run's frozen data set. Raises DataError when a file is missing or damaged."""
-    pairs = [pair for name in ("train.jsonl", "held_out.jsonl") for pair in read_pairs(folder / name)]
-    annotators = [one for _, one in read_records(folder / "annotators.jsonl", AnnotatorVotes)]
-    return Data(pairs, annotators, reward)
 
 
 def judge_reward_model(
@@ -52,17 +31,12 @@ def judge_reward_model(
     config: RewardGateConfig,
     rollout: RolloutConfig,
     reporter: Reporter,
-    data: Data | None = None,
 ) -> GateReport:
-    """Judge a reward model by its report, its choices by the held-back one, and who taught it.
-
-    Writes the report to `out`, and beside it `cross_fit.json`, how far each vote's answer is ahead by the
-    others' votes, when somebody was looked at.
+    """Judge a reward model by its report, and its choices by the held-back one. Writes the report to `out`.
 
     Args:
         policy: the version that PPO would start from: it gives the answers to choose from.
         questions: prompts that neither reward model has learned from.
-        data: what it learned from and is judged on, and whose votes these are.
 
     Raises:
         ModelError: the folder has no report.
@@ -79,19 +53,6 @@ def judge_reward_model(
         reporter.log("no held-back reward model to judge its choices by")
     else:
         checks += _choice_checks(policy, reward_model, judge, questions, config, rollout, reporter)
-    if data is not None:
-        found, margins = judge_annotators(
-            policy=policy,
-            pairs=data.pairs,
-            annotators=data.annotators,
-            config=config,
-            reward=data.reward,
-            reporter=reporter,
-        )
-        checks += found
-        if margins:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.with_name(CROSS_FIT).write_text(json.dumps(margins) + "\n", encoding="utf-8")
     return written(out, checks)
 
 

@@ -6,6 +6,7 @@ Everything heavy is imported inside, so that parsing the arguments takes no time
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter
     )
 
 
+def cross_fit(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
+    from trainer.annotators import cross_fit
+
+    margins = cross_fit(policy=options.policy, data=options.data, config=config.reward, reporter=reporter)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(margins) + "\n", encoding="utf-8")
+    return {"votes": len(margins)}
+
+
 def reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.headroom import announce
     from trainer.pairs import read_pairs
@@ -76,7 +86,7 @@ def reward(options: argparse.Namespace, config: TrainerConfig, reporter: Reporte
 
 def reward_gate(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
     from trainer.contenders import read_questions
-    from trainer.reward_gate import judge_reward_model, read_data
+    from trainer.reward_gate import judge_reward_model
 
     report = judge_reward_model(
         policy=options.policy,
@@ -86,7 +96,6 @@ def reward_gate(options: argparse.Namespace, config: TrainerConfig, reporter: Re
         config=config.reward_gate,
         rollout=config.rollout,
         reporter=reporter,
-        data=read_data(options.data, config.reward) if options.data else None,
     )
     return report.model_dump(mode="json")
 

@@ -13,6 +13,7 @@ from trainer.reporting import FIXED, read_sample
 SHOWN: dict[str, dict[str, str]] = {
     "sft": {"loss": "loss", "held_out_nll": "held-out NLL"},
     "seeds": {"ended_share": "ended"},
+    "cross_fit": {"answers_per_second": "answers/s"},
     "reward": {"loss": "loss", "accuracy": "accuracy", "pairs_per_second": "pairs/s"},
     "reward_gate": {"score_mean": "score"},
     "ppo": {

@@ -32,7 +32,7 @@ from workers.snapshot import SnapshotChanged
 from workers.steps import freeze, gate, ppo, reward
 from workers.stopping import owner
 
-BULKY = ("pairs", "lesson", "held_back_lesson", "reward", "ppo/checkpoints", "candidate")
+BULKY = ("believed", "pairs", "lesson", "held_back_lesson", "reward", "ppo/checkpoints", "candidate")
 """In an attempt's folder."""
 
 logger = logging.getLogger(__name__)

@@ -128,22 +128,14 @@ async def settle(runs: Runs, votes: VoteLog) -> None:
 
     `attempted_through` moves at every end, else the same votes would start the next run at once;
     `trained_through` only when a version came out, so that the votes of a failed run, or of one whose reward
-    model was held back, stay new. Neither moves where nothing was wrong but whose votes some are: the next
-    run leaves these out by what was found, so it need not wait for more.
+    model was held back, stay new.
     """
     newest = await runs.newest(limit=1)
     run = newest[0] if newest else None
-    if run is None or run.ended_at is None or _without_somebody_next(run):
+    if run is None or run.ended_at is None:
         return
     # Without a snapshot (cancelled before it began, say) the votes up to its end had their chance.
     through = run.snapshot.through if run.snapshot else f"{int(run.ended_at.timestamp() * 1000)}-0"
     await votes.advance("attempted_through", through)
     if run.state == "succeeded" and run.version is not None:
         await votes.advance("trained_through", through)
-
-
-def _without_somebody_next(run: Run) -> bool:
-    """Whether the reward model failed its gate by nothing but the check `annotators`."""
-    of_reward = [one.summary for one in run.stages if one.stage == "reward"]
-    checks = [check for summary in of_reward for check in summary.get("checks", ())]
-    return {check["name"] for check in checks if not check["passed"]} == {"annotators"}

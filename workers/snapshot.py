@@ -142,7 +142,7 @@ async def freeze(
             cap=found.cap,
         )
         _write(aside / MANIFEST, [frozen])
-        _publish(aside, folder)
+        publish(aside, folder)
     finally:
         await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
     return read(folder)
@@ -169,7 +169,7 @@ def _whose(found: Found, pairs: Sequence[PreferencePair]) -> list[AnnotatorVotes
     for vote_id in dict.fromkeys(pair.vote_id for pair in pairs if pair.vote_id in found.annotator_of):
         of[found.annotator_of[vote_id]].append(vote_id)
     return [
-        AnnotatorVotes(annotator_id=one.annotator_id, checks=one.checks, vote_ids=tuple(of[one.annotator_id]))
+        AnnotatorVotes(annotator_id=one.annotator_id, vote_ids=tuple(of[one.annotator_id]))
         for one in found.annotators
         if one.annotator_id in of
     ]
@@ -238,7 +238,7 @@ def _digest(files: dict[str, str]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _publish(aside: Path, folder: Path) -> None:
+def publish(aside: Path, folder: Path) -> None:
     """All or nothing; when another attempt froze this run first, its snapshot stays."""
     try:
         os.rename(aside, folder)

@@ -12,6 +12,7 @@ from typing import Any
 
 from store import disk
 from store.dataset.checks import cross_fit_path
+from store.dataset.choice import unknown
 from store.dataset.gather import Position, position_now
 from store.dataset.split import NotEnoughData
 from store.dataset.trust import CROSS_FIT
@@ -29,6 +30,8 @@ from workers.snapshot import Frozen
 HAND_OVER_TRIES = 5
 WENT_LIVE = ("active", "retired", "canary")
 POSITION = "position.json"
+NOTED, MOST_NAMED = 0.9, 5
+"""Weights below the first are said on a run's page, of so many people at most."""
 
 
 async def freeze(work: Work) -> Frozen:
@@ -41,22 +44,8 @@ async def freeze(work: Work) -> Frozen:
     async def step() -> dict[str, Any]:
         await _keep_config(work)
         at = await _position(work)
-        imported = await patiently(work.imports.pairs)
         try:
-            frozen = await patiently(
-                lambda: snapshot.freeze(
-                    work.folder / "snapshot",
-                    run_id=work.claim.run_id,
-                    parent=active.number,
-                    at=at,
-                    votes=work.votes,
-                    conversations=work.conversations,
-                    queue=work.queue,
-                    opinions=work.opinions,
-                    settings=_as_asked(work),
-                    imported=imported,
-                )
-            )
+            frozen = await _frozen(work, active.number, at)
         except NotEnoughData:
             (work.folder / POSITION).unlink()  # when it is taken up again there may be more
             raise
@@ -68,10 +57,60 @@ async def freeze(work: Work) -> Frozen:
         return frozen.snapshot.model_dump(mode="json", exclude={"run_id"}) | {
             "parent": frozen.parent,
             "skipped": frozen.skipped,
+            "weigh_less": _weigh_less(frozen),
         }
 
     await once(work, "freeze", step)
     return await asyncio.to_thread(snapshot.read, work.folder / "snapshot")
+
+
+async def _frozen(work: Work, parent: int, at: Position) -> Frozen:
+    """The data set, once it is known how much everybody's votes weigh.
+
+    Nothing is known of somebody new, and in the first run of nobody. Whoever brings much of the data then is
+    compared with everybody else first, by what would be the data set if all of it were believed.
+    """
+    folder = work.folder / "snapshot"
+    if (folder / snapshot.MANIFEST).exists():
+        return await asyncio.to_thread(snapshot.read, folder)
+    found, rules = cross_fit_path(work.settings.data, work.claim.run_id), work.settings.votes
+    if rules.trust and not found.exists():
+        believed = work.attempt / "believed"
+        first = await _freeze_into(believed, work, parent, at)
+        if not unknown(first.annotators, rules.unknown_share):
+            await asyncio.to_thread(snapshot.publish, believed, folder)
+            return await asyncio.to_thread(snapshot.read, folder)
+        aside = work.attempt / CROSS_FIT
+        arguments = ("--policy", await _policy(work, parent), "--data", believed, "--out", aside)
+        await _run(work, "cross_fit", arguments, metric=_forward(work, "freeze"))
+        await asyncio.to_thread(lambda: write_durably(found, aside.read_text()))
+    if found.exists():
+        at = at.model_copy(update={"cross_fits": tuple(sorted({*at.cross_fits, work.claim.run_id}))})
+    return await _freeze_into(folder, work, parent, at)
+
+
+async def _freeze_into(folder: Path, work: Work, parent: int, at: Position) -> Frozen:
+    imported = await patiently(work.imports.pairs)
+    return await patiently(
+        lambda: snapshot.freeze(
+            folder,
+            run_id=work.claim.run_id,
+            parent=parent,
+            at=at,
+            votes=work.votes,
+            conversations=work.conversations,
+            queue=work.queue,
+            opinions=work.opinions,
+            settings=_as_asked(work),
+            imported=imported,
+        )
+    )
+
+
+def _weigh_less(frozen: Frozen) -> str:
+    """Whose votes weigh less than everybody else's, and how much, for the run's page."""
+    lighter = [one for one in frozen.annotators if one.weight < NOTED]
+    return ", ".join(f"{one.annotator_id} {one.weight:.2f}" for one in lighter[:MOST_NAMED])
 
 
 def _room(data: Path) -> None:
@@ -137,24 +176,8 @@ async def _reward_gate(work: Work, frozen: Frozen, reward_model: Path) -> dict[s
         *("--policy", await _policy(work, frozen.parent), "--reward-model", reward_model),
         *("--prompts", work.folder / "snapshot" / "held_out_prompts.jsonl"),
         *("--out", reward_model / "gate.json"),
-        *_whose_votes(work),
     )
-    verdict = await _run(work, "reward_gate", arguments)
-    await asyncio.to_thread(_keep_cross_fit, work, reward_model / CROSS_FIT)
-    return verdict
-
-
-def _whose_votes(work: Work) -> tuple[object, ...]:
-    """The data set, unless nobody is to be judged or it was frozen before it said whose votes it holds."""
-    data = work.folder / "snapshot"
-    judged = work.settings.votes.trust and (data / "annotators.jsonl").exists()
-    return ("--data", data) if judged else ()
-
-
-def _keep_cross_fit(work: Work, found: Path) -> None:
-    """What it found of annotators is evidence for the next freeze, whatever becomes of the reward model."""
-    if found.exists():
-        write_durably(cross_fit_path(work.settings.data, work.claim.run_id), found.read_text())
+    return await _run(work, "reward_gate", arguments)
 
 
 async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
@@ -194,11 +217,14 @@ async def gate(work: Work, frozen: Frozen, reward_model: Trained, candidate: Tra
 
 async def _train(work: Work, stage: Stage, arguments: tuple[object, ...]) -> dict[str, Any]:
     """One trainer stage as a child process, its metrics forwarded."""
+    return await _run(work, stage, arguments, metric=_forward(work, stage))
 
+
+def _forward(work: Work, stage: Stage) -> Metric:
     async def forward(step: int, of: int | None, values: dict[str, float]) -> None:
         await work.runs.metric(work.claim, stage, step, of, values)
 
-    return await _run(work, stage, arguments, metric=forward)
+    return forward
 
 
 async def _run(

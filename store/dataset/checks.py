@@ -82,15 +82,15 @@ def with_the_others(verdicts: Mapping[str, Iterable[Verdict]]) -> dict[str, list
 
 
 async def read_cross_fits(volume: Path, runs: Sequence[str]) -> dict[str, float]:
-    """Vote id -> margin, as models had it that learned from everybody's votes but this annotator's.
+    """Vote id -> margin, as a regression had it that learned from everybody's votes but this annotator's.
 
-    Those of the reward model's gate in these runs (docs/gate.md); it asks where nothing else is known.
+    Of these runs, which asked it where nothing else was known.
     """
     return await asyncio.to_thread(_cross_fits, volume, runs)
 
 
 def cross_fits(volume: Path) -> tuple[str, ...]:
-    """The runs whose gate asked so."""
+    """The runs that asked so."""
     return tuple(sorted(path.parent.name for path in (volume / "runs").glob(f"*/{CROSS_FIT}")))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from store.dataset.evidence import NAMED_ITSELF
 from store.dataset.flags import FLAG_REASONS
 from store.dataset.rules import VoteRules
+from store.dataset.trust import ENOUGH
 from store.records import Record, Vote
 from store.stream_ids import position
 
@@ -32,6 +33,10 @@ class AnnotatorPart(Record):
     """Of each of the others in the loss; 0 leaves all of them out."""
     checks: int = 0
     """How often it was known whether they are right: known verdicts, the others' verdicts, predictions."""
+
+
+KNOWN = 10
+"""Checks from which on something is known of somebody."""
 
 
 @dataclass
@@ -72,6 +77,17 @@ def choose(casts: Sequence[Cast], *, trust: Mapping[str, float], rules: VoteRule
     ]
     choice.left_out = +choice.left_out
     return choice
+
+
+def unknown(parts: Sequence[AnnotatorPart], share: float) -> list[AnnotatorPart]:
+    """Of whom nothing is known yet, who bring at least this share of the votes, beside enough of others."""
+    bring = {part.annotator_id: part.votes - part.over_cap for part in parts if part.weight}
+    total = sum(bring.values())
+    return [
+        part
+        for part in parts
+        if part.checks < KNOWN and share * total <= bring.get(part.annotator_id, 0) <= total - ENOUGH
+    ]
 
 
 def cap_of(counts: Iterable[int], *, max_pairs: int, rules: VoteRules) -> int:

@@ -38,7 +38,7 @@ class Position(Record):
     opinions: int = 0
     """How many opinions had been formed by then, which say it of votes that no such model has met."""
     cross_fits: tuple[str, ...] = ()
-    """Runs whose gate had asked what everybody else's votes say of an annotator of whom nothing was known."""
+    """Runs that had asked what everybody else's votes say of an annotator of whom nothing was known."""
 
 
 async def position_now(votes: VoteLog, opinions: Opinions, volume: Path) -> Position:

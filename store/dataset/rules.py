@@ -27,3 +27,6 @@ class VoteRules(BaseModel):
     marked `trial`. Fewer than 7 could be luck, so they are not enough. 0: every vote counts at once."""
     trust: bool = True
     """Votes of those who contradict known verdicts, other annotators and the reward model weigh less."""
+    unknown_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of the pairs from which on the votes of somebody of whom nothing is known are compared with
+    everybody else's before they train; 1 is off."""

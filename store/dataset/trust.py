@@ -3,21 +3,28 @@
 Three kinds of checks. Items of the queue with a known verdict; what the others said of the same two answers;
 and whether the reward model, which had not seen the vote, would have given it too. The first two are about
 right and wrong. The last is about taste as well, so whoever merely differs from most keeps their weight:
-only who votes against it more often than a coin would is not believed.
+what counts is how probable it is that somebody votes against it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
-from store.statistics.intervals import Z, wilson
+from store.statistics.intervals import wilson
 
 Source = Literal["gold", "others", "reward_model"]
 ENOUGH = 20
 """Checks of the other annotators, without which nothing is known of what can be expected."""
+LIKE_THE_OTHERS, ANOTHER_TASTE, AGAINST = 0.5, 0.3, 0.2
+"""How probable each is held to be of somebody before anything is known. Fewer vote against the others in
+truth; but to believe one of these costs a data set far more than to doubt one of the others for a while."""
+STEPS = 50
+LEAST = 0.05
+"""A smaller weight is none."""
 CROSS_FIT = "cross_fit.json"
-"""How far each vote's answer is ahead by the others' votes: beside the gate's report, then in the run."""
+"""In a run's folder: how far each vote's answer is ahead by the votes of everybody else."""
 
 
 class Checked(NamedTuple):
@@ -51,39 +58,45 @@ def weights(checks: Mapping[str, Checks]) -> dict[str, float]:
 
 
 def weight(name: str, checks: Mapping[str, Checks]) -> float:
-    """How much this annotator's votes weigh beside everybody else's.
+    """How much this annotator's votes weigh beside everybody else's: 0, or from `LEAST` to 1.
 
     A vote that is right with probability p tells (2 p - 1) of what a certain one tells: so much survives of
     a loss's gradient under symmetric label noise (Natarajan et al. 2013, section 3). The weight is that of
     the annotator over that of the others, with the upper end of the annotator's 95 % interval for p: nobody
-    loses weight by bad luck in a few checks.
+    loses weight by bad luck in a few checks. It is multiplied by the probability that they do not vote
+    against what reward models predict.
     """
-    if _votes_against_the_reward_model(name, checks):
-        return 0.0
     right = n = expected = 0.0
     for source in ("gold", "others"):
         own, rest = checks[name].get(source, Checked(0, 0)), _rest(name, checks, source)
         if own.n and rest.n >= ENOUGH:
             right, n, expected = right + own.right, n + own.n, expected + own.n * rest.right / rest.n
-    if not n or expected / n <= 0.5:
-        return 1.0
-    _, high = wilson(right, n)
-    return min(1.0, max(0.0, (2 * high - 1) / (2 * expected / n - 1)))
-
-
-def _votes_against_the_reward_model(name: str, checks: Mapping[str, Checks]) -> bool:
+    of_verdicts = 1.0
+    if n and expected / n > 0.5:
+        _, high = wilson(right, n)
+        of_verdicts = min(1.0, max(0.0, (2 * high - 1) / (2 * expected / n - 1)))
     own = checks[name].get("reward_model", Checked(0, 0))
-    return contradicts(own, _rest(name, checks, "reward_model"), Z)
+    found = of_verdicts * not_against(own, _rest(name, checks, "reward_model"))
+    return found if found >= LEAST else 0.0
 
 
-def contradicts(own: Checked, rest: Checked, z: float) -> bool:
-    """Whether predictions that are surely right about the others are surely wrong more often than right here.
+def not_against(own: Checked, rest: Checked) -> float:
+    """Probability that somebody does not vote against predictions that are surely right about the others.
 
-    Were these votes cast by a coin, each prediction would be right or wrong with the same chance, however
-    sure it was, and the interval of `z` standard deviations would lie below one half with about the chance of
-    that normal tail. Whoever's taste has nothing to do with that of the others votes like a coin here.
+    Of votes with the reliability r a share of 1/2 + r (q - 1/2) is predicted rightly, where it is q of the
+    others': r is 1 for votes like theirs, 0 for a coin's or a taste that has nothing to do with theirs, -1
+    for the opposite. Beforehand r is 1 with the probability `LIKE_THE_OTHERS`, somewhere from 0 to 1 with
+    `ANOTHER_TASTE`, and somewhere from -1 to 0 with `AGAINST`; the checks of one's own say the rest (Bayes).
     """
-    return predicts(rest) and wilson(*own, z)[1] < 0.5
+    if not own.n or not predicts(rest):
+        return 1.0
+    lean = min(rest.right / rest.n, 0.99) - 0.5  # nobody is right for certain
+    shares = [0.5 + (step + 0.5) / STEPS * lean for step in range(-STEPS, STEPS)] + [0.5 + lean]
+    logs = [own.right * math.log(p) + (own.n - own.right) * math.log(1 - p) for p in shares]
+    tells = [math.exp(one - max(logs)) for one in logs]
+    against, differs = sum(tells[:STEPS]) / STEPS, sum(tells[STEPS:-1]) / STEPS
+    good = LIKE_THE_OTHERS * tells[-1] + ANOTHER_TASTE * differs
+    return good / (good + AGAINST * against)
 
 
 def predicts(rest: Checked) -> bool:

@@ -43,8 +43,6 @@ class AnnotatorVotes(Record):
     """Which votes of a data set are whose: what an annotator's votes are compared with are the others'."""
 
     annotator_id: str
-    checks: int
-    """How often it was known whether they are right; 0: nothing is known of them."""
     vote_ids: tuple[str, ...]
     """Of their votes those that prefer one of a duel's two answers."""
 

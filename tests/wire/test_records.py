@@ -228,7 +228,7 @@ EXAMPLES: list[Record] = [
         clients=1,
         blocked_clients=0,
     ),
-    AnnotatorVotes(annotator_id="acc_1", checks=3, vote_ids=("vote_1", "vote_2")),
+    AnnotatorVotes(annotator_id="acc_1", vote_ids=("vote_1", "vote_2")),
     AnswerText(text=TEXT, ended=False),
     ScoreCase(id="c", prompt=(ChatTurn(role="user", content=TEXT),), answers=(AnswerText(text=TEXT),)),
     CaseScores(id="c", scores=(0.5, -1.25)),

@@ -1,22 +1,19 @@
-"""Annotators of whom nothing is known: the regression against a slow one, the check by hand, a real model."""
+"""What the others' votes let expect: beside a slow regression, and what trust makes of it on a real model."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from store.dataset.trust import Checked
-from store.records import AnnotatorVotes, GateCheck, PreferencePair
+from store.dataset.trust import by_sureness, weights
+from store.records import AnnotatorVotes, Record
 from tests.unit.trainer.reward_toys import FAST, flipped, toy_pairs
-from trainer.annotators import FEW, RIDGE, judge_annotators, left_out_margins
-from trainer.config import RewardGateConfig
+from trainer.annotators import RIDGE, cross_fit, left_out_margins
 from trainer.reporting import Reporter
-from trainer.reward_checks import Agreed, annotator_check
-
-CONFIG = RewardGateConfig()
 
 
 def test_leaving_a_group_out_in_closed_form_is_the_regression_without_it() -> None:
@@ -36,83 +33,50 @@ def test_leaving_a_group_out_in_closed_form_is_the_regression_without_it() -> No
     assert left_out_margins(features, weights, groups) == pytest.approx(expected, abs=1e-9)
 
 
-def checked(*found: Agreed) -> GateCheck:
-    return annotator_check(found, CONFIG)
-
-
-def agreed(name: str, own: tuple[float, float], rest: tuple[float, float]) -> Agreed:
-    return Agreed(name, 50, 0.1, Checked(*own), Checked(*rest))
-
-
-def test_who_surely_votes_against_what_can_be_predicted_is_named() -> None:
-    # z of 1 % is 2.326. 16 of 50: the share 0.32 lies (0.5 - 0.32) / sqrt(0.25 / 50) = 2.55 below a coin's.
-    check = checked(agreed("ann", (30, 50), (250, 450)), agreed("eve", (16, 50), (280, 450)))
-    assert (check.name, check.passed, check.value, check.threshold) == ("annotators", False, 0.32, 0.5)
-    assert check.reason.startswith("eve, with 10% of the weight, chose in 32% of 50 votes")
-    assert 'annotator:"eve"' in check.reason
-    assert "ann," not in check.reason
-    # 17 of 50 lie 2.26 below.
-    assert checked(agreed("eve", (17, 50), (280, 450))).passed
-
-
-@pytest.mark.parametrize(
-    ("own", "rest", "said"),
-    [
-        ((25, 50), (280, 450), "nobody surely votes against the others"),  # another taste
-        ((5, 50), (235, 450), "no better than by chance"),  # 0.476 to 0.568
-        ((5, 50), (12, 15), "no better than by chance"),  # too few to say what can be expected
-        ((0, 0), (280, 450), "nobody surely"),  # no prediction leans either way
-    ],
-)
-def test_whoever_may_be_right_passes(own: tuple[int, int], rest: tuple[int, int], said: str) -> None:
-    check = checked(agreed("eve", own, rest))
-    assert check.passed
-    assert said in check.reason
-
-
-def people(lies: bool) -> tuple[list[PreferencePair], list[AnnotatorVotes]]:
-    """Six people with 20 votes each, and eve with 12."""
-    pairs, votes = list[PreferencePair](), list[AnnotatorVotes]()
-    for number, name in enumerate(["ann", "bob", "cy", "dee", "fay", "gus", "eve"]):
-        own = toy_pairs(12 if name == "eve" else 20, number)
-        own = flipped(own, "vote") if lies and name == "eve" else own
-        ids = tuple(f"{name}-{place}" for place in range(len(own)))
-        pairs += [
-            pair.model_copy(update={"vote_id": vote_id}) for pair, vote_id in zip(own, ids, strict=True)
-        ]
-        votes.append(AnnotatorVotes(annotator_id=name, checks=0, vote_ids=ids))
-    return pairs, votes
-
-
-def judged(
-    policy: Path, pairs: list[PreferencePair], annotators: list[AnnotatorVotes]
-) -> tuple[list[GateCheck], dict[str, float]]:
-    return judge_annotators(
-        policy=policy, pairs=pairs, annotators=annotators, config=CONFIG, reward=FAST, reporter=Reporter()
-    )
-
-
-def test_flipped_votes_of_one_are_refused_and_an_honest_set_passes(tiny_policy: Path) -> None:
-    pairs, votes = people(lies=True)
-    [check], margins = judged(tiny_policy, pairs, votes)
-    assert not check.passed
-    assert check.reason.startswith("eve, with 9% of the weight")
-    assert margins.keys() == {pair.vote_id for pair in pairs}
-    # What was found is evidence that trust believes.
-    assert sum(margins[f"eve-{place}"] < 0 for place in range(12)) >= 11
-    [check], _ = judged(tiny_policy, *people(lies=False))
-    assert check.passed, check.reason
-
-
-def test_only_people_of_whom_nothing_is_known_and_who_weigh_enough_are_looked_at(tiny_policy: Path) -> None:
-    pairs, votes = people(lies=True)
-    known = [one.model_copy(update={"checks": FEW}) for one in votes]
-    assert judged(tiny_policy, pairs, known) == ([], {})
-    light = [
-        pair.model_copy(update={"weight": 0.1}) if (pair.vote_id or "").startswith("eve") else pair
-        for pair in pairs
+def frozen_data(folder: Path, *, lies: bool) -> Path:
+    """Three people's votes in files as a freeze writes them; a few of them judge."""
+    votes = {"ann": toy_pairs(30, 1), "bob": toy_pairs(30, 2), "eve": toy_pairs(12, 3)}
+    if lies:
+        votes["eve"] = flipped(votes["eve"], "vote")
+    named = [
+        pair.model_copy(update={"vote_id": f"{name}-{number}"})
+        for name, pairs in votes.items()
+        for number, pair in enumerate(pairs)
     ]
-    eve_alone = [*known[:-1], votes[-1]]
-    assert judged(tiny_policy, light, eve_alone) == ([], {})
-    [check], _ = judged(tiny_policy, pairs, eve_alone)
-    assert not check.passed
+    whose = [
+        AnnotatorVotes(annotator_id=name, vote_ids=tuple(f"{name}-{n}" for n in range(len(pairs))))
+        for name, pairs in votes.items()
+    ]
+    imported = [pair.model_copy(update={"source": "import"}) for pair in toy_pairs(4, 4)]
+    files: dict[str, Sequence[Record]] = {
+        "train": [*imported, *named[:-2]], "held_out": named[-2:], "annotators": whose,
+    }  # fmt: skip
+    for file, rows in files.items():
+        text = "".join(row.model_dump_json() + "\n" for row in rows)
+        (folder / f"{file}.jsonl").write_text(text, encoding="utf-8")
+    return folder
+
+
+def weights_by(margins: dict[str, float]) -> dict[str, float]:
+    own: dict[str, list[float]] = {}
+    for vote_id, margin in margins.items():
+        own.setdefault(vote_id.split("-")[0], []).append(margin)
+    return weights({name: {"reward_model": by_sureness(found)} for name, found in own.items()})
+
+
+def test_flipped_votes_of_one_weigh_nothing_and_honest_ones_all(tiny_policy: Path, tmp_path: Path) -> None:
+    def asked(data: Path) -> dict[str, float]:
+        return cross_fit(policy=tiny_policy, data=data, config=FAST, reporter=Reporter())
+
+    margins = asked(frozen_data(tmp_path, lies=True))
+    assert {name for name, margin in margins.items() if margin < 0} == {f"eve-{n}" for n in range(12)}
+    assert len(margins) == 72, "a margin for each vote, none for imports"
+    trust = weights_by(margins)
+    assert trust["eve"] == 0.0
+    assert min(trust["ann"], trust["bob"]) > 0.95
+    assert min(weights_by(asked(frozen_data(tmp_path, lies=False))).values()) > 0.95
+
+
+def test_without_a_vote_that_fits_nothing_is_predicted(tiny_policy: Path, tmp_path: Path) -> None:
+    data, short = frozen_data(tmp_path, lies=False), FAST.model_copy(update={"max_tokens": 2})
+    assert cross_fit(policy=tiny_policy, data=data, config=short, reporter=Reporter()) == {}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from store.records import AnnotatorVotes, ChatTurn, GateReport, PreferencePair, Record
+from store.records import ChatTurn, GateReport, PreferencePair
 from tests.unit.trainer.gate_toys import few_gate_prompts
 from tests.unit.trainer.reward_toys import FAST, answered, flipped, toy_pairs, trained
 from trainer.config import GateConfig, RewardGateConfig, RolloutConfig, SFTConfig
@@ -19,7 +18,7 @@ from trainer.gate import judge
 from trainer.held_back import FOLDER, held_back
 from trainer.models import load_policy, save_policy
 from trainer.reporting import Reporter
-from trainer.reward_gate import Data, judge_reward_model, read_data
+from trainer.reward_gate import judge_reward_model
 from trainer.sft import train_sft
 
 ROLLOUT = RolloutConfig(engine="transformers", max_new_tokens=10, max_prompt_tokens=256)
@@ -92,10 +91,10 @@ def refused(report: GateReport) -> dict[str, str]:
     return {check.name: check.reason for check in report.checks if not check.passed}
 
 
-def reward_gate(folders: dict[str, Path], name: str, out: Path, data: Data | None = None) -> GateReport:
+def reward_gate(folders: dict[str, Path], name: str, out: Path) -> GateReport:
     return judge_reward_model(
         policy=folders["both"], reward_model=folders[name], questions=QUESTIONS, out=out,
-        config=RewardGateConfig(), rollout=ROLLOUT, reporter=Reporter(), data=data,
+        config=RewardGateConfig(), rollout=ROLLOUT, reporter=Reporter(),
     )  # fmt: skip
 
 
@@ -133,34 +132,6 @@ def test_a_reward_model_of_flipped_pairs_is_refused_for_each_reason_and_a_sound_
     assert {"accuracy", "agreement", "best_of_n"} <= set(bad)
     assert bad["accuracy"].endswith("refused when all of the interval lies below 60%")
     assert not GateReport.model_validate_json((tmp_path / "flipped.json").read_text()).passed
-
-
-def test_a_sound_reward_model_is_refused_for_whose_votes_it_learned_from(
-    folders: dict[str, Path], tmp_path: Path
-) -> None:
-    """From files as a freeze writes them; what was found of each vote lies beside the report."""
-    votes = {"ann": toy_pairs(30, 1), "bob": toy_pairs(30, 2), "eve": flipped(toy_pairs(12, 3), "vote")}
-    named = [
-        pair.model_copy(update={"vote_id": f"{name}-{number}"})
-        for name, pairs in votes.items()
-        for number, pair in enumerate(pairs)
-    ]
-    whose = [
-        AnnotatorVotes(annotator_id=name, checks=0, vote_ids=tuple(f"{name}-{n}" for n in range(len(pairs))))
-        for name, pairs in votes.items()
-    ]
-    files: dict[str, Sequence[Record]] = {
-        "train": named[:-2], "held_out": named[-2:], "annotators": whose,
-    }  # fmt: skip
-    for file, rows in files.items():
-        text = "".join(row.model_dump_json() + "\n" for row in rows)
-        (tmp_path / f"{file}.jsonl").write_text(text, encoding="utf-8")
-    out = tmp_path / "gate" / "gate.json"
-    reasons = refused(reward_gate(folders, "sound", out, read_data(tmp_path, FAST)))
-    assert set(reasons) == {"annotators"}
-    assert reasons["annotators"].startswith("eve, with 17% of the weight, chose in 0% of 12 votes")
-    margins = json.loads(out.with_name("cross_fit.json").read_text())
-    assert {name for name, margin in margins.items() if margin < 0} == {f"eve-{n}" for n in range(12)}
 
 
 def test_a_held_back_model_that_may_be_guessing_judges_nothing(

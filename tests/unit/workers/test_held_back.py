@@ -184,42 +184,6 @@ async def test_a_run_that_died_after_its_failed_reward_gate_is_held_back_again(h
 
 
 @pytest.mark.usefixtures("serving")
-async def test_after_a_gate_that_refused_an_annotator_the_next_run_leaves_her_out_by_itself(
-    heed: Platform,
-) -> None:
-    heed.plan(reward_gate={"liar": "eve"})
-    for number in range(24):
-        await heed.vote(text=f"Ann {number}")
-    for number in range(6):
-        await heed.vote("b", text=f"Eve {number}", said={"annotator_id": "eve"})
-    refused = await finished(heed, await heed.runs.request("votes"))
-    assert refused.error == "held back, the reward model failed its gate: annotators: eve"
-    assert await heed.votes.pending(await heed.votes.mark("trained_through")) == 30
-    # Nothing was wrong but whose votes some are: it need not wait for more.
-    assert await due_now(heed) == "votes"
-
-    passed = await finished(heed, await heed.runs.request("votes"))
-    assert (passed.state, passed.version) == ("succeeded", 2), passed.error
-    frozen = json.loads((heed.settings.data / "runs" / passed.id / "snapshot" / "manifest.json").read_text())
-    assert frozen["position"]["cross_fits"] == [refused.id]
-    assert frozen["skipped"] == {"contradicts everybody": 6}
-    people = {one["annotator_id"]: (one["weight"], one["checks"]) for one in frozen["annotators"]}
-    assert people == {"ann": (1.0, 24), "eve": (0.0, 6)}
-    assert await due_now(heed) is None
-
-
-@pytest.mark.usefixtures("serving")
-async def test_nobody_is_looked_at_where_trust_is_off(heed: Platform) -> None:
-    rules = heed.settings.votes.model_copy(update={"trust": False})
-    heed = replace(heed, settings=replace(heed.settings, votes=rules))
-    for number in range(3):
-        await heed.vote(text=f"Question {number}")
-    await finished(heed, await heed.runs.request("votes"))
-    [gate] = heed.calls("reward_gate")
-    assert "data" not in gate
-
-
-@pytest.mark.usefixtures("serving")
 async def test_a_reward_model_is_compared_with_that_of_a_version_that_went_live(heed: Platform) -> None:
     """Not with the one of a candidate that was held back: it may be the reason."""
     for gate in ({}, {"passed": False}, {}):
