@@ -5,7 +5,8 @@
 Heed as `make up` starts it, on a tiny model: real Redis, Celery, beat, server and two vLLM engines; the
 trainer's stages are a stub that takes seconds and whose candidate is the policy with one bit changed. People
 chat, vote and repeat what was not acknowledged, as the page does. In each cell one process is killed
-(SIGKILL) at one of the nine steps. Then the run has to end with one version published, and every acknowledged
+(SIGKILL) at one of the nine steps; the first freeze asks the trainer what everybody's votes let expect, later
+ones know it. Then the run has to end with one version published, and every acknowledged
 vote has to be in the log once. Beside kills: a worker that stands still for longer than its lease (`frozen`),
 a full disk (`disk`: needs a small file system mounted at --home), a clock that jumps two hours (`forward`,
 then `back`: needs a C compiler), after which the schedule has to be looked at again.
@@ -47,14 +48,16 @@ max_model_len = 1024
 messages_per_minute = 0
 votes_per_minute = 0
 [schedule]
-min_votes = 12
+min_votes = 30
 tick_s = 0.5
 lease_s = 3
 [release]
 serve_timeout_s = 60
 """
 STUB = Path(__file__).resolve().parent.parent / "tests" / "stub_trainer.py"
-PLAN = {stage: {"steps": 3, "step_s": 0.4, "copies": True} for stage in ("reward", "ppo", "gate")}
+PLAN = {
+    stage: {"steps": 3, "step_s": 0.4, "copies": True} for stage in ("cross_fit", "reward", "ppo", "gate")
+}
 
 
 class Failed(Exception):
@@ -143,7 +146,7 @@ async def cell(site: Site, people: People, step: str, victim: str) -> str:
     people.begin()
     done = await site.befall(victim) if victim in INCIDENTS else site.kill(victim)
     patience = time.monotonic() + BEGINS_S  # a stage is `running` a moment before its process is there
-    while not done and step in STEPS[STEPS.index("reward") : -1] and time.monotonic() < patience:
+    while not done and step in STEPS[STEPS.index("freeze") : -1] and time.monotonic() < patience:
         await asyncio.sleep(POLL_S)
         done = site.kill(victim)
     if not done:

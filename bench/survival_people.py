@@ -1,4 +1,7 @@
-"""People who go on whatever breaks: they chat, vote, and repeat what was not acknowledged."""
+"""People who go on whatever breaks: they chat, vote, and repeat what was not acknowledged.
+
+Each has an account, of which nothing is known before the first training.
+"""
 
 from __future__ import annotations
 
@@ -43,17 +46,26 @@ class People:
         self._may_begin.set()
         self._busy = 0
         self._answer = asyncio.Event()
+        self._sessions: list[aiohttp.ClientSession] = []
 
     async def __aenter__(self) -> People:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=SILENT_S)
-        jar = aiohttp.CookieJar(unsafe=True)
-        self._http = aiohttp.ClientSession(timeout=timeout, cookie_jar=jar)
-        person = {"token": self._token, "name": "survivor", "password": uuid.uuid4().hex}
-        await self._call("POST", "/api/v1/setup", person)
-        scopes = ["chat", "feedback", "read", "admin"]
-        key = await self._call("POST", "/api/v1/keys", {"label": "survival", "scopes": scopes})
-        self._http.headers["Authorization"] = f"Bearer {key['secret']}"
-        self._living = [asyncio.create_task(self._live()) for _ in range(COUNT)]
+        person = {"name": "survivor", "password": uuid.uuid4().hex}
+        admin = self._session()
+        try:
+            await self._call(admin, "POST", "/api/v1/setup", person | {"token": self._token})
+            self._living = []
+            for number in range(COUNT):
+                person = {"name": f"survivor {number}", "password": uuid.uuid4().hex}
+                await self._call(admin, "POST", "/api/v1/accounts", person | {"role": "annotator"})
+                http = self._session()
+                self._sessions.append(http)
+                await self._call(http, "POST", "/api/v1/login", person)
+                asked = {"label": "survival", "scopes": ["chat", "feedback"]}
+                key = await self._call(http, "POST", "/api/v1/keys", asked)
+                http.headers["Authorization"] = f"Bearer {key['secret']}"
+                self._living.append(asyncio.create_task(self._live(http)))
+        finally:
+            await admin.close()
         return self
 
     async def __aexit__(
@@ -62,7 +74,12 @@ class People:
         for task in self._living:
             task.cancel()
         await asyncio.gather(*self._living, return_exceptions=True)
-        await self._http.close()
+        for http in self._sessions:
+            await http.close()
+
+    def _session(self) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=SILENT_S)
+        return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.CookieJar(unsafe=True))
 
     def begin(self) -> None:
         """Measure the longest silence from now on."""
@@ -87,25 +104,25 @@ class People:
         finally:
             self._may_begin.set()
 
-    async def _live(self) -> None:
+    async def _live(self, http: aiohttp.ClientSession) -> None:
         while True:
             await self._may_begin.wait()
             self._busy += 1
             try:
-                await self._duel()
+                await self._duel(http)
             except Refused as error:
                 self.wrong.append(str(error))
             finally:
                 self._busy -= 1
             await asyncio.sleep(PAUSE_S)
 
-    async def _duel(self) -> None:
+    async def _duel(self, http: aiohttp.ClientSession) -> None:
         """A new conversation, a duel, and a vote when both sides came."""
-        conversation = (await self._call("POST", "/api/v1/conversations", {}))["id"]
+        conversation = (await self._call(http, "POST", "/api/v1/conversations", {}))["id"]
         self.moments["turn"].set()
         body = {"text": "Say something.", "mode": "duel"}
-        turn = await self._call("POST", f"/api/v1/conversations/{conversation}/messages", body)
-        if not await self._read(turn["stream"]):
+        turn = await self._call(http, "POST", f"/api/v1/conversations/{conversation}/messages", body)
+        if not await self._read(http, turn["stream"]):
             return
         now = time.monotonic()
         self.longest_silence_s = max(self.longest_silence_s, now - self._last_answer)
@@ -115,18 +132,23 @@ class People:
         vote = {"kind": "duel", "duel_id": turn["duel"]["id"], "choice": random.choice("ab")}
         key = uuid.uuid4().hex
         self.moments["vote"].set()
-        cast = await self._call("POST", "/api/v1/votes", vote, key)
+        cast = await self._call(http, "POST", "/api/v1/votes", vote, key)
         self.acknowledged.add(cast["vote"]["id"])
         self.voted_duels += 1
 
-    async def _call(self, method: str, path: str, body: dict[str, Any], key: str | None = None) -> Any:
+    async def _call(
+        self,
+        http: aiohttp.ClientSession,
+        method: str,
+        path: str,
+        body: dict[str, Any],
+        key: str | None = None,
+    ) -> Any:
         """Until the server answers; the same key makes it the same act. Raises Refused."""
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
         while True:
             try:
-                async with self._http.request(
-                    method, self._url + path, json=body, headers=headers
-                ) as response:
+                async with http.request(method, self._url + path, json=body, headers=headers) as response:
                     text = await response.text()
                     if response.status < 400:
                         return json.loads(text)
@@ -136,14 +158,14 @@ class People:
                 pass
             await asyncio.sleep(RETRY_S)
 
-    async def _read(self, path: str) -> bool:
+    async def _read(self, http: aiohttp.ClientSession, path: str) -> bool:
         """To the end of the turn, from the last event on when the connection breaks; whether both came."""
         last = ""
         whole: bool = True
         while True:
             headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
             try:
-                async with self._http.get(self._url + path, headers=headers) as response:
+                async with http.get(self._url + path, headers=headers) as response:
                     if response.status == 200:
                         async for line in response.content:
                             if line.startswith(b"id:"):

@@ -24,12 +24,13 @@ from store.votes import VoteLog
 from workers.asking import ask
 from workers.attempt import HeldBack, RunFailed, Work
 from workers.child import StageFailed
+from workers.freezing import freeze
 from workers.lease import Cancelled, Lease, patiently
 from workers.release import hold_back_unless_passed, release
 from workers.schedule import settle
 from workers.settings import WorkerSettings
 from workers.snapshot import SnapshotChanged
-from workers.steps import freeze, gate, ppo, reward
+from workers.steps import gate, ppo, reward
 from workers.stopping import owner
 
 BULKY = ("believed", "pairs", "lesson", "held_back_lesson", "reward", "ppo/checkpoints", "candidate")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from store.dataset.checks import cross_fit_path, cross_fits, read_cross_fits
 from store.dataset.choice import KNOWN, AnnotatorPart, unknown
 from store.records import Run
 from tests.worker_parts import Platform
@@ -112,6 +115,17 @@ async def test_a_trainer_that_dies_while_it_asks_is_asked_again_and_what_it_foun
     assert again.state == "succeeded", again.error
     assert manifest(heed, again)["skipped"] == {"contradicts everybody": 6}
     assert len(heed.calls("cross_fit")) == 1
+
+
+async def test_of_a_vote_that_several_runs_have_predicted_the_newest_knows_most(tmp_path: Path) -> None:
+    for at, (run, margins) in enumerate([("run_b", {"v1": -1.0, "v2": -1.0}), ("run_a", {"v1": 1.0})]):
+        path = cross_fit_path(tmp_path, run)
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(margins))
+        os.utime(path, (at, at))
+    runs = cross_fits(tmp_path)
+    assert runs == ("run_b", "run_a")
+    assert await read_cross_fits(tmp_path, runs) == {"v1": 1.0, "v2": -1.0}
 
 
 @pytest.mark.usefixtures("serving")
