@@ -92,6 +92,11 @@ class RuleChanges(Record):
         changed = {name: rule.value for name, rule in self.rules.items() if name in StartRules.model_fields}
         return type(file).model_validate(dict(file) | changed)
 
+    def shown_in(self, sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The configuration file's sections with these in them, as they are shown."""
+        changed = {name: rule.value for name, rule in self.rules.items()}
+        return sections | {"schedule": sections.get("schedule", {}) | changed} if changed else sections
+
 
 # KEYS: rules, audit. ARGV: json as it was read or '', json, audit json.
 _WRITE = """

@@ -19,10 +19,10 @@ from typing import Any, NoReturn
 
 from trainer import stages
 from trainer.config_file import load_config
-from trainer.errors import Cancelled, TrainerError
+from trainer.errors import Cancelled, NobodyReads, TrainerError
 from trainer.heap import keep_freed_memory
-from trainer.json_lines import JsonLines, take_stdout
-from trainer.reporting import EXIT_CANCELLED, EXIT_DONE, EXIT_ERROR, Reporter, cancel_on_signal
+from trainer.json_lines import JsonLines, listened_to, take_stdout
+from trainer.reporting import EXIT_CANCELLED, EXIT_DONE, EXIT_ERROR, EXIT_UNREAD, Reporter, cancel_on_signal
 from trainer.settings_help import settings_help
 
 GRACE_S = 5.0
@@ -78,12 +78,25 @@ class Parser(argparse.ArgumentParser):
         settings = settings_help(self.prog.split()[-1], width)
         return super().format_help() + (f"\n{settings}" if settings else "")
 
+    def print_help(self, file: Any = None) -> None:
+        with listened_to(sys.stdout):
+            print(self.format_help(), end="", file=file, flush=True)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}. See {self.prog} --help.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns 0 done, 1 failed, 130 cancelled by SIGTERM."""
+    """Runs one command; returns 0 done, 1 failed, 130 cancelled by SIGTERM, 141 as nobody reads stdout."""
+    try:
+        return _run(arguments)
+    except NobodyReads:
+        if not sys.stderr.isatty():  # a stage's log; a person closed it, as with `| head`
+            sys.stderr.write("stopped: whoever read stdout has closed it\n")
+        return EXIT_UNREAD
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = build_parser().parse_args(arguments)
     except UsageError as error:
@@ -104,8 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_CANCELLED
     except TrainerError as error:
         reporter.error(str(error))
-    except BrokenPipeError:
-        traceback.print_exc()  # the parent is gone: there is nobody to tell but the log
     except Exception as error:
         # The whole trace goes to stderr, which the worker keeps as the stage's log.
         traceback.print_exc()

@@ -29,3 +29,7 @@ class CheckpointError(TrainerError):
 
 class Cancelled(BaseException):
     """SIGTERM arrived. A BaseException, so that no `except Exception` on the way out keeps it."""
+
+
+class NobodyReads(BaseException):
+    """Whoever read stdout has closed it, as `head` does. A BaseException for the same reason."""

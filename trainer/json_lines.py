@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TextIO
+
+from trainer.errors import NobodyReads
 
 
 class JsonLines:
@@ -31,8 +34,25 @@ class JsonLines:
         """Nothing: every line is out already."""
 
     def _write(self, event: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n")
-        self._stream.flush()
+        line = json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
+        with listened_to(self._stream):
+            self._stream.write(line)
+            self._stream.flush()
+
+
+@contextmanager
+def listened_to(stream: TextIO) -> Iterator[None]:
+    """What is written to the stream in here is heard, or nobody reads it and this raises NobodyReads.
+
+    What is still in the stream then, or written later on the way out, goes nowhere and fails no more.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        raise NobodyReads from None
 
 
 def take_stdout() -> TextIO:

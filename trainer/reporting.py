@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from trainer.errors import Cancelled
 
 EXIT_DONE, EXIT_ERROR, EXIT_CANCELLED = 0, 1, 130
+EXIT_UNREAD = 141
+"""What a shell says of a tool that SIGPIPE ended: nobody reads stdout any more."""
 SAMPLE = "sample "
 """How the log line begins that shows an answer: `sample {"update": 3, "prompt": ..., "answer": ...}`."""
 

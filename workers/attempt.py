@@ -26,6 +26,7 @@ from store.queue import Queue
 from store.records import GateReport, Stage, StageState
 from store.run_options import RunOptions, RunOptionsBook
 from store.runs import Claim, Runs, StaleClaim
+from store.start_rules import StartRulesBook
 from store.votes import VoteLog
 from workers.lease import Cancelled, Lease, patiently
 from workers.settings import WorkerSettings
@@ -58,6 +59,7 @@ class Work:
     queue: Queue
     opinions: Opinions
     options: RunOptionsBook
+    rules: StartRulesBook
 
     @property
     def folder(self) -> Path:

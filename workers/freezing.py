@@ -44,7 +44,9 @@ async def freeze(work: Work) -> Frozen:
         used = await asyncio.to_thread(snapshot.votes_used, work.folder / "snapshot")
         await patiently(lambda: work.lineage.record(work.claim.run_id, used))
         await patiently(lambda: work.votes.advance("frozen_through", frozen.snapshot.through))
-        sections = work.asked.over(await asyncio.to_thread(read_sections, work.config))
+        rules = await patiently(work.rules.changes)
+        file = await asyncio.to_thread(read_sections, work.config)
+        sections = work.asked.over(rules.shown_in(file))
         await patiently(lambda: work.runs.update(work.claim, snapshot=frozen.snapshot, config=sections))
         return frozen.snapshot.model_dump(mode="json", exclude={"run_id"}) | {
             "parent": frozen.parent,

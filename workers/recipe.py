@@ -20,6 +20,7 @@ from store.queue import Queue
 from store.records import RunState
 from store.run_options import RunOptionsBook
 from store.runs import Runs, StaleClaim
+from store.start_rules import StartRulesBook
 from store.votes import VoteLog
 from workers.asking import ask
 from workers.attempt import HeldBack, RunFailed, Work
@@ -82,6 +83,7 @@ async def retrain(run_id: str, settings: WorkerSettings) -> None:
                 queue=Queue(redis),
                 opinions=Opinions(redis),
                 options=RunOptionsBook(redis),
+                rules=StartRulesBook(redis),
             )
             try:
                 await _to_its_end(work)

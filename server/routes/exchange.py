@@ -63,7 +63,12 @@ async def export_votes(
 
 @router.get("/runs/{run_id}/data", response_class=FileResponse)
 async def export_run_data(
-    run: KnownRun, heed: Heed, _: Watcher, note: Noted, format: Annotated[Format, Query()] = "preference"
+    run: KnownRun,
+    heed: Heed,
+    _: Watcher,
+    note: Noted,
+    format: Annotated[Format, Query()] = "preference",
+    files: Annotated[Files, Query()] = "jsonl",
 ) -> FileResponse:
     """A zip of the training's frozen data set: what its reward model and policy learned from."""
     snapshot, data = run.snapshot, folder_of(heed, run) / "snapshot"
@@ -72,7 +77,7 @@ async def export_run_data(
     name = f"heed-{format}-{run.id}"
 
     async def make(folder: Path) -> Manifest:
-        return await exported_snapshot(folder, data, snapshot, format)
+        return await exported_snapshot(folder, data, snapshot, format, files)
 
     manifest, response = await _as_zip(name, make)
     await note("export_run_data", run.id, after={"format": format, "sha256": manifest.sha256})

@@ -204,10 +204,8 @@ async def plan_with(body: RunOptions, heed: Heed, me: Engineer) -> PlanOut:
 
 async def _plan(heed: Parts, options: RunOptions, sections: dict[str, dict[str, Any]]) -> PlanOut:
     changes = await heed.start_rules.changes()
+    sections = changes.shown_in(sections)
     schedule = changes.over(heed.config.schedule).model_copy(update=options.schedule)
-    if changes.rules:
-        changed = {name: one.value for name, one in changes.rules.items()}
-        sections = sections | {"schedule": sections.get("schedule", {}) | changed}
     trained = await heed.votes.mark("trained_through")
     new = await heed.votes.read(trained)
     active, current = await heed.policies.active(), await heed.runs.current()

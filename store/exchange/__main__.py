@@ -45,14 +45,14 @@ async def export_version(settings: StoreSettings, out: Path, number: int, what: 
     return f"{out}: {made.name}, {len(made.files) + 1} files"
 
 
-async def export_frozen(settings: StoreSettings, out: Path, form: Format, run_id: str) -> str:
+async def export_frozen(settings: StoreSettings, out: Path, form: Format, run_id: str, files: Files) -> str:
     """Write a training's frozen data set to the new folder `out`; one line about it."""
     async with connect(settings.redis) as redis:
         run = await Runs(redis).get(run_id)
     if run is None or run.snapshot is None:
         raise OSError(f"there is no training {run_id} with a frozen data set")
     data = settings.data / "runs" / run.id / "snapshot"
-    made = await exported_snapshot(out, data, run.snapshot, form)
+    made = await exported_snapshot(out, data, run.snapshot, form, files)
     return f"{out}: {sum(file.rows for file in made.files.values())} rows of {run_id}"
 
 
@@ -90,13 +90,17 @@ def main(arguments: list[str] | None = None) -> int:
     into.add_argument("--tag", required=True, help="every imported pair carries it")
     into.add_argument("--dry-run", action="store_true", help="only say what is in the file")
     given = parser.parse_args(arguments)
+    if given.command == "export" and given.run and given.query:
+        out.error(
+            "--query does not go with --run: a training's data set is exported whole; leave one of them out"
+        )
     settings = StoreSettings()
     try:
         if given.command == "version":
             what: What = "reward_model" if given.reward_model else "policy"
             said = asyncio.run(export_version(settings, given.folder, given.number, what))
         elif given.command == "export" and given.run:
-            said = asyncio.run(export_frozen(settings, given.folder, given.format, given.run))
+            said = asyncio.run(export_frozen(settings, given.folder, given.format, given.run, given.files))
         elif given.command == "export":
             said = asyncio.run(export_votes(settings, given.folder, given.format, given.query, given.files))
         else:

@@ -55,12 +55,7 @@ async def export(
         for name, made in batch.items():
             lines[name] = lines.get(name, 0) + len(made)
             await asyncio.to_thread(append_lines, folder / name, made)
-    made_files: dict[str, ExportedFile] = {}
-    for name in sorted(lines):
-        path = folder / name
-        if files == "parquet":
-            path = await asyncio.to_thread(as_parquet, path)
-        made_files[path.name] = await asyncio.to_thread(described, path, lines[name])
+    made_files = await asyncio.to_thread(finished, folder, lines, files)
     manifest = Manifest(
         format=form,
         query=query,
@@ -115,7 +110,16 @@ def append_lines(path: Path, lines: list[bytes]) -> None:
         file.writelines(lines)
 
 
-def described(path: Path, rows: int) -> ExportedFile:
+def finished(folder: Path, lines: dict[str, int], files: Files) -> dict[str, ExportedFile]:
+    """The written files of JSON lines (name -> rows), made Parquet where that is wanted, and described."""
+    made = {}
+    for name in sorted(lines):
+        path = as_parquet(folder / name) if files == "parquet" else folder / name
+        made[path.name] = _described(path, lines[name])
+    return made
+
+
+def _described(path: Path, rows: int) -> ExportedFile:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return ExportedFile(rows=rows, bytes=path.stat().st_size, sha256=digest)

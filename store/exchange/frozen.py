@@ -9,7 +9,7 @@ from pathlib import Path
 
 from store.exchange.card import data_card
 from store.exchange.evidence import Format, Row
-from store.exchange.export import append_lines, described, digest_of, line_of
+from store.exchange.export import Files, append_lines, digest_of, finished, line_of
 from store.exchange.manifest import MANIFEST, Manifest
 from store.records import Demonstration, PreferencePair, Snapshot, now
 
@@ -17,7 +17,9 @@ SPLITS = {"train.jsonl": "train.jsonl", "held_out.jsonl": "test.jsonl"}
 """The run's file -> the split of the export: what was held out there is `test` here."""
 
 
-def export_snapshot(folder: Path, frozen: Path, snapshot: Snapshot, form: Format) -> Manifest:
+def export_snapshot(
+    folder: Path, frozen: Path, snapshot: Snapshot, form: Format, files: Files = "jsonl"
+) -> Manifest:
     """Make `folder` from a run's data set: as `export`, and manifest and card name the data set's digest.
 
     Ties are in no format of TRL's: they are counted. Raises FileNotFoundError when the data set is gone.
@@ -42,15 +44,15 @@ def export_snapshot(folder: Path, frozen: Path, snapshot: Snapshot, form: Format
                 votes.add(pair.vote_id or "")
     for name, some in lines.items():
         append_lines(folder / name, some)
-    files = {name: described(folder / name, len(lines[name])) for name in sorted(lines)}
+    made_files = finished(folder, {name: len(some) for name, some in lines.items()}, files)
     manifest = Manifest(
         format=form,
         query="",
         votes=snapshot.votes,
         used=len(votes - {""}),
         left_out=left_out,
-        files=files,
-        sha256=digest_of(files),
+        files=made_files,
+        sha256=digest_of(made_files),
         created_at=now().isoformat(timespec="seconds"),
         snapshot=snapshot.sha256,
         run_id=snapshot.run_id,
@@ -60,8 +62,10 @@ def export_snapshot(folder: Path, frozen: Path, snapshot: Snapshot, form: Format
     return manifest
 
 
-async def exported_snapshot(folder: Path, frozen: Path, snapshot: Snapshot, form: Format) -> Manifest:
-    return await asyncio.to_thread(export_snapshot, folder, frozen, snapshot, form)
+async def exported_snapshot(
+    folder: Path, frozen: Path, snapshot: Snapshot, form: Format, files: Files = "jsonl"
+) -> Manifest:
+    return await asyncio.to_thread(export_snapshot, folder, frozen, snapshot, form, files)
 
 
 def row_of(pair: PreferencePair, form: Format) -> Row | None:

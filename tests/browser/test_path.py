@@ -57,4 +57,5 @@ def test_the_whole_loop_by_keyboard_and_some_of_it_by_mouse(heed: Heed) -> None:
     assert list(steps)[-4:] == ["roll-back", "explorer", "export", "by-mouse"]
     assert any("v1" in line for line in steps["vote-by-key"]["verdict"])
     assert "v2" in steps["swap-seen-live"]["strip"]
+    assert "Votes" in steps["explorer"]["focusAfterSearch"], "out of the search field one is in the list"
     assert (steps["export"]["file"].endswith(".zip"), steps["export"]["failure"]) == (True, None)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from store.connection import connect
 from store.health import Health
 from store.opinions import Opinions
 from store.records import PolicyVersion, Run, now
@@ -272,3 +273,19 @@ async def test_opinions_of_new_votes_come_by_themselves(heed: Platform, cluster:
 
     assert [one.score for one in opinion.answers] == [4.0, 7.0]
     assert await heed.runs.newest(1) == []  # one vote is no training
+
+
+async def test_the_clock_goes_on_in_a_redis_that_was_emptied(
+    redis_url: str, volume: Path, cluster: Cluster
+) -> None:
+    redis = connect(redis_url)
+    health = Health(redis)
+    cluster.start_worker("control")
+    beat = cluster.start("beat", "beat", "--pidfile=")
+    try:
+        await until(health.last_tick)
+        await redis.flushall()
+        await until(health.last_tick)
+    finally:
+        await redis.aclose()
+    assert beat.poll() is None, "the same process, not one that somebody started again"

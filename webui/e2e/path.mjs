@@ -189,7 +189,9 @@ try {
       .first()
       .waitFor();
     await press("Escape");
-    return {};
+    await press("/");
+    await press("Escape");
+    return { focusAfterSearch: await look() };
   });
   await step("export", async () => {
     await tabTo(button("Export"));

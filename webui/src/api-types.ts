@@ -7573,6 +7573,7 @@ export interface operations {
         parameters: {
             query?: {
                 format?: "preference" | "unpaired" | "sft";
+                files?: "jsonl" | "parquet";
             };
             header?: never;
             path: {

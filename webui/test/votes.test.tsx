@@ -125,6 +125,25 @@ describe("the explorer", () => {
     await waitFor(() => expect(screen.queryByText("Which river?")).toBeNull());
   });
 
+  it("keeps the focus in sight: Escape leads from the search and from a vote to the list", async () => {
+    votes();
+    open("/votes");
+    await screen.findByRole("row", { name: /Question 1/ });
+    const [list, field] = [screen.getByRole("grid"), screen.getByRole<HTMLInputElement>("searchbox")];
+    await userEvent.keyboard("/outcome:tie{Enter}");
+    await waitFor(() => expect(new URLSearchParams(location.search).get("q")).toBe("outcome:tie"));
+    expect(document.activeElement).toBe(field);
+    await userEvent.keyboard(" annotator:x{Escape}");
+    expect([document.activeElement, field.value]).toEqual([list, "outcome:tie"]);
+    await userEvent.keyboard("j{Enter}o");
+    const vote = await screen.findByRole("region", { name: "Vote" });
+    await waitFor(() => expect(document.activeElement).toBe(vote));
+    await userEvent.keyboard("{Escape}");
+    await waitFor(() => expect(document.activeElement).toBe(list));
+    await userEvent.click(screen.getByRole("button", { name: "Clear the search" }));
+    expect(document.activeElement).toBe(field);
+  });
+
   it("excludes the selected votes after saying what that means", async () => {
     votes();
     server.on("POST /api/v1/exclusions", () => ({

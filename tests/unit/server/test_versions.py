@@ -222,3 +222,6 @@ async def test_a_trainings_data_is_downloaded_as_it_was_frozen(heed: Any, admin:
     assert json.loads(files["train.jsonl"])["chosen"] == said[:1]
     assert json.loads(files["manifest.json"])["left_out"] == {"tie": 1}
     assert "ab" * 32 in files["README.md"]
+    response = await admin.call("GET", f"/api/v1/runs/{run.id}/data?files=parquet")
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+        assert any(name.endswith("train.parquet") for name in archive.namelist())

@@ -38,3 +38,10 @@ def test_an_export_goes_to_a_new_folder_only(tmp_path: Path, capsys: pytest.Capt
     assert main(["export", str(out)]) == 1
     assert main(["export", str(tmp_path / "two"), "--query", "colour:red"]) == 1
     assert "`colour:` is not known" in capsys.readouterr().err
+
+
+def test_a_training_s_data_set_is_exported_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", str(tmp_path / "out"), "--run", "run_1", "--query", "outcome:a"])
+    assert "--query does not go with --run" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -244,3 +244,16 @@ finally:
     assert f"python -m trainer {command}" in result.stdout
     assert "--config" in result.stdout
     assert "heavy: []" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("ppo", "--help"), ("nonsense",), ("settings",)])
+def test_a_reader_that_goes_away_ends_it_without_a_trace(arguments: tuple[str, ...]) -> None:
+    reader, stdout = os.pipe()
+    os.close(reader)  # as `| head` does
+    result = subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments],
+        stdout=stdout, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(stdout)
+    assert result.stderr == "stopped: whoever read stdout has closed it\n"
+    assert result.returncode == 141

@@ -133,8 +133,13 @@ async def test_votes_and_frozen_data_load_in_datasets_and_pass_trls_checks(
         packed = await export(columns, rows, Conversations(redis), form=form, query="", files="parquet")
         assert await _command("export", str(frozen), "--format", form, "--run", run_id) == 0
         again = Manifest.model_validate_json((frozen / "manifest.json").read_text())
+        same = tmp_path / f"frozen-columns-{form}"
+        wanted = ("--format", form, "--run", run_id, "--files", "parquet")
+        assert await _command("export", str(same), *wanted) == 0
+        in_columns = Manifest.model_validate_json((same / "manifest.json").read_text())
+        assert {name.partition(".")[2] for name in in_columns.files} == {"parquet"}
         assert str(again.snapshot) in (frozen / "README.md").read_text()
-        for folder, manifest in ((votes, made), (frozen, again), (columns, packed)):
+        for folder, manifest in ((votes, made), (frozen, again), (columns, packed), (same, in_columns)):
             data = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
             counts = {split: len(data[split]) for split in data}
             assert counts == {name.partition(".")[0]: file.rows for name, file in manifest.files.items()}

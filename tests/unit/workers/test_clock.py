@@ -1,4 +1,4 @@
-"""The clock ticks on after the machine's clock was set back."""
+"""The clock ticks on after the machine's clock was set back, and after Redis was emptied."""
 
 from __future__ import annotations
 
@@ -64,3 +64,19 @@ def test_a_clock_set_back_costs_one_interval(clock: Any, redis_server: Any) -> N
     due_at = broker.zscore("heed:redbeat::schedule", "heed:redbeat:archive")
     assert due_at is not None
     assert 50 < due_at - time.time() <= 60, "what has a longer interval waits for that, not for two hours"
+
+
+def test_a_beat_that_waited_while_redis_was_emptied_writes_its_schedule_again(
+    clock: Any, redis_server: Any
+) -> None:
+    broker = redis.Redis(unix_socket_path=str(redis_server.socket), db=1)
+    lock: Any = broker.get("heed:redbeat::lock")
+    broker.flushdb()
+    broker.set("heed:redbeat::lock", lock, ex=30)  # as if this beat had taken it after that
+    for ticks in (1, 2):
+        clock.tick()
+        time.sleep(0.11)
+        clock.tick()
+        assert broker.llen("heed:control") == ticks
+        assert broker.zcard("heed:redbeat::schedule") >= 2, "tick and archive"
+        broker.delete("heed:redbeat::schedule")

@@ -18,6 +18,7 @@ from store.lineage import Lineage
 from store.policies import read_pointer
 from store.records import PolicyVersion, Run
 from store.run_options import RunOptions, RunOptionsBook
+from store.start_rules import StartRulesBook
 from tests.worker_parts import Platform
 from workers import recipe
 from workers.settings import Release
@@ -80,6 +81,18 @@ async def test_a_run_trains_as_whoever_asked_for_it_wants(heed: Platform) -> Non
     second = await attempt(heed, await heed.runs.request("votes"))
     assert "ppo.updates" not in heed.calls("ppo")[-1]["set"]
     assert second.config.get("ppo", {}).get("updates") != 5
+
+
+@pytest.mark.usefixtures("serving")
+async def test_a_run_says_by_which_start_rules_it_began(heed: Platform) -> None:
+    for number in range(4):
+        await heed.vote(text=f"Question {number}")
+    rules, file = StartRulesBook(heed.redis), heed.settings.schedule
+    await rules.change(file, {"min_votes": 3, "calendar": "0 2 * * *"}, "acc_ann")
+    await RunOptionsBook(heed.redis).keep("acc_ann", RunOptions(max_pairs=2))
+    run = await attempt(heed, await heed.runs.request("acc_ann"))
+    await rules.as_in_file(file, "acc_ann")
+    assert run.config["schedule"] == {"min_votes": 3, "calendar": "0 2 * * *", "max_pairs": 2}
 
 
 @pytest.mark.usefixtures("serving")

@@ -87,7 +87,14 @@ export default function VotesPage({ me }: { me: Me }) {
 
   const down = () => setActive(Math.min(rows.length - 1, active + 1));
   const up = () => setActive(Math.max(0, active - 1));
-  const back = () => (opened ? go({ opened: null }) : setChosen(new Set()));
+  const toList = () =>
+    list.current?.querySelector<HTMLElement>("[role=grid]")?.focus({ preventScroll: true });
+  const close = () => {
+    go({ opened: null });
+    // On a phone the list is there only once the vote is gone.
+    if (panel.current?.contains(document.activeElement)) requestAnimationFrame(toList);
+  };
+  const back = () => (opened ? close() : setChosen(new Set()));
   const read = () => {
     if (!opened) open(active);
     requestAnimationFrame(() => panel.current?.focus());
@@ -121,7 +128,7 @@ export default function VotesPage({ me }: { me: Me }) {
     <main id="content" className="flex min-h-0 flex-1 flex-col">
       <div className="flex flex-wrap items-center gap-2 border-b border-line px-4 py-2.5">
         <h1 className="mr-1 text-[1.15rem] font-semibold">{texts.title}</h1>
-        <Search key={query} input={search} query={query} onQuery={(next) => go({ query: next })} />
+        <Search input={search} query={query} onQuery={(next) => go({ query: next })} onLeave={toList} />
         <Views query={query} onQuery={(next) => go({ query: next })} />
         <button
           type="button"
@@ -206,7 +213,7 @@ export default function VotesPage({ me }: { me: Me }) {
             reviews={reviews}
             differences={differences}
             onDifferences={() => setDifferences(!differences)}
-            onClose={() => go({ opened: null })}
+            onClose={close}
             onExclude={() => change("exclude", { ids: [opened] })}
             onRestore={() => change("restore", { ids: [opened] })}
             onAsk={() => askOthers.mutate(opened)}
@@ -232,11 +239,23 @@ interface SearchProps {
   input: React.RefObject<HTMLInputElement | null>;
   query: string;
   onQuery: (query: string) => void;
+  onLeave: () => void;
 }
 
-function Search({ input, query, onQuery }: SearchProps) {
+function Search({ input, query, onQuery, onLeave }: SearchProps) {
   const texts = useTexts().votes;
   const [typed, setTyped] = useState(query);
+  useEffect(() => setTyped(query), [query]);
+  const leave = (event: React.KeyboardEvent) => {
+    if (event.key !== "Escape" || event.nativeEvent.isComposing) return;
+    event.preventDefault(); // the browser would empty the field, and the list below would still be searched
+    setTyped(query);
+    onLeave();
+  };
+  const clear = () => {
+    onQuery("");
+    input.current?.focus();
+  };
   const submit = (event: FormEvent) => {
     event.preventDefault();
     onQuery(tidy(typed));
@@ -252,10 +271,10 @@ function Search({ input, query, onQuery }: SearchProps) {
         title={texts.searchHint}
         value={typed}
         onChange={(event) => setTyped(event.target.value)}
-        onKeyDown={(event) => event.key === "Escape" && event.currentTarget.blur()}
+        onKeyDown={leave}
       />
       {query && (
-        <button type="button" className="icon-btn" aria-label={texts.clear} onClick={() => onQuery("")}>
+        <button type="button" className="icon-btn" aria-label={texts.clear} onClick={clear}>
           <Icon name="close" />
         </button>
       )}
