@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from server.dependencies import Parts
 from server.training_shapes import AnnotatorShare, DataPlanOut
+from store.dataset.choice import unknown
 from store.dataset.gather import gather, position_now
 from store.dataset.split import NotEnoughData, split_pairs
 
@@ -28,6 +29,8 @@ async def data_plan(heed: Parts) -> DataPlanOut:
     except NotEnoughData as error:
         too_few = str(error)
     all_votes = sum(one.votes for one in found.annotators) or 1
+    rules = heed.config.votes
+    asked = {one.annotator_id for one in unknown(found.annotators, rules.unknown_share) if rules.trust}
     shown = []
     for part in found.annotators[:SHOWN]:
         account = await heed.accounts.get(part.annotator_id)
@@ -38,6 +41,7 @@ async def data_plan(heed: Parts) -> DataPlanOut:
                 share=part.votes / all_votes,
                 over_cap=part.over_cap,
                 weight=part.weight,
+                unknown=part.annotator_id in asked,
             )
         )
     return DataPlanOut(

@@ -106,6 +106,8 @@ class AnnotatorShare(Out):
     """Those of them that the cap leaves out."""
     weight: float
     """Of each of the others; 0 leaves all of them out."""
+    unknown: bool
+    """Nothing is known of them: before the training weighs their votes it compares them with the others'."""
 
 
 class DataPlanOut(Out):

@@ -433,8 +433,8 @@ export function consoleRoutes({ db, tell, Refusal }) {
       votes: 1318, train_pairs: 1240, held_out_pairs: 131, imported: 0, too_few: null, cap: 52, more_annotators: 14,
       left_out: { excluded: 12, "answer named its model": 3, duplicate: 5, "too quick": 7, "over the annotator's cap": 31 },
       annotators: [
-        { name: "ann", votes: 83, share: 0.06, over_cap: 31, weight: 1 }, { name: "bob", votes: 44, share: 0.03, over_cap: 0, weight: 1 },
-        { name: "eve", votes: 40, share: 0.03, over_cap: 0, weight: 0.24 },
+        { name: "ann", votes: 83, share: 0.06, over_cap: 31, weight: 1, unknown: true }, { name: "bob", votes: 44, share: 0.03, over_cap: 0, weight: 1, unknown: false },
+        { name: "eve", votes: 40, share: 0.03, over_cap: 0, weight: 0.24, unknown: false },
       ],
     }]],
     ["PUT", /^schedule\/pause$/, (_, body) => { db.paused = { actor: "acc_1", reason: body.reason, at: ago(0) }; return [200, db.paused]; }],

@@ -2116,6 +2116,8 @@ export interface components {
             over_cap: number;
             /** Share */
             share: number;
+            /** Unknown */
+            unknown: boolean;
             /** Votes */
             votes: number;
             /** Weight */

@@ -92,6 +92,8 @@ describe("dashboard", () => {
     await within(dialog).findByText("Left out: 31 over a cap, 12 excluded, 7 too quick, 5 duplicates");
     await userEvent.click(within(dialog).getByText("Whose votes"));
     expect(within(dialog).getByRole("row", { name: "ann 83 40% 31 0.25" })).toBeTruthy();
+    expect(within(dialog).getByRole("row", { name: "bob 20 10% 0 open" })).toBeTruthy();
+    expect(within(dialog).getByText(/compares their votes with everybody else's first/)).toBeTruthy();
     await isAccessible();
   });
 

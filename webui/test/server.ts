@@ -213,7 +213,7 @@ export class ScriptedServer {
       too_few: null,
       left_out: { duplicate: 5, "too quick": 7, "over the annotator's cap": 31, excluded: 12 },
       cap: 52,
-      annotators: [{ name: "ann", votes: 83, share: 0.4, over_cap: 31, weight: 0.25 }],
+      annotators: [{ name: "ann", votes: 83, share: 0.4, over_cap: 31, weight: 0.25, unknown: false }, { name: "bob", votes: 20, share: 0.1, over_cap: 0, weight: 1, unknown: true }],
       more_annotators: 3,
     })); // biome-ignore format: a fixture
     this.on("GET /api/v1/audit", () => ({ items: [], next: null }));

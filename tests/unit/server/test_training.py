@@ -179,7 +179,7 @@ async def test_the_dry_run_says_which_votes_train_and_why_the_others_do_not(
     assert plan["left_out"] == {"excluded": 1, "skipped by the annotator": 1}
     assert (plan["votes"], plan["held_out_pairs"], plan["too_few"]) == (2, 1, None)
     assert plan["annotators"] == [
-        {"name": "ann", "votes": 2, "share": 1.0, "over_cap": 0, "weight": 1.0},
+        {"name": "ann", "votes": 2, "share": 1.0, "over_cap": 0, "weight": 1.0, "unknown": False},
     ]
     assert (plan["cap"], plan["more_annotators"]) == (50, 0)
     assert await heed.parts.runs.current() is None

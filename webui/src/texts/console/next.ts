@@ -77,6 +77,8 @@ const en = {
   whose: "Whose votes",
   cap: (n: string) => `One annotator may have ${n} at most.`,
   columns: { name: "Annotator", votes: "Votes", share: "Share", over: "Over the cap", weight: "Weight" },
+  open: "open",
+  asked: "Open: nothing is known of them. The training compares their votes with everybody else's first.",
   more: (n: string) => `and ${n} more annotators`,
 };
 
@@ -156,6 +158,8 @@ const zh: NextTexts = {
   whose: "票的来源",
   cap: (n) => `每位标注者最多 ${n} 张。`,
   columns: { name: "标注者", votes: "票数", share: "占比", over: "超过上限", weight: "权重" },
+  open: "待定",
+  asked: "待定：对其尚无了解，训练会先把他们的投票与其他人的作比较。",
   more: (n) => `另有 ${n} 位标注者`,
 };
 

@@ -66,11 +66,12 @@ function Annotators({ plan }: { plan: DataPlan }) {
               <td>{formatNumber(one.votes, language)}</td>
               <td>{formatShare(one.share, language)}</td>
               <td>{formatNumber(one.over_cap, language)}</td>
-              <td>{one.weight.toFixed(2)}</td>
+              <td>{one.unknown ? next.open : one.weight.toFixed(2)}</td>
             </tr>
           ))}
         </tbody>
       </table>
+      {plan.annotators.some((one) => one.unknown) && <p className="text-muted">{next.asked}</p>}
       {plan.more_annotators > 0 && (
         <p className="text-muted">{next.more(formatNumber(plan.more_annotators, language))}</p>
       )}
