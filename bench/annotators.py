@@ -23,8 +23,8 @@ from torch import Tensor
 from bench.real_data import pairs
 from store.dataset.trust import by_sureness, weights
 from store.records import PreferencePair
-from trainer.annotators import RIDGE, differences, left_out_margins
 from trainer.config import RewardConfig
+from trainer.cross_fit import RIDGE, differences, left_out_margins
 from trainer.data import load_tokenizer
 from trainer.pairs import token_pairs
 from trainer.reporting import Reporter

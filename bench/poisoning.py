@@ -32,7 +32,7 @@ from store.dataset.choice import AnnotatorPart, choose, unknown
 from store.dataset.rules import VoteRules
 from store.dataset.trust import Checked, Source, by_sureness, weights
 from store.records import Verdict, Vote
-from trainer.annotators import left_out_margins
+from trainer.cross_fit import left_out_margins
 from trainer.ranking import ranking_loss
 
 WORDS, LENGTH, RIGHT, HELD_OUT, TRAININGS = 300, 12, 0.8, 4000, 4

@@ -53,7 +53,7 @@ def seeds(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter
 
 
 def cross_fit(options: argparse.Namespace, config: TrainerConfig, reporter: Reporter) -> dict[str, Any]:
-    from trainer.annotators import cross_fit
+    from trainer.cross_fit import cross_fit
 
     margins = cross_fit(policy=options.policy, data=options.data, config=config.reward, reporter=reporter)
     options.out.parent.mkdir(parents=True, exist_ok=True)

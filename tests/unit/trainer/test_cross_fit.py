@@ -12,7 +12,7 @@ import torch
 from store.dataset.trust import by_sureness, weights
 from store.records import AnnotatorVotes, Record
 from tests.unit.trainer.reward_toys import FAST, flipped, toy_pairs
-from trainer.annotators import RIDGE, cross_fit, left_out_margins
+from trainer.cross_fit import RIDGE, cross_fit, left_out_margins
 from trainer.reporting import Reporter
 
 
