@@ -55,10 +55,13 @@ class Trained(Protocol[Model_co]):
     ) -> Result:
         """`read(model, ...)`, in which sharded weights are there. It returns tensors or tuples of them."""
 
-    def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
+    def abreast(
+        self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int], *, padded: bool = True
+    ) -> list[Result]:
         """`one(part)` of the parts of some rows, of which several may run at once; in their order.
 
-        `one` may read and go backward; what it changes besides must be its own.
+        `one` may read and go backward; what it changes besides must be its own. `padded`: a part reads each
+        of its rows to the length of its longest; otherwise `lengths` is what it reads.
         """
 
     def backward(self, loss: Tensor) -> None:
@@ -103,12 +106,17 @@ def through(
 
 
 def abreast(
-    model: nn.Module | Trained[Any], one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]
+    model: nn.Module | Trained[Any],
+    one: Callable[[Rows], Result],
+    rows: Rows,
+    lengths: Sequence[int],
+    *,
+    padded: bool = True,
 ) -> list[Result]:
     """`one(part)` of the parts of some rows, in their order, for a model that is read."""
     if isinstance(model, nn.Module):
-        return side_by_side(one, rows, lengths, device_of(model))
-    return model.abreast(one, rows, lengths)
+        return side_by_side(one, rows, lengths, device_of(model), padded=padded)
+    return model.abreast(one, rows, lengths, padded=padded)
 
 
 def bf16_copy(trained: Trained[nn.Module], ranks: Ranks) -> dict[str, Tensor]:
@@ -178,10 +186,12 @@ class Whole(Generic[Model]):
             return self.model
         return cast(Model, self._masters.twin)
 
-    def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
+    def abreast(
+        self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int], *, padded: bool = True
+    ) -> list[Result]:
         if self._masters is None:  # whose gradients are added up in order
             return [one(rows)]
-        found = side_by_side(one, rows, lengths, device_of(self.model))
+        found = side_by_side(one, rows, lengths, device_of(self.model), padded=padded)
         self._masters.settle()
         return found
 
@@ -263,7 +273,9 @@ class Sharded(Generic[Model]):
         result: Result = self._engine(read=read, args=args, options=options)
         return result
 
-    def abreast(self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int]) -> list[Result]:
+    def abreast(
+        self, one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int], *, padded: bool = True
+    ) -> list[Result]:
         return [one(rows)]
 
     def backward(self, loss: Tensor) -> None:

@@ -73,6 +73,12 @@ def token_counts(rollouts: Sequence[Rollout]) -> list[int]:
     return [len(one.prompt_ids) + len(one.response_ids) for one in rollouts]
 
 
+def tokens_read(rollouts: Sequence[Rollout], *, flat: bool) -> list[int]:
+    """Tokens of each answer's row in a pass: a flat one has what all prompts begin with only once."""
+    opening = common_opening([one.prompt_ids for one in rollouts]) if flat else 0
+    return [tokens - opening for tokens in token_counts(rollouts)]
+
+
 def part_of_answers(
     rollouts: Sequence[Rollout],
     rows: Sequence[int],
@@ -204,8 +210,9 @@ def gather(
             experience.scores[part.rows] = reward_model.scores(**part.batch.inputs())
 
     tokens = token_counts(rollouts)
+    lengths_read = tokens_read(rollouts, flat=flat)
     for rows, counts in ranks.passes(range(len(rollouts)), tokens, max_tokens):
-        abreast(policy, partial(read, counts=counts), rows, tokens)
+        abreast(policy, partial(read, counts=counts), rows, lengths_read, padded=not flat)
     ranks.add(
         experience.old_logprobs, experience.ref_logprobs, experience.entropy, experience.values,
         experience.scores, experience.critic_last,

@@ -29,15 +29,22 @@ def lane() -> tuple[int, int]:
 
 
 def side_by_side(
-    one: Callable[[Rows], Result], rows: Rows, lengths: Sequence[int], device: torch.device
+    one: Callable[[Rows], Result],
+    rows: Rows,
+    lengths: Sequence[int],
+    device: torch.device,
+    *,
+    padded: bool = True,
 ) -> list[Result]:
     """`one(part)` of the halves of some rows at once, in their order; of all rows where it does not pay.
+
+    `padded`: a half reads its rows to the length of the longest; otherwise `lengths` is what it reads.
 
     Each part runs on a thread of its own, with gradients on or off as here. If one raises, the other is
     waited for.
     """
     threads = get_num_threads()
-    halves = balanced(rows, lengths) if device.type == "cpu" and threads >= LANES else [rows]
+    halves = balanced(rows, lengths, padded=padded) if device.type == "cpu" and threads >= LANES else [rows]
     if len(halves) == 1:
         return [one(rows)]
     gradients = torch.is_grad_enabled()
@@ -52,16 +59,16 @@ def side_by_side(
     return [future.result() for future in running]
 
 
-def balanced(rows: Rows, lengths: Sequence[int]) -> list[Rows]:
-    """The shorter and the longer rows, cut where the larger half has the fewest padded tokens."""
+def balanced(rows: Rows, lengths: Sequence[int], *, padded: bool = True) -> list[Rows]:
+    """The shorter and the longer rows, cut where the larger half has the fewest tokens to read."""
     order = sorted(rows, key=lambda row: lengths[row])
     if len(order) < LANES:
         return [order]
 
-    def larger(cut: int) -> int:
-        return max(cut * lengths[order[cut - 1]], (len(order) - cut) * lengths[order[-1]])
+    def tokens(half: Rows) -> int:
+        return len(half) * lengths[half[-1]] if padded else sum(lengths[row] for row in half)
 
-    cut = min(range(1, len(order)), key=larger)
+    cut = min(range(1, len(order)), key=lambda cut: max(tokens(order[:cut]), tokens(order[cut:])))
     return [order[:cut], order[cut:]]
 
 

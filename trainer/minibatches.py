@@ -13,7 +13,15 @@ from torch import Tensor
 from trainer.backend import Trained
 from trainer.config import PPOConfig
 from trainer.errors import ModelError
-from trainer.experience import Experience, Part, part_of_answers, read_critic, read_policy, token_counts
+from trainer.experience import (
+    Experience,
+    Part,
+    part_of_answers,
+    read_critic,
+    read_policy,
+    token_counts,
+    tokens_read,
+)
 from trainer.learner import Learner
 from trainer.losses import entropy_hinge, importance_weights, policy_loss, value_loss
 from trainer.monitor import finite
@@ -100,16 +108,18 @@ class Pass:
         width: int,
     ) -> Iterator[Result]:
         """`one(part)` of each forward pass over some answers, of which several may run at once."""
-        lengths, limit = token_counts(rollouts), self.config.micro_batch_tokens // GRADIENT_PART
+        flat, lengths = self.learner.flat, token_counts(rollouts)
+        lengths_read, limit = (
+            tokens_read(rollouts, flat=flat),
+            self.config.micro_batch_tokens // GRADIENT_PART,
+        )
         for some, counts in self.learner.ranks.passes(rows, lengths, limit):
 
             def of_rows(few: Sequence[int], counts: bool = counts) -> Result:
-                part = part_of_answers(
-                    rollouts, few, width, self.learner.device, flat=self.learner.flat, counts=counts
-                )
+                part = part_of_answers(rollouts, few, width, self.learner.device, flat=flat, counts=counts)
                 return one(part)
 
-            yield from trained.abreast(of_rows, some, lengths)
+            yield from trained.abreast(of_rows, some, lengths_read, padded=not flat)
 
     def _answers(
         self, trained: Trained[Any], one: Callable[[Part], Result], rows: Sequence[int]

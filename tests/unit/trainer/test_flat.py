@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from trainer import attention
-from trainer.experience import Part, part_of_answers, read_critic, read_policy
+from trainer.experience import Part, part_of_answers, read_critic, read_policy, tokens_read
 from trainer.flat import common_opening, flat_batch, reads_flat
 from trainer.models import load_critic, load_policy, load_reward_model
 from trainer.rollout import Rollout
@@ -43,6 +43,11 @@ def test_each_token_of_the_opening_stands_once_and_nothing_is_padded() -> None:
     assert batch.position_ids.tolist() == [[0, 1, 2, 2, 3]]
     assert batch.attention_mask.tolist() == [[[[2, 1], [3, 2]]]]
     assert starts.tolist() == [2, 3]
+
+
+def test_what_all_begin_with_is_read_once() -> None:
+    assert tokens_read(ANSWERS, flat=True) == [5, 2, 9]
+    assert tokens_read(ANSWERS, flat=False) == [9, 6, 13]
 
 
 @pytest.mark.parametrize("longest", [1024, 4], ids=["products", "kernel"])

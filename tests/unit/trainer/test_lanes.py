@@ -38,6 +38,12 @@ def test_rows_are_cut_where_the_larger_half_has_the_fewest_padded_tokens() -> No
     assert balanced([2], LENGTHS) == [[2]]
 
 
+def test_flat_rows_are_cut_by_what_is_read() -> None:
+    # 1 + 2 + 3 + 4 + 5 + 6 and 7 + 8 + 9 tokens; padded, 5 x 5 and 4 x 9 are no more than 6 x 6 and 3 x 9.
+    assert balanced(range(9), list(range(1, 10)), padded=False) == [[0, 1, 2, 3, 4, 5], [6, 7, 8]]
+    assert balanced(range(9), list(range(1, 10))) == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+
+
 @pytest.mark.usefixtures("_two_threads")
 def test_halves_run_at_once_with_half_of_the_threads_each() -> None:
     met = threading.Barrier(2, timeout=20)
