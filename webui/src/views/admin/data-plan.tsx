@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { formatNumber, formatShare } from "../../format";
 import { useLanguage } from "../../texts";
-import { useNext } from "../../texts/console/next";
+import { usePlanTexts } from "../../texts/console/plan";
 import { Loading, ProblemLine } from "../../ui/notice";
 import { consoleQueries, type DataPlan } from "../console/calls";
 
@@ -13,7 +13,7 @@ export function DataFacts() {
 }
 
 function Facts({ plan }: { plan: DataPlan }) {
-  const next = useNext();
+  const words = usePlanTexts();
   const language = useLanguage();
   const number = (n: number) => formatNumber(n, language);
   const leftOut = Object.entries(plan.left_out).sort(([, a], [, b]) => b - a);
@@ -23,15 +23,15 @@ function Facts({ plan }: { plan: DataPlan }) {
         <p className="text-turn">{plan.too_few}</p>
       ) : (
         <p>
-          {next.learns(number(plan.train_pairs), number(plan.held_out_pairs))}{" "}
-          {plan.imported > 0 && next.imported(number(plan.imported))}
+          {words.learns(number(plan.train_pairs), number(plan.held_out_pairs))}{" "}
+          {plan.imported > 0 && words.imported(number(plan.imported))}
         </p>
       )}
       <p className="text-muted">
         {leftOut.length === 0
-          ? next.nothingLeftOut
-          : `${next.leftOut} ${leftOut
-              .map(([reason, count]) => `${number(count)} ${next.reasons[reason] ?? reason}`)
+          ? words.nothingLeftOut
+          : `${words.leftOut} ${leftOut
+              .map(([reason, count]) => `${number(count)} ${words.reasons[reason] ?? reason}`)
               .join(", ")}`}
       </p>
       {plan.annotators.length > 0 && <Annotators plan={plan} />}
@@ -40,13 +40,13 @@ function Facts({ plan }: { plan: DataPlan }) {
 }
 
 function Annotators({ plan }: { plan: DataPlan }) {
-  const next = useNext();
+  const words = usePlanTexts();
   const language = useLanguage();
-  const { columns } = next;
+  const { columns } = words;
   return (
     <details>
-      <summary className="font-medium">{next.whose}</summary>
-      <p className="mt-1 text-muted">{next.cap(formatNumber(plan.cap, language))}</p>
+      <summary className="font-medium">{words.whose}</summary>
+      <p className="mt-1 text-muted">{words.cap(formatNumber(plan.cap, language))}</p>
       <table className="mt-1 w-full text-[0.92rem]">
         <thead>
           <tr className="text-left text-muted">
@@ -66,14 +66,14 @@ function Annotators({ plan }: { plan: DataPlan }) {
               <td>{formatNumber(one.votes, language)}</td>
               <td>{formatShare(one.share, language)}</td>
               <td>{formatNumber(one.over_cap, language)}</td>
-              <td>{one.unknown ? next.open : one.weight.toFixed(2)}</td>
+              <td>{one.unknown ? words.open : one.weight.toFixed(2)}</td>
             </tr>
           ))}
         </tbody>
       </table>
-      {plan.annotators.some((one) => one.unknown) && <p className="text-muted">{next.asked}</p>}
+      {plan.annotators.some((one) => one.unknown) && <p className="text-muted">{words.asked}</p>}
       {plan.more_annotators > 0 && (
-        <p className="text-muted">{next.more(formatNumber(plan.more_annotators, language))}</p>
+        <p className="text-muted">{words.more(formatNumber(plan.more_annotators, language))}</p>
       )}
     </details>
   );

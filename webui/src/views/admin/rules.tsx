@@ -5,7 +5,7 @@ import { Problem } from "../../api";
 import { formatTime } from "../../format";
 import { keys } from "../../queries";
 import { useLanguage } from "../../texts";
-import { useNext } from "../../texts/console/next";
+import { usePlanTexts } from "../../texts/console/plan";
 import { Dialog } from "../../ui/dialog";
 import { DialogButtons } from "../../ui/dialog-parts";
 import { ProblemLine } from "../../ui/notice";
@@ -34,7 +34,7 @@ function read(name: Name, text: string): number | string | string[] | null {
 
 /** "New votes: 20 instead of 50, by ann, 20:10". */
 export function ChangedRules({ schedule }: { schedule: Schedule }) {
-  const words = useNext();
+  const words = usePlanTexts();
   const language = useLanguage();
   const changed = NAMES.flatMap((name) => {
     const change = schedule.changed[name];
@@ -58,7 +58,7 @@ export function ChangedRules({ schedule }: { schedule: Schedule }) {
 }
 
 export default function RulesDialog({ schedule, onClose }: { schedule: Schedule; onClose: () => void }) {
-  const words = useNext();
+  const words = usePlanTexts();
   const client = useQueryClient();
   const [texts, setTexts] = useState(
     () =>

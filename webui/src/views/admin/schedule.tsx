@@ -6,7 +6,7 @@ import { formatShare, formatTime } from "../../format";
 import { keys, queries } from "../../queries";
 import { useLanguage } from "../../texts";
 import { useConsole } from "../../texts/console";
-import { useNext } from "../../texts/console/next";
+import { usePlanTexts } from "../../texts/console/plan";
 import { ProblemLine } from "../../ui/notice";
 import { consoleApi, consoleKeys, consoleQueries, type Schedule } from "../console/calls";
 import { Card, may } from "../console/guard";
@@ -15,7 +15,7 @@ import RulesDialog, { ChangedRules } from "./rules";
 
 export default function ScheduleCard({ me }: { me: Me }) {
   const words = useConsole().training;
-  const next = useNext();
+  const next = usePlanTexts();
   const language = useLanguage();
   const { data } = useQuery(consoleQueries.schedule);
   const run = useQuery(queries.status).data?.run;
@@ -74,7 +74,7 @@ export default function ScheduleCard({ me }: { me: Me }) {
 }
 
 function NextLine({ outlook }: { outlook: NonNullable<Schedule["outlook"]> }) {
-  const next = useNext();
+  const next = usePlanTexts();
   const language = useLanguage();
   if (!outlook.next_at || !outlook.because) return null;
   const because = next.because[outlook.because] ?? outlook.because;
@@ -87,7 +87,7 @@ function NextLine({ outlook }: { outlook: NonNullable<Schedule["outlook"]> }) {
 }
 
 function Waiting({ schedule, me }: { schedule: Schedule; me: Me }) {
-  const next = useNext();
+  const next = usePlanTexts();
   const language = useLanguage();
   const client = useQueryClient();
   const withdraw = useMutation({
@@ -125,7 +125,7 @@ function Waiting({ schedule, me }: { schedule: Schedule; me: Me }) {
 
 /** A training is open: ask for the one after it. */
 function Ask() {
-  const next = useNext();
+  const next = usePlanTexts();
   const client = useQueryClient();
   const [reason, setReason] = useState("");
   const ask = useMutation({

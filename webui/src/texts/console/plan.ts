@@ -163,4 +163,4 @@ const zh: NextTexts = {
   more: (n) => `另有 ${n} 位标注者`,
 };
 
-export const useNext = (): NextTexts => (useLanguage() === "zh" ? zh : en);
+export const usePlanTexts = (): NextTexts => (useLanguage() === "zh" ? zh : en);
