@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from store import keys
@@ -63,7 +63,7 @@ class AnswerStream:
             args = [event, json.dumps(data, allow_nan=False), AT_MOST_S]
             return str(await self._append(keys=[keys.answer_stream(stream_id)], args=args))
 
-    def read(self, stream_id: str, after: str = "0") -> AsyncIterator[Entry | None]:
+    def read(self, stream_id: str, after: str = "0") -> AsyncGenerator[Entry | None, None]:
         """Entries after the id `after` for ever; None after each 5 s of silence."""
         return self._tail.follow(keys.answer_stream(stream_id), after)
 
@@ -157,6 +157,6 @@ class Feed:
             newest = await self._redis.xrevrange(keys.FEED, count=1)
         return str(newest[0][0]) if newest else "0"
 
-    def read(self, after: str) -> AsyncIterator[Entry | None]:
+    def read(self, after: str) -> AsyncGenerator[Entry | None, None]:
         """Entries after the id `after` for ever; None after each 5 s of silence."""
         return self._tail.follow(keys.FEED, after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ class Tail:
         self._waiting: asyncio.Task[None] | None = None
         """Who reads for everybody; one that was told to stop is it no more, though it may take a while."""
 
-    async def follow(self, key: str, after: str) -> AsyncIterator[Entry | None]:
+    async def follow(self, key: str, after: str) -> AsyncGenerator[Entry | None, None]:
         """Entries after `after` for ever; None whenever nothing came for 5 s (a chance for a heartbeat).
 
         Raises StoreUnavailable.

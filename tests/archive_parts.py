@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from store import keys
@@ -41,6 +42,10 @@ class Asked(NamedTuple):
     message: Message
     answers: tuple[Answer, Answer]
     duel: Duel
+
+
+Ask = Callable[..., Awaitable[Asked]]
+VoteOn = Callable[..., Vote]
 
 
 async def asked_in(redis: Redis, system_prompt: str | None = None, text: str = "Longest?") -> Asked:

@@ -173,7 +173,7 @@ class FakeVllm:
             for word in range(length):
                 await self._running.wait()
                 text = "" if word in self.half_letters else self.weights + " "
-                choice = {"delta": {"content": text}, "finish_reason": None}
+                choice: dict[str, Any] = {"delta": {"content": text}, "finish_reason": None}
                 if body.get("logprobs"):
                     choice["logprobs"] = {"content": [self._logprob(body["top_logprobs"])]}
                 await self._send(response, {"choices": [choice]})

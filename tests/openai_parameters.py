@@ -19,7 +19,8 @@ async def ask_everything(client: openai.AsyncOpenAI) -> None:
 
     async def streamed(**more: Any) -> tuple[list[str], list[Any], list[Any]]:
         """Texts and log-probabilities by choice, and the chunks."""
-        texts, logprobs = [""] * more.get("n", 1), [[] for _ in range(more.get("n", 1))]
+        texts = [""] * more.get("n", 1)
+        logprobs: list[list[Any]] = [[] for _ in texts]
         chunks = [chunk async for chunk in await whole(stream=True, **more)]
         for choice in (choice for chunk in chunks for choice in chunk.choices):
             texts[choice.index] += choice.delta.content or ""

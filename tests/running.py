@@ -17,6 +17,7 @@ from server.app import create_app
 from server.dependencies import Parts
 from server.engines.pool import EnginePool
 from server.settings import ServerSettings
+from store.records import Role
 from tests.fakes import ScriptedPool
 
 PASSWORD = "correct horse battery"
@@ -114,8 +115,8 @@ class Heed:
     server: uvicorn.Server
     people: list[Person] = field(default_factory=list)
 
-    async def person(self, name: str, role: str = "annotator") -> Person:
-        account = await self.parts.accounts.create(name, PASSWORD, role)  # type: ignore[arg-type]
+    async def person(self, name: str, role: Role = "annotator") -> Person:
+        account = await self.parts.accounts.create(name, PASSWORD, role)
         _, secret = await self.parts.api_keys.create(account.id, "test")
         person = Person(self.url, secret, account.id)
         self.people.append(person)

@@ -159,6 +159,6 @@ class HighGroup:
         others = [value for index, value in enumerate(self.averages) if index != self.index]
         return self.averages[self.index] - max(others) if self.averages else 0.0
 
-    def state(self) -> list[object]:
+    def state(self) -> tuple[tuple[float, ...], int, int, int]:
         """What the constructor takes."""
-        return [self.averages, self.index, self.against, self.flips]
+        return self.averages, self.index, self.against, self.flips

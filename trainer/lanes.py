@@ -13,7 +13,10 @@ from functools import cache
 from typing import TypeVar
 
 import torch
-from torch import get_num_threads, set_num_threads  # now: vLLM puts a function that does nothing in its place
+
+# Taken now, for the tests too: vLLM puts functions that do nothing in their place.
+from torch import get_num_threads as get_num_threads
+from torch import set_num_threads as set_num_threads
 
 Result = TypeVar("Result")
 Rows = Sequence[int]

@@ -242,7 +242,7 @@ EXAMPLES: list[Record] = [
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
-async def test_record_comes_back_from_redis_as_it_went_in(redis_url, record):
+async def test_record_comes_back_from_redis_as_it_went_in(redis_url: str, record: Record) -> None:
     async with connect(redis_url) as redis:
         await redis.hset("heed:test", "record", record.model_dump_json())
         text = await redis.hget("heed:test", "record")
@@ -251,13 +251,13 @@ async def test_record_comes_back_from_redis_as_it_went_in(redis_url, record):
     assert type(record).model_validate_json(text).model_dump_json() == text
 
 
-def test_every_record_has_an_example():
+def test_every_record_has_an_example() -> None:
     every = {kind for kind in vars(records).values() if isinstance(kind, type) and issubclass(kind, Record)}
     assert {type(example) for example in EXAMPLES} == every - {Record}
 
 
 @pytest.mark.parametrize("record", EXAMPLES, ids=lambda record: type(record).__name__)
-def test_record_is_frozen_and_refuses_unknown_fields(record):
+def test_record_is_frozen_and_refuses_unknown_fields(record: Record) -> None:
     field = next(iter(type(record).model_fields))
     with pytest.raises(ValidationError, match="frozen"):
         setattr(record, field, None)
@@ -266,12 +266,12 @@ def test_record_is_frozen_and_refuses_unknown_fields(record):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_number_that_json_does_not_know_is_refused(value):
+def test_number_that_json_does_not_know_is_refused(value: float) -> None:
     with pytest.raises(ValidationError):
         MetricRow(run_id="run_1", stage="ppo", step=1, values={"loss": value}, at=AT)
 
 
-def test_run_begins_with_every_stage_waiting():
+def test_run_begins_with_every_stage_waiting() -> None:
     run = Run(id="run_1", state="queued", requested_by="votes", created_at=AT)
     assert tuple(status.stage for status in run.stages) == STAGES
     assert {status.state for status in run.stages} == {"waiting"}

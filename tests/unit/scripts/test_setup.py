@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,7 @@ def test_a_step_runs_once_for_the_same_inputs(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(setup, "VENV", tmp_path)
     ran: list[str] = []
     for inputs in ("one", "one", "two"):
-        setup.install_once("packages", inputs, lambda inputs=inputs: ran.append(inputs))  # type: ignore[misc]
+        setup.install_once("packages", inputs, partial(ran.append, inputs))
     assert ran == ["one", "two"]
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -25,7 +26,7 @@ from store.artifacts import seal
 MINDER = Path(supervise.MINDER)
 
 
-def place(data: Path, **changes: object) -> preflight.Where:
+def place(data: Path, **changes: Any) -> preflight.Where:
     where = preflight.Where(
         data=data,
         run=data / "run",
@@ -37,7 +38,7 @@ def place(data: Path, **changes: object) -> preflight.Where:
         engine_count=2,
         model="",
     )
-    return where._replace(**changes)  # type: ignore[arg-type]
+    return where._replace(**changes)
 
 
 def conf_of(where: preflight.Where) -> configparser.RawConfigParser:

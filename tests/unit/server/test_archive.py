@@ -174,7 +174,7 @@ def test_what_is_no_conversation_is_refused_by_its_field(body: dict[str, Any], f
 def test_a_sharegpt_record_is_read() -> None:
     record = {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
     made = read("ann", json.loads(json.dumps(record)))
-    assert [one.text for one in (*made.messages, *made.answers)] == ["Hi", "Hello"]
+    assert [one.text for one in made.messages] + [one.text for one in made.answers] == ["Hi", "Hello"]
     assert made.answers[0].parent_id == made.messages[0].id
     assert made.conversation.leaf_id == made.answers[0].id
 

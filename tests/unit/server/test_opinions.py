@@ -17,7 +17,9 @@ from tests.running import Heed, Person
 
 pytestmark = pytest.mark.anyio
 
-NOT_SCORED = {"reward_model": None, "answers": [], "prefers": None, "chance": None, "learned_from": False}
+NOT_SCORED: dict[str, Any] = {
+    "reward_model": None, "answers": [], "prefers": None, "chance": None, "learned_from": False,
+}  # fmt: skip
 
 
 async def reward_model(heed: Heed) -> None:
@@ -141,7 +143,9 @@ async def test_the_feed_tells_who_watches(heed: Heed, ann: Person, admin: Person
 async def test_the_watch_over_http_version_by_version_on_the_strip_and_the_system_page(
     heed: Heed, admin: Person, ann: Person
 ) -> None:
-    empty = {"level": "quiet", "words": "", "since": None, "judged": [], "look_back": 3, "versions": []}
+    empty: dict[str, Any] = {
+        "level": "quiet", "words": "", "since": None, "judged": [], "look_back": 3, "versions": [],
+    }  # fmt: skip
     assert await admin.get("/api/v1/hacking") == empty
     assert (await ann.call("GET", "/api/v1/hacking")).status_code == 403
 

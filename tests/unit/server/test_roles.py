@@ -13,7 +13,7 @@ from server.app import create_app
 from server.dependencies import needs_of
 from server.permissions import MAY
 from server.settings import ServerSettings
-from store.records import SCOPES
+from store.records import SCOPES, Role
 from tests.fakes import ScriptedPool
 from tests.running import PASSWORD, filled, operations
 
@@ -114,7 +114,7 @@ async def refused(person: Any, method: str, path: str) -> str:
 
 
 @pytest.mark.parametrize("role", MAY)
-async def test_a_role_is_let_through_exactly_where_it_may(heed: Any, role: str) -> None:
+async def test_a_role_is_let_through_exactly_where_it_may(heed: Any, role: Role) -> None:
     person = await heed.person("somebody", role)
     assert set((await person.get("/api/v1/me"))["may"]) == MAY[role]
     wanted = {"watch": WATCH, "train": TRAIN, "release": RELEASE, "manage": MANAGE, "chat": CHAT}

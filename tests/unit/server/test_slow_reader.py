@@ -58,7 +58,7 @@ class Reader:
 
 def kept(heed: Heed) -> int:
     """Bytes in the server's own buffers, over all connections."""
-    transports = [protocol.transport for protocol in heed.server.server_state.connections]  # type: ignore[union-attr]
+    transports = [protocol.transport for protocol in heed.server.server_state.connections]
     return max((transport.get_write_buffer_size() for transport in transports if transport), default=0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ GOOD = RedisHealth(
 @pytest.fixture
 def roomy_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk of whoever runs the tests may be full."""
-    usage = namedtuple("usage", "total used free")(1 << 40, 0, 1 << 40)
+    usage = shutil.disk_usage("/")._replace(total=1 << 40, used=0, free=1 << 40)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
 
 
@@ -165,7 +165,7 @@ async def test_a_full_disk_refuses_what_is_new_and_nothing_else(
     heed: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     conversation = (await admin.http.post("/api/v1/conversations", json={})).json()
-    usage = namedtuple("usage", "total used free")(1 << 40, 1 << 40, 255 << 20)
+    usage = shutil.disk_usage("/")._replace(total=1 << 40, used=1 << 40, free=255 << 20)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     refused = await admin.http.post("/api/v1/conversations", json={})
     assert (refused.status_code, refused.headers["retry-after"]) == (507, "30")

@@ -352,7 +352,9 @@ async def test_a_write_whose_reply_was_lost_is_neither_repeated_nor_left_out(
         assert list(seen.texts().values()) == ["".join(pieces)]
         assert seen.kinds().count("answer.end") == 1
         assert seen.kinds().count("turn.end") == 1
-        assert heed.parts.turns._streams.writes > len(seen.events)  # type: ignore[attr-defined]
+        streams = heed.parts.turns._streams
+        assert isinstance(streams, LosesReplies)
+        assert streams.writes > len(seen.events)
 
 
 async def test_answers_of_a_server_that_is_gone_are_marked_failed(heed: Any, ann: Any) -> None:

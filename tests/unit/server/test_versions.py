@@ -14,6 +14,7 @@ import pytest
 from store import keys
 from store.artifacts import seal
 from store.records import EngineStatus, PolicyVersion, Snapshot, now
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
@@ -185,7 +186,7 @@ async def test_an_engineer_downloads_a_version_as_a_tar_file(heed: Any, ann: Any
     assert "heed-policy-v1.tar" in response.headers["content-disposition"]
     with tarfile.open(fileobj=io.BytesIO(response.content)) as file:
         assert file.getnames() == ["heed-policy-v1/model.safetensors", "heed-policy-v1/README.md"]
-        card = file.extractfile("heed-policy-v1/README.md").read().decode()
+        card = present(file.extractfile("heed-policy-v1/README.md")).read().decode()
     assert "license: apache-2.0" in card
     assert "none: the base model" in card
     assert (await ann.call("GET", "/api/v1/policies/1/download")).status_code == 403

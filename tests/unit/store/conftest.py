@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from store.connection import Redis, connect
 from store.records import Duel, Vote, new_id, now
-from tests.archive_parts import asked_in
+from tests.archive_parts import Ask, VoteOn, asked_in
 
 
 @pytest.fixture
@@ -19,13 +19,13 @@ async def client(redis_url: str, anyio_backend: str) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def ask() -> Callable[[Redis], object]:
+def ask() -> Ask:
     """A function that opens a turn with a duel in a new conversation."""
     return asked_in
 
 
 @pytest.fixture
-def vote_on() -> Callable[..., Vote]:
+def vote_on() -> VoteOn:
     """A function that makes a vote on a duel, with a new key unless one is given."""
     numbers = itertools.count()
 

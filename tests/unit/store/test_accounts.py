@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +20,11 @@ from store.accounts import (
     WrongToken,
 )
 from store.api_keys import ApiKeys
+from store.connection import Redis
 from store.invites import InviteGone, Invites
 from store.records import Account
 from store.sessions import Sessions
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
@@ -29,11 +32,11 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def accounts(client, volume):
+def accounts(client: Redis, volume: Path) -> Accounts:
     return Accounts(client, volume)
 
 
-async def everything(client):
+async def everything(client: Redis) -> str:
     """All that Redis holds, as one text."""
     found = []
     for key in await client.keys("*"):
@@ -43,8 +46,8 @@ async def everything(client):
     return "\n".join(found)
 
 
-async def test_setup_token_is_made_once_and_private(accounts, client, volume):
-    token = await accounts.setup_token()
+async def test_setup_token_is_made_once_and_private(accounts: Accounts, client: Redis, volume: Path) -> None:
+    token = present(await accounts.setup_token())
     assert len(token) >= 32
     assert await Accounts(client, volume).setup_token() == token
     path = volume / "secrets" / "setup_token"
@@ -53,13 +56,13 @@ async def test_setup_token_is_made_once_and_private(accounts, client, volume):
     assert [one.name for one in path.parent.iterdir()] == ["setup_token"]
 
 
-async def test_servers_that_start_at_once_print_the_same_token(client, volume):
+async def test_servers_that_start_at_once_print_the_same_token(client: Redis, volume: Path) -> None:
     tokens = await asyncio.gather(*(Accounts(client, volume).setup_token() for _ in range(8)))
     assert len(set(tokens)) == 1
 
 
-async def test_setup_token_works_once(accounts, volume):
-    token = await accounts.setup_token()
+async def test_setup_token_works_once(accounts: Accounts, volume: Path) -> None:
+    token = present(await accounts.setup_token())
     admin = await accounts.create_first(token, "Ann", PASSWORD)
     assert admin.role == "admin"
     assert not await accounts.setup_needed()
@@ -69,8 +72,8 @@ async def test_setup_token_works_once(accounts, volume):
         await accounts.create_first(token, "Bob", PASSWORD)
 
 
-async def test_of_first_accounts_made_at_once_one_is_made(accounts, client):
-    token = await accounts.setup_token()
+async def test_of_first_accounts_made_at_once_one_is_made(accounts: Accounts, client: Redis) -> None:
+    token = present(await accounts.setup_token())
     tries = [accounts.create_first(token, f"admin {number}", PASSWORD) for number in range(4)]
     results = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(isinstance(result, WrongToken) for result in results) == 3
@@ -78,28 +81,28 @@ async def test_of_first_accounts_made_at_once_one_is_made(accounts, client):
 
 
 @pytest.mark.parametrize("token", ["", "guess", "gëss"])
-async def test_wrong_setup_token_is_refused(accounts, token):
+async def test_wrong_setup_token_is_refused(accounts: Accounts, token: str) -> None:
     await accounts.setup_token()
     with pytest.raises(WrongToken):
         await accounts.create_first(token, "Ann", PASSWORD)
     assert await accounts.setup_needed()
 
 
-async def test_short_password_is_refused_and_the_token_stays_good(accounts):
-    token = await accounts.setup_token()
+async def test_short_password_is_refused_and_the_token_stays_good(accounts: Accounts) -> None:
+    token = present(await accounts.setup_token())
     with pytest.raises(PasswordTooShort, match="12"):
         await accounts.create_first(token, "Ann", "elevenchars")
     await accounts.create_first(token, "Ann", "twelve chars")
 
 
 @pytest.mark.parametrize("same", ["ann", "ANN", " Ann ", "\uff21nn"])
-async def test_name_that_looks_the_same_is_taken(accounts, same):
+async def test_name_that_looks_the_same_is_taken(accounts: Accounts, same: str) -> None:
     await accounts.create("Ann", PASSWORD, "annotator")
     with pytest.raises(NameTaken):
         await accounts.create(same, PASSWORD, "annotator")
 
 
-async def test_secrets_are_stored_hashed(accounts, client):
+async def test_secrets_are_stored_hashed(accounts: Accounts, client: Redis) -> None:
     account = await accounts.create("Ann", PASSWORD, "annotator")
     session = await Sessions(client).open(account)
     _, secret = await ApiKeys(client).create(account.id, "laptop")
@@ -112,24 +115,33 @@ async def test_secrets_are_stored_hashed(accounts, client):
 
 
 @pytest.mark.parametrize(("name", "password"), [("Ann", "wrong horse battery"), ("Nobody", PASSWORD)])
-async def test_wrong_name_and_wrong_password_sound_the_same(accounts, name, password):
+async def test_wrong_name_and_wrong_password_sound_the_same(
+    accounts: Accounts, name: str, password: str
+) -> None:
     await accounts.create("Ann", PASSWORD, "annotator")
     with pytest.raises(WrongCredentials, match=r"^name or password is wrong$"):
         await accounts.login(name, password, "127.0.0.1")
 
 
-async def test_unknown_name_costs_a_hash_like_a_wrong_password(accounts, monkeypatch):
+async def test_unknown_name_costs_a_hash_like_a_wrong_password(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashed = []
     verify = accounts._hasher.verify
-    monkeypatch.setattr(
-        type(accounts._hasher), "verify", lambda self, *args: hashed.append(args) or verify(*args)
-    )
+
+    def counted(self: object, *args: str) -> bool:
+        hashed.append(args)
+        return verify(*args)
+
+    monkeypatch.setattr(type(accounts._hasher), "verify", counted)
     with pytest.raises(WrongCredentials):
         await accounts.login("Nobody", PASSWORD, "127.0.0.1")
     assert len(hashed) == 1
 
 
-async def test_sixth_login_within_a_minute_is_refused_for_this_name_and_address_only(accounts, client):
+async def test_sixth_login_within_a_minute_is_refused_for_this_name_and_address_only(
+    accounts: Accounts, client: Redis
+) -> None:
     await accounts.create("Ann", PASSWORD, "annotator")
     for _ in range(5):
         with pytest.raises(WrongCredentials):
@@ -142,7 +154,7 @@ async def test_sixth_login_within_a_minute_is_refused_for_this_name_and_address_
     await accounts.login("Ann", PASSWORD, "10.0.0.1")
 
 
-async def test_an_invite_makes_one_account_with_its_role(accounts, client):
+async def test_an_invite_makes_one_account_with_its_role(accounts: Accounts, client: Redis) -> None:
     invites = Invites(client)
     _, token = await invites.create("acc_admin", "reviewer", hours=1)
     tries = [accounts.accept(token, f"name {number}", PASSWORD) for number in range(4)]
@@ -155,7 +167,9 @@ async def test_an_invite_makes_one_account_with_its_role(accounts, client):
     assert invite.used_by == made.id
 
 
-async def test_an_invite_survives_a_short_password_and_a_taken_name(accounts, client):
+async def test_an_invite_survives_a_short_password_and_a_taken_name(
+    accounts: Accounts, client: Redis
+) -> None:
     await accounts.create("Ann", PASSWORD, "admin")
     _, token = await Invites(client).create("acc_admin", "user", hours=1)
     with pytest.raises(PasswordTooShort):
@@ -165,7 +179,7 @@ async def test_an_invite_survives_a_short_password_and_a_taken_name(accounts, cl
     await accounts.accept(token, "Bob", PASSWORD)
 
 
-async def test_old_and_revoked_invites_make_no_account(accounts, client):
+async def test_old_and_revoked_invites_make_no_account(accounts: Accounts, client: Redis) -> None:
     invites = Invites(client)
     _, old = await invites.create("acc_admin", "user", hours=-1)
     invite, revoked = await invites.create("acc_admin", "user", hours=1)
@@ -176,7 +190,9 @@ async def test_old_and_revoked_invites_make_no_account(accounts, client):
     assert await invites.revoke("inv_nothing") is None
 
 
-async def test_a_password_link_changes_the_password_of_its_account_once(accounts, client):
+async def test_a_password_link_changes_the_password_of_its_account_once(
+    accounts: Accounts, client: Redis
+) -> None:
     ann = await accounts.create("Ann", PASSWORD, "admin")
     _, token = await Invites(client).create(ann.id, ann.role, hours=1, account=ann)
     await accounts.accept(token, "", "another long password")
@@ -187,7 +203,7 @@ async def test_a_password_link_changes_the_password_of_its_account_once(accounts
         await accounts.accept(token, "", PASSWORD)
 
 
-async def test_a_disabled_account_cannot_sign_in_and_only_its_owner_hears_why(accounts):
+async def test_a_disabled_account_cannot_sign_in_and_only_its_owner_hears_why(accounts: Accounts) -> None:
     await accounts.create("Root", PASSWORD, "admin")
     ann = await accounts.create("Ann", PASSWORD, "annotator")
     await accounts.change(ann.id, disabled=True)
@@ -199,7 +215,7 @@ async def test_a_disabled_account_cannot_sign_in_and_only_its_owner_hears_why(ac
     assert await accounts.login("Ann", PASSWORD, "127.0.0.1") == ann
 
 
-async def test_two_admins_who_demote_each_other_leave_one(accounts):
+async def test_two_admins_who_demote_each_other_leave_one(accounts: Accounts) -> None:
     ann, bob = [await accounts.create(name, PASSWORD, "admin") for name in ("Ann", "Bob")]
     done = await asyncio.gather(
         accounts.change(ann.id, role="annotator"),
@@ -211,7 +227,9 @@ async def test_two_admins_who_demote_each_other_leave_one(accounts):
         await accounts.change("acc_nobody", role="admin")
 
 
-async def test_an_account_from_before_there_were_five_roles_still_works(accounts, client):
+async def test_an_account_from_before_there_were_five_roles_still_works(
+    accounts: Accounts, client: Redis
+) -> None:
     """As the first release wrote it: no `disabled_at`."""
     made = await accounts.create("Ann", PASSWORD, "annotator")
     old = made.model_dump_json(exclude={"disabled_at"})

@@ -10,26 +10,30 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from store import keys
 from store.archive.conversations import keep_conversations
-from store.archive.keep import Limits, keep
+from store.archive.keep import Limits, Pass, keep
 from store.archive.manifest import ArchiveError
 from store.archive.restore import bring, restore
 from store.archive.segments import Segments
 from store.archive.streams import keep_stream
 from store.archive.verify import verify
 from store.audit import Audit
+from store.connection import Redis
 from store.conversations import Conversations
 from store.explorer.index import VoteIndex
-from store.records import now
+from store.records import Vote, now
 from store.search import Search
 from store.trash import GRACE, Trash
 from store.votes import AlreadyVoted, VoteLog
-from tests.archive_parts import everything, live, voted
+from tests.archive_parts import Ask, Asked, everything, live, voted
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
@@ -40,15 +44,16 @@ COLD = Limits(segment_bytes=1, hot_votes=2, rest_s=0.0)
 LARGE = Limits(rest_s=None)
 
 
-async def passes(client, volume, limits, times=1):
+async def passes(client: Redis, volume: Path, limits: Limits, times: int = 1) -> Pass:
     for _ in range(times):
-        done = await keep(client, volume, limits)
-        assert done is not None
+        done = present(await keep(client, volume, limits))
     return done
 
 
 @pytest.mark.parametrize("limits", [LARGE, SMALL], ids=["open segments", "sealed segments, trimmed log"])
-async def test_an_empty_redis_filled_from_the_archive_is_the_old_one(client, volume, ask, limits):
+async def test_an_empty_redis_filled_from_the_archive_is_the_old_one(
+    client: Redis, volume: Path, ask: Ask, limits: Limits
+) -> None:
     await live(client, volume, ask)
     before = await everything(client, without=("heed:archive:", "heed:feed"))
     audit = (await Audit(client).verify()).head
@@ -64,11 +69,13 @@ async def test_an_empty_redis_filled_from_the_archive_is_the_old_one(client, vol
     assert (await passes(client, volume, LARGE)).written == 0
 
 
-async def test_old_votes_and_conversations_are_read_from_the_archive(client, volume, ask):
+async def test_old_votes_and_conversations_are_read_from_the_archive(
+    client: Redis, volume: Path, ask: Ask
+) -> None:
     made = await live(client, volume, ask)
     hot = await everything(client)
 
-    async def seen():
+    async def seen() -> Any:
         votes, conversations = VoteLog(client, volume), Conversations(client, volume)
         rows = (await VoteIndex(client, volume).refresh()).rows
         said = [
@@ -107,7 +114,7 @@ async def test_old_votes_and_conversations_are_read_from_the_archive(client, vol
     assert await everything(client) == hot
 
 
-async def test_what_is_written_to_wakes(client, volume, ask):
+async def test_what_is_written_to_wakes(client: Redis, volume: Path, ask: Ask) -> None:
     votes, conversations = VoteLog(client, volume), Conversations(client, volume)
     asked, other = await ask(client), await ask(client)
     first = voted("duel", "a", asked)
@@ -116,21 +123,21 @@ async def test_what_is_written_to_wakes(client, volume, ask):
     assert await client.hlen(keys.CONVERSATIONS) == 0
     second = voted("duel", "b", other)
     assert (await votes.cast(second, other.duel))[1]
-    assert (await conversations.duel(other.duel.id)).vote_id == second.id
+    assert present(await conversations.duel(other.duel.id)).vote_id == second.id
     await votes.undo(first.id, "ann")
-    assert (await conversations.duel(asked.duel.id)).vote_id is None
+    assert present(await conversations.duel(asked.duel.id)).vote_id is None
     await passes(client, volume, COLD, times=2)
     assert (await conversations.change(asked.conversation, title="New")).title == "New"
     await passes(client, volume, COLD, times=2)
     edited = asked.answers[0].model_copy(update={"text": "changed"})
     assert await conversations.save_answer(edited)
     await passes(client, volume, COLD, times=2)
-    assert (await conversations.answer(edited.id)).text == "changed"
-    assert (await conversations.get(asked.conversation.id)).title == "New"
+    assert present(await conversations.answer(edited.id)).text == "changed"
+    assert present(await conversations.get(asked.conversation.id)).title == "New"
     assert await client.hlen(keys.CONVERSATIONS) == 0
 
 
-async def test_deleted_texts_leave_the_archive_too(client, volume, ask):
+async def test_deleted_texts_leave_the_archive_too(client: Redis, volume: Path, ask: Ask) -> None:
     conversations, trash = Conversations(client, volume), Trash(client, volume)
     asked, other = await ask(client), await ask(client)
     await passes(client, volume, COLD, times=2)
@@ -154,7 +161,9 @@ async def test_deleted_texts_leave_the_archive_too(client, volume, ask):
     assert (await restore(client, volume / "archive")).conversations == 1
 
 
-async def test_a_changed_or_missing_segment_is_named(client, volume, ask, tmp_path):
+async def test_a_changed_or_missing_segment_is_named(
+    client: Redis, volume: Path, ask: Ask, tmp_path: Path
+) -> None:
     await live(client, volume, ask)
     await passes(client, volume, SMALL)
     folder = volume / "archive"
@@ -182,7 +191,9 @@ async def test_a_changed_or_missing_segment_is_named(client, volume, ask, tmp_pa
         await restore(client, folder)
 
 
-async def test_an_archive_of_another_redis_is_left_alone(client, volume, ask, tmp_path):
+async def test_an_archive_of_another_redis_is_left_alone(
+    client: Redis, volume: Path, ask: Ask, tmp_path: Path
+) -> None:
     await live(client, volume, ask)
     await passes(client, volume, LARGE)
     await client.flushall()
@@ -197,7 +208,9 @@ async def test_an_archive_of_another_redis_is_left_alone(client, volume, ask, tm
         bring(volume / "archive", tmp_path / "new")
 
 
-async def test_a_lost_folder_is_written_again_unless_redis_holds_less(client, volume, ask):
+async def test_a_lost_folder_is_written_again_unless_redis_holds_less(
+    client: Redis, volume: Path, ask: Ask
+) -> None:
     await live(client, volume, ask)
     await passes(client, volume, LARGE)
     first = verify(volume / "archive").lines
@@ -210,7 +223,9 @@ async def test_a_lost_folder_is_written_again_unless_redis_holds_less(client, vo
         await keep(client, volume, LARGE)
 
 
-async def test_redis_lost_in_the_middle_of_a_pass_leaves_duels_as_the_log_has_them(client, volume, ask):
+async def test_redis_lost_in_the_middle_of_a_pass_leaves_duels_as_the_log_has_them(
+    client: Redis, volume: Path, ask: Ask
+) -> None:
     folder, votes = volume / "archive", VoteLog(client, volume)
     one, other = await ask(client), await ask(client)
     await passes(client, volume, LARGE)
@@ -227,7 +242,7 @@ async def test_redis_lost_in_the_middle_of_a_pass_leaves_duels_as_the_log_has_th
     assert (await votes.cast(voted("duel", "b", other), other.duel))[1]
 
 
-def test_what_a_power_cut_tore_is_cut_off(tmp_path):
+def test_what_a_power_cut_tore_is_cut_off(tmp_path: Path) -> None:
     segments = Segments(tmp_path, "votes")
     segments.recover()
     segments.append([{"at": 1, "entry": "1-0", "fields": {}}])
@@ -237,7 +252,7 @@ def test_what_a_power_cut_tore_is_cut_off(tmp_path):
         path.write_bytes(good + torn)
         segments.recover()
         assert path.read_bytes() == good
-        assert segments.last()["entry"] == "1-0"
+        assert present(segments.last())["entry"] == "1-0"
 
 
 ARCHIVERS = """
@@ -260,14 +275,19 @@ for _ in sys.stdin:  # each line starts one, which is killed
 
 
 @pytest.fixture
-def starter(redis_url: str, volume: Path):
+def starter(redis_url: str, volume: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", ARCHIVERS, redis_url, str(volume)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
 
 
-async def test_killed_at_any_moment_it_loses_nothing_and_writes_nothing_twice(client, volume, ask, starter):
-    votes, said, chance = VoteLog(client, volume), [], random.Random(5)
+async def test_killed_at_any_moment_it_loses_nothing_and_writes_nothing_twice(
+    client: Redis, volume: Path, ask: Ask, starter: subprocess.Popen[str]
+) -> None:
+    votes, chance = VoteLog(client, volume), random.Random(5)
+    said: list[tuple[Vote, Asked]] = []
+    assert starter.stdin is not None
+    assert starter.stdout is not None
     for _ in range(25):
         print(file=starter.stdin, flush=True)
         archiver = int(starter.stdout.readline())
@@ -294,7 +314,7 @@ async def test_killed_at_any_moment_it_loses_nothing_and_writes_nothing_twice(cl
     assert [vote.id for _, vote in await votes.read()] == [vote.id for vote, _ in said]
 
 
-def test_two_processes_do_not_write_at_once(tmp_path):
+def test_two_processes_do_not_write_at_once(tmp_path: Path) -> None:
     from store.archive.keep import _alone
 
     with _alone(tmp_path) as first, _alone(tmp_path) as second:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +18,13 @@ from store.artifacts import ArtifactError, check_weights, clean, seal, verify
 SIZES = {"BF16": 2, "F16": 2, "F32": 4, "I64": 8, "F8_E4M3": 1}
 
 
-def write_safetensors(path, tensors):
-    """`tensors`: name -> (dtype, shape, bytes)."""
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
+Raw = tuple[str, list[int], bytes]
+"""A tensor as it lies in the file: dtype, shape, bytes."""
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Raw]) -> None:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
     for name, (dtype, shape, data) in tensors.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len(data)]}
         offset += len(data)
@@ -26,11 +33,11 @@ def write_safetensors(path, tensors):
     path.write_bytes(len(text).to_bytes(8, "little") + text + blocks)
 
 
-def zeros(dtype, *shape):
+def zeros(dtype: str, *shape: int) -> Raw:
     return dtype, list(shape), bytes(SIZES[dtype] * int(np.prod(shape)))
 
 
-def with_value(dtype, value, at=3):
+def with_value(dtype: str, value: int, at: int = 3) -> Raw:
     """A tensor of 8 zeros with the bits `value` at one place."""
     numbers = np.zeros(8, dtype={2: np.uint16, 4: np.uint32}[SIZES[dtype]])
     numbers[at] = value
@@ -38,7 +45,7 @@ def with_value(dtype, value, at=3):
 
 
 @pytest.fixture
-def policy(tmp_path):
+def policy(tmp_path: Path) -> Path:
     """A folder as the trainer leaves it."""
     folder = tmp_path / "candidate"
     folder.mkdir()
@@ -50,17 +57,17 @@ def policy(tmp_path):
 
 
 @pytest.fixture
-def target(volume):
+def target(volume: Path) -> Path:
     return volume / "policies" / "v0002"
 
 
-def weights(folder, **tensors):
+def weights(folder: Path, **tensors: Raw) -> None:
     """Overwrite the folder's weights."""
     named = {name.replace("__", "."): tensor for name, tensor in tensors.items()}
     write_safetensors(folder / "model.safetensors", {"lm_head.weight": zeros("BF16", 8, 4)} | named)
 
 
-def test_sealed_folder_verifies_and_keeps_what_the_manifest_says(policy, target):
+def test_sealed_folder_verifies_and_keeps_what_the_manifest_says(policy: Path, target: Path) -> None:
     digest = seal(policy, target, {"version": 2, "run_id": "run_1"})
     manifest = verify(target)
     assert (manifest["version"], manifest["run_id"], manifest["sha256"]) == (2, "run_1", digest)
@@ -69,13 +76,13 @@ def test_sealed_folder_verifies_and_keeps_what_the_manifest_says(policy, target)
     assert [path.name for path in target.parent.iterdir()] == ["v0002"]
 
 
-def test_sealing_the_same_again_is_no_change(policy, target):
+def test_sealing_the_same_again_is_no_change(policy: Path, target: Path) -> None:
     digest = seal(policy, target, {"version": 2, "token": 1})
     assert seal(policy, target, {"version": 2, "token": 2}) == digest
     assert verify(target)["token"] == 1
 
 
-def test_other_content_never_replaces_a_version(policy, target):
+def test_other_content_never_replaces_a_version(policy: Path, target: Path) -> None:
     seal(policy, target, {"version": 2})
     (policy / "config.json").write_text('{"other": 1}')
     with pytest.raises(ArtifactError, match="never overwritten"):
@@ -85,14 +92,14 @@ def test_other_content_never_replaces_a_version(policy, target):
 
 
 @pytest.mark.parametrize("name", ["model.bin", "optimizer.pt", "code.py", "weights.pkl", "noending"])
-def test_file_that_could_carry_code_is_refused(policy, target, name):
+def test_file_that_could_carry_code_is_refused(policy: Path, target: Path, name: str) -> None:
     (policy / name).write_text("x")
     with pytest.raises(ArtifactError, match=name):
         seal(policy, target, {})
     assert not target.exists()
 
 
-def test_the_held_back_reward_model_is_sealed_inside_the_other_one(policy, volume):
+def test_the_held_back_reward_model_is_sealed_inside_the_other_one(policy: Path, volume: Path) -> None:
     target = volume / "reward_models" / "v0002"
     shutil.copytree(policy, policy / "held_back")
     seal(policy, target, {"version": 2})
@@ -106,26 +113,28 @@ def test_the_held_back_reward_model_is_sealed_inside_the_other_one(policy, volum
         verify(target)
 
 
-def test_folder_inside_is_refused_not_left_out(policy, target):
+def test_folder_inside_is_refused_not_left_out(policy: Path, target: Path) -> None:
     (policy / "layers.json").mkdir()
     with pytest.raises(ArtifactError, match=r"layers\.json"):
         seal(policy, target, {})
 
 
-def test_empty_folder_is_refused(tmp_path, target):
+def test_empty_folder_is_refused(tmp_path: Path, target: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ArtifactError, match="nothing to publish"):
         seal(tmp_path / "empty", target, {})
 
 
-def test_full_disk_is_refused_before_a_byte_is_written(policy, target, monkeypatch):
+def test_full_disk_is_refused_before_a_byte_is_written(
+    policy: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 50, 50))
     with pytest.raises(ArtifactError, match="0 MiB free"):
         seal(policy, target, {})
     assert list(target.parent.iterdir()) == []
 
 
-def test_every_flipped_byte_is_named(policy, target):
+def test_every_flipped_byte_is_named(policy: Path, target: Path) -> None:
     seal(policy, target, {"version": 2})
     for name in ("model.safetensors", "config.json", "chat_template.jinja"):
         whole = (target / name).read_bytes()
@@ -139,7 +148,9 @@ def test_every_flipped_byte_is_named(policy, target):
     verify(target)
 
 
-def test_missing_added_linked_and_unsealed_files_are_named(policy, target, tmp_path):
+def test_missing_added_linked_and_unsealed_files_are_named(
+    policy: Path, target: Path, tmp_path: Path
+) -> None:
     seal(policy, target, {"version": 2})
     (target / "config.json").rename(tmp_path / "config.json")
     with pytest.raises(ArtifactError, match=r"config\.json is missing"):
@@ -157,14 +168,14 @@ def test_missing_added_linked_and_unsealed_files_are_named(policy, target, tmp_p
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": {"config.json": 3}, "sha256": "x"}', "\x00"])
-def test_foreign_manifest_is_refused(policy, target, text):
+def test_foreign_manifest_is_refused(policy: Path, target: Path, text: str) -> None:
     seal(policy, target, {})
     (target / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"manifest\.json is not a manifest"):
         verify(target)
 
 
-def test_manifest_whose_file_list_was_edited_is_refused(policy, target):
+def test_manifest_whose_file_list_was_edited_is_refused(policy: Path, target: Path) -> None:
     seal(policy, target, {})
     manifest = json.loads((target / "manifest.json").read_text())
     del manifest["files"]["config.json"]
@@ -174,7 +185,7 @@ def test_manifest_whose_file_list_was_edited_is_refused(policy, target):
         verify(target)
 
 
-def forked(function):
+def forked(function: Callable[[], object]) -> int:
     """Run `function` in a child process; the child's id."""
     if child := os.fork():
         return child
@@ -185,16 +196,16 @@ def forked(function):
         os._exit(1)
 
 
-def exit_code(child):
+def exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def die_at(step, calls=("fsync", "rename")):
+def die_at(step: int, calls: tuple[str, ...] = ("fsync", "rename")) -> None:
     """Let this process die, as by kill -9, at the given system call from now on."""
     steps = count(1)
 
-    def mortal(call):
-        def wrapped(*args):
+    def mortal(call: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object) -> object:
             if next(steps) == step:
                 os._exit(9)
             return call(*args)
@@ -205,11 +216,11 @@ def die_at(step, calls=("fsync", "rename")):
         setattr(os, name, mortal(getattr(os, name)))
 
 
-def test_crash_at_any_step_leaves_no_version_or_a_whole_one(policy, target, volume):
+def test_crash_at_any_step_leaves_no_version_or_a_whole_one(policy: Path, target: Path, volume: Path) -> None:
     outcomes = []
     for step in range(1, 12):
 
-        def publish(step=step):
+        def publish(step: int = step) -> None:
             die_at(step)
             seal(policy, target, {"version": 2})
 
@@ -224,18 +235,18 @@ def test_crash_at_any_step_leaves_no_version_or_a_whole_one(policy, target, volu
     assert outcomes == [(False, False)] * 6 + [(False, True)] + [(True, True)] * 4
 
 
-def test_cleaning_leaves_alone_what_is_being_published_now(policy, target, volume):
+def test_cleaning_leaves_alone_what_is_being_published_now(policy: Path, target: Path, volume: Path) -> None:
     ready, go = os.pipe(), os.pipe()
 
-    def publish():
+    def publish() -> None:
         rename = os.rename
 
-        def slow(*args):
+        def slow(*args: Any) -> None:
             os.write(ready[1], b"x")
             os.read(go[0], 1)
             rename(*args)
 
-        os.rename = slow
+        vars(os)["rename"] = slow
         seal(policy, target, {"version": 2})
 
     child = forked(publish)
@@ -248,12 +259,12 @@ def test_cleaning_leaves_alone_what_is_being_published_now(policy, target, volum
         os.close(end)
 
 
-def test_sound_weights_pass(policy, tmp_path):
+def test_sound_weights_pass(policy: Path, tmp_path: Path) -> None:
     check_weights(policy)
     check_weights(policy, like=policy)
 
 
-def test_missing_lm_head_is_refused(policy):
+def test_missing_lm_head_is_refused(policy: Path) -> None:
     write_safetensors(policy / "model.safetensors", {"model.embed_tokens.weight": zeros("BF16", 8, 4)})
     with pytest.raises(ArtifactError, match=r"lm_head\.weight is missing"):
         check_weights(policy)
@@ -271,26 +282,26 @@ def test_missing_lm_head_is_refused(policy):
         ("F32", 0xFF800000),
     ],
 )
-def test_nan_and_infinity_are_refused_by_tensor(policy, dtype, value):
+def test_nan_and_infinity_are_refused_by_tensor(policy: Path, dtype: str, value: int) -> None:
     weights(policy, norm__weight=with_value(dtype, value))
     with pytest.raises(ArtifactError, match=r"norm\.weight holds NaN or infinity"):
         check_weights(policy)
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("BF16", 0x7F7F), ("F16", 0xFBFF), ("F32", 0x7F7FFFFF)])
-def test_largest_finite_numbers_pass(policy, dtype, value):
+def test_largest_finite_numbers_pass(policy: Path, dtype: str, value: int) -> None:
     weights(policy, norm__weight=with_value(dtype, value))
     check_weights(policy)
 
 
-def test_nan_beyond_the_first_chunk_is_found(policy, monkeypatch):
+def test_nan_beyond_the_first_chunk_is_found(policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.artifacts.CHUNK", 4)
     weights(policy, norm__weight=with_value("BF16", 0x7FC0, at=7))
     with pytest.raises(ArtifactError, match="NaN"):
         check_weights(policy)
 
 
-def test_other_names_shapes_and_dtypes_than_before_are_refused(policy, tmp_path):
+def test_other_names_shapes_and_dtypes_than_before_are_refused(policy: Path, tmp_path: Path) -> None:
     before = tmp_path / "before"
     shutil.copytree(policy, before)
     embed = "model.embed_tokens.weight"
@@ -305,13 +316,13 @@ def test_other_names_shapes_and_dtypes_than_before_are_refused(policy, tmp_path)
             check_weights(policy, like=before)
 
 
-def test_dtype_whose_numbers_cannot_be_judged_is_refused(policy):
+def test_dtype_whose_numbers_cannot_be_judged_is_refused(policy: Path) -> None:
     weights(policy, norm__weight=zeros("F8_E4M3", 8))
     with pytest.raises(ArtifactError, match="F8_E4M3"):
         check_weights(policy)
 
 
-def test_integers_and_empty_tensors_pass(policy):
+def test_integers_and_empty_tensors_pass(policy: Path) -> None:
     weights(policy, positions=zeros("I64", 4), nothing=zeros("BF16", 0))
     check_weights(policy)
 
@@ -326,27 +337,27 @@ def test_integers_and_empty_tensors_pass(policy):
         b"\x0f\0\0\0\0\0\0\0" + b'{"a":{"dtype"}}',
     ],
 )
-def test_file_that_is_no_safetensors_is_refused(policy, data):
+def test_file_that_is_no_safetensors_is_refused(policy: Path, data: bytes) -> None:
     (policy / "model.safetensors").write_bytes(data)
     with pytest.raises(ArtifactError, match=r"model\.safetensors"):
         check_weights(policy)
 
 
-def test_tensor_whose_shape_is_not_its_size_is_refused(policy):
+def test_tensor_whose_shape_is_not_its_size_is_refused(policy: Path) -> None:
     _, _, data = zeros("BF16", 8, 4)
     weights(policy, norm__weight=("BF16", [8, 5], data))
     with pytest.raises(ArtifactError, match="another shape"):
         check_weights(policy)
 
 
-def test_weights_cut_short_are_refused(policy):
+def test_weights_cut_short_are_refused(policy: Path) -> None:
     path = policy / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ArtifactError, match="cut short"):
         check_weights(policy)
 
 
-def test_tensor_in_two_files_is_refused(policy):
+def test_tensor_in_two_files_is_refused(policy: Path) -> None:
     shutil.copy(policy / "model.safetensors", policy / "model-2.safetensors")
     with pytest.raises(ArtifactError, match=r"is in model-2\.safetensors too"):
         check_weights(policy)

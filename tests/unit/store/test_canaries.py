@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from store import keys
 from store.audit import Audit
+from store.connection import Redis
+from store.decisions import CanaryOutcome
 from store.policies import CanaryRefused, Policies
-from store.records import EngineStatus, PolicyVersion, now
+from store.records import EngineState, EngineStatus, PolicyState, PolicyVersion, now
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def policies(client, volume):
+async def policies(client: Redis, volume: Path) -> Policies:
     """Versions 1 (active), 2 and 3, and two engines."""
     policies = Policies(client, volume)
     for number in (1, 2, 3):
@@ -28,7 +33,7 @@ async def policies(client, volume):
     return policies
 
 
-async def engines(policies, *states, draining=()):
+async def engines(policies: Policies, *states: EngineState, draining: tuple[int, ...] = ()) -> None:
     statuses = [
         EngineStatus(name=f"e{n}", address="unix:///e", state=state, draining=n in draining, seen_at=now())
         for n, state in enumerate(states)
@@ -36,16 +41,16 @@ async def engines(policies, *states, draining=()):
     await policies.report_engines("here", statuses)
 
 
-async def states(policies):
+async def states(policies: Policies) -> dict[int, PolicyState]:
     return {one.number: one.state for one in await policies.versions()}
 
 
-async def acts(client):
+async def acts(client: Redis) -> list[tuple[str, str, Any]]:
     newest = await Audit(client).newest()
     return [(event.action, event.object, event.detail.get("outcome")) for event in newest][::-1]
 
 
-async def test_it_begins_changes_and_is_promoted(policies, client):
+async def test_it_begins_changes_and_is_promoted(policies: Policies, client: Redis) -> None:
     assert await policies.canary() is None
     begun = await policies.start_canary(2, 0.1, "ann", "passed the gate")
     assert await policies.canary() == begun
@@ -57,7 +62,7 @@ async def test_it_begins_changes_and_is_promoted(policies, client):
     await policies.end_canary("promoted", "ann", "better")
     assert await policies.canary() is None
     assert await states(policies) == {3: "candidate", 2: "active", 1: "retired"}
-    assert (await policies.previous()).number == 1
+    assert present(await policies.previous()).number == 1
     assert await acts(client) == [
         ("canary_start", "v2", None),
         ("canary_share", "v2", None),
@@ -70,39 +75,41 @@ async def test_it_begins_changes_and_is_promoted(policies, client):
 @pytest.mark.parametrize(
     ("outcome", "state"), [("rolled_back", "rolled_back"), ("rejected", "rejected"), ("stopped", "candidate")]
 )
-async def test_it_ends_without_becoming_active(policies, client, outcome, state):
+async def test_it_ends_without_becoming_active(
+    policies: Policies, client: Redis, outcome: CanaryOutcome, state: PolicyState
+) -> None:
     await policies.start_canary(2, 0.1, "ann", "try")
     await policies.end_canary(outcome, "ann", "enough")
     assert await policies.canary() is None
-    assert (await policies.active()).number == 1
-    version = await policies.get(2)
+    assert present(await policies.active()).number == 1
+    version = present(await policies.get(2))
     assert (version.state, version.reason) == (state, "enough")
     assert (await acts(client))[-1] == ("canary_end", "v2", outcome)
 
 
-async def test_a_retired_version_that_was_tried_again_is_retired_again(policies):
+async def test_a_retired_version_that_was_tried_again_is_retired_again(policies: Policies) -> None:
     await policies.activate(2, "ann", "forward", expected=1)
     await policies.start_canary(1, 0.1, "ann", "was it better?")
     await policies.end_canary("stopped", "ann", "enough")
-    assert (await policies.previous()).number == 1
+    assert present(await policies.previous()).number == 1
 
 
-async def test_only_one_runs(policies):
+async def test_only_one_runs(policies: Policies) -> None:
     await policies.start_canary(2, 0.1, "ann", "try")
     with pytest.raises(CanaryRefused, match="runs already"):
         await policies.start_canary(3, 0.1, "ann", "try")
-    assert (await policies.canary()).number == 2
+    assert present(await policies.canary()).number == 2
     assert (await states(policies))[3] == "candidate"
 
 
-async def test_of_starts_at_once_one_wins(policies):
+async def test_of_starts_at_once_one_wins(policies: Policies) -> None:
     tries = [policies.start_canary(number, 0.1, "ann", "race") for number in (2, 3, 2, 3)]
     results = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(isinstance(result, CanaryRefused) for result in results) == 3
     assert list((await states(policies)).values()).count("canary") == 1
 
 
-async def test_what_cannot_be_tried_is_refused(policies):
+async def test_what_cannot_be_tried_is_refused(policies: Policies) -> None:
     await policies.set_state(2, "rejected", "it computes NaN")
     with pytest.raises(CanaryRefused, match="v2 is rejected: it computes NaN"):
         await policies.start_canary(2, 0.1, "ann", "try")
@@ -121,7 +128,9 @@ async def test_what_cannot_be_tried_is_refused(policies):
 @pytest.mark.parametrize(
     ("seen", "draining"), [((), ()), (("ready",), ()), (("ready", "down"), ()), (("ready", "ready"), (1,))]
 )
-async def test_it_needs_two_engines(policies, client, seen, draining):
+async def test_it_needs_two_engines(
+    policies: Policies, client: Redis, seen: tuple[EngineState, ...], draining: tuple[int, ...]
+) -> None:
     await engines(policies, *seen, draining=draining)
     with pytest.raises(CanaryRefused, match="two engines") as refused:
         await policies.start_canary(2, 0.1, "ann", "try")
@@ -129,7 +138,7 @@ async def test_it_needs_two_engines(policies, client, seen, draining):
     assert (await states(policies))[2] == "candidate"
 
 
-async def test_it_ends_when_the_pointer_moves(policies, client):
+async def test_it_ends_when_the_pointer_moves(policies: Policies, client: Redis) -> None:
     await policies.activate(2, "ann", "forward", expected=1)
     await policies.start_canary(3, 0.1, "ann", "try")
     await policies.rollback("ann", "v2 swears")
@@ -138,16 +147,16 @@ async def test_it_ends_when_the_pointer_moves(policies, client):
     assert (await acts(client))[-1] == ("canary_end", "v3", "stopped")
 
 
-async def test_a_canary_that_is_activated_was_promoted(policies, client):
+async def test_a_canary_that_is_activated_was_promoted(policies: Policies, client: Redis) -> None:
     await policies.start_canary(2, 0.1, "ann", "try")
     await policies.activate(2, "ann", "sure", expected=1)
     assert await policies.canary() is None
     assert (await acts(client))[-1] == ("canary_end", "v2", "promoted")
 
 
-async def test_a_canary_that_gets_another_state_has_ended(policies):
+async def test_a_canary_that_gets_another_state_has_ended(policies: Policies) -> None:
     await policies.start_canary(2, 0.1, "ann", "try")
     await policies.set_state(3, "rejected", "something else")
-    assert (await policies.canary()).number == 2
+    assert present(await policies.canary()).number == 2
     await policies.set_state(2, "rejected", "found later")
     assert await policies.canary() is None

@@ -5,17 +5,18 @@ from __future__ import annotations
 import pytest
 
 from store.audit import Audit
+from store.connection import Redis
 from store.engines import EngineNameTaken, EngineRegistry, EngineUnknown
 from store.records import EngineMember, now
 
 pytestmark = pytest.mark.anyio
 
 
-def member(name, address="https://10.0.0.7:8090"):
+def member(name: str, address: str = "https://10.0.0.7:8090") -> EngineMember:
     return EngineMember(name=name, address=address, device=name, actor="ann", joined_at=now())
 
 
-async def test_engines_join_drain_and_leave(client):
+async def test_engines_join_drain_and_leave(client: Redis) -> None:
     registry = EngineRegistry(client)
     await registry.join(member("b"))
     await registry.join(member("a"))
@@ -36,7 +37,7 @@ async def test_engines_join_drain_and_leave(client):
     ]
 
 
-async def test_a_name_belongs_to_one_address(client):
+async def test_a_name_belongs_to_one_address(client: Redis) -> None:
     registry = EngineRegistry(client)
     await registry.join(member("a"))
     await registry.join(member("a"))
@@ -44,7 +45,7 @@ async def test_a_name_belongs_to_one_address(client):
         await registry.join(member("a", "https://10.0.0.8:8090"))
 
 
-async def test_draining_twice_is_written_once(client):
+async def test_draining_twice_is_written_once(client: Redis) -> None:
     registry = EngineRegistry(client)
     for draining in (True, True, False, False):
         await registry.drain("engine-1", draining, "ann")
@@ -55,6 +56,6 @@ async def test_draining_twice_is_written_once(client):
 @pytest.mark.parametrize(
     "address", ["unix:///x.sock", "https://host:1/path", "https://user@host", "ftp://host", "https://a b"]
 )
-def test_an_address_is_a_plain_http_url(address):
+def test_an_address_is_a_plain_http_url(address: str) -> None:
     with pytest.raises(ValueError, match="address"):
         member("a", address)

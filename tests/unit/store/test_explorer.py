@@ -28,7 +28,7 @@ def row(
         conversation_id=f"conv_{n}",
         duel_id=f"duel_{n}",
         annotator_id=f"acc_{annotator}",
-        choice=choice,  # type: ignore[arg-type]
+        choice=choice,
         answers=(VotedAnswer(answer_id="x", version=2, position=1, leak=leak),),
         idempotency_key=str(n),
         created_at=START + timedelta(days=n),

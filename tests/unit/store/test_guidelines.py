@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from store.connection import Redis
 from store.guidelines import GuidelineBook, GuidelinesChanged
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_every_version_is_kept_and_a_change_of_an_older_one_refused(client):
+async def test_every_version_is_kept_and_a_change_of_an_older_one_refused(client: Redis) -> None:
     book = GuidelineBook(client)
     assert (await book.newest(), await book.number()) == (None, None)
     first = await book.write("Prefer what is true.", "boss", after=0)
@@ -20,7 +21,7 @@ async def test_every_version_is_kept_and_a_change_of_an_older_one_refused(client
     assert (await book.newest(), await book.version(1), await book.version(3)) == (second, first, None)
 
 
-async def test_what_a_person_has_read_never_goes_back(client):
+async def test_what_a_person_has_read_never_goes_back(client: Redis) -> None:
     book = GuidelineBook(client)
     await book.mark_read("ann", 2)
     await book.mark_read("ann", 1)

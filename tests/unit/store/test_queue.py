@@ -6,13 +6,17 @@ import asyncio
 
 import pytest
 
+from store.connection import Redis
 from store.queue import Progress, Queue
-from store.records import ChatTurn, ItemAnswer, QueueItem, QueueTask, Verdict, now
+from store.records import ChatTurn, Check, DuelChoice, ItemAnswer, QueueItem, QueueTask, Verdict, now
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
 
-def made(name="item_1", overlap=1, answers=True, gold=None):
+def made(
+    name: str = "item_1", overlap: int = 1, answers: bool = True, gold: DuelChoice | None = None
+) -> QueueItem:
     return QueueItem(
         id=name,
         prompt=(ChatTurn(role="user", content="Longest river?"),),
@@ -25,7 +29,7 @@ def made(name="item_1", overlap=1, answers=True, gold=None):
     )
 
 
-def task_of(item, annotator, check=None):
+def task_of(item: QueueItem, annotator: str, check: Check | None = None) -> QueueTask:
     return QueueTask(
         item_id=item.id,
         annotator_id=annotator,
@@ -37,7 +41,9 @@ def task_of(item, annotator, check=None):
     )
 
 
-async def judge(queue, item, annotator, choice="a", check=None):
+async def judge(
+    queue: Queue, item: QueueItem, annotator: str, choice: DuelChoice = "a", check: Check | None = None
+) -> tuple[QueueTask, str]:
     task = task_of(item, annotator, check)
     await queue.start(task)
     vote_id = f"vote_{task.duel_id}"
@@ -46,7 +52,7 @@ async def judge(queue, item, annotator, choice="a", check=None):
     return task, vote_id
 
 
-async def test_of_annotators_who_ask_at_once_as_many_get_the_item_as_it_has_places(client):
+async def test_of_annotators_who_ask_at_once_as_many_get_the_item_as_it_has_places(client: Redis) -> None:
     queue = Queue(client)
     await queue.add([made(overlap=3)])
     got = await asyncio.gather(*(queue.reserve(f"ann_{number}", 60) for number in range(20)))
@@ -55,7 +61,7 @@ async def test_of_annotators_who_ask_at_once_as_many_get_the_item_as_it_has_plac
     assert await queue.reserve(f"ann_{mine}", 60) is not None, "whoever holds a place keeps it"
 
 
-async def test_a_place_that_ran_out_is_given_to_the_next(client):
+async def test_a_place_that_ran_out_is_given_to_the_next(client: Redis) -> None:
     queue = Queue(client)
     await queue.add([made()])
     assert await queue.reserve("ann", 60) is not None
@@ -65,7 +71,7 @@ async def test_a_place_that_ran_out_is_given_to_the_next(client):
     assert await queue.reserve("ann", 60) is None
 
 
-async def test_a_place_that_is_given_back_is_free_at_once(client):
+async def test_a_place_that_is_given_back_is_free_at_once(client: Redis) -> None:
     queue, item = Queue(client), made()
     await queue.add([item])
     await queue.reserve("ann", 60)
@@ -77,7 +83,7 @@ async def test_a_place_that_is_given_back_is_free_at_once(client):
     assert await queue.reserve("bob", 60) == item
 
 
-async def test_an_item_closes_with_its_last_verdict_and_nobody_judges_it_twice(client):
+async def test_an_item_closes_with_its_last_verdict_and_nobody_judges_it_twice(client: Redis) -> None:
     queue, item = Queue(client), made(overlap=2)
     await queue.add([item])
     await queue.reserve("ann", 60)
@@ -89,7 +95,7 @@ async def test_an_item_closes_with_its_last_verdict_and_nobody_judges_it_twice(c
     assert await queue.progress() == Progress(wanted=2, done=2, open=0, gold=0)
 
 
-async def test_a_skip_leaves_the_place_to_somebody_else(client):
+async def test_a_skip_leaves_the_place_to_somebody_else(client: Redis) -> None:
     queue, item = Queue(client), made()
     await queue.add([item])
     await queue.reserve("ann", 60)
@@ -99,7 +105,7 @@ async def test_a_skip_leaves_the_place_to_somebody_else(client):
     assert (await queue.progress()).done == 0
 
 
-async def test_an_undone_verdict_puts_the_item_before_its_annotator_again(client):
+async def test_an_undone_verdict_puts_the_item_before_its_annotator_again(client: Redis) -> None:
     queue, item = Queue(client), made()
     await queue.add([item])
     await queue.reserve("ann", 60)
@@ -107,12 +113,12 @@ async def test_an_undone_verdict_puts_the_item_before_its_annotator_again(client
     await queue.reopen(task, item, vote_id, 60)
     await queue.reopen(task, item, vote_id, 60)
     assert (await queue.progress())[:3] == (1, 0, 1)
-    assert (await queue.current("ann")).duel_id == task.duel_id
+    assert present(await queue.current("ann")).duel_id == task.duel_id
     assert await queue.reserve("bob", 60) is None, "the place is still the annotator's"
     assert await queue.verdicts("ann") == []
 
 
-async def test_a_vote_that_is_recorded_twice_or_changed_is_one_verdict(client):
+async def test_a_vote_that_is_recorded_twice_or_changed_is_one_verdict(client: Redis) -> None:
     queue, item = Queue(client), made(overlap=2)
     await queue.add([item])
     await queue.reserve("ann", 60)
@@ -122,7 +128,7 @@ async def test_a_vote_that_is_recorded_twice_or_changed_is_one_verdict(client):
     assert (await queue.progress()).done == 1
 
 
-async def test_until_its_answers_are_drawn_an_item_has_one_place(client):
+async def test_until_its_answers_are_drawn_an_item_has_one_place(client: Redis) -> None:
     queue, item = Queue(client), made(overlap=3, answers=False)
     await queue.add([item])
     assert await queue.reserve("ann", 60) == item
@@ -134,7 +140,7 @@ async def test_until_its_answers_are_drawn_an_item_has_one_place(client):
     assert await queue.reserve("bob", 60) == kept
 
 
-async def test_checks_take_no_place_and_count_as_no_verdict_of_the_item(client):
+async def test_checks_take_no_place_and_count_as_no_verdict_of_the_item(client: Redis) -> None:
     queue, item, gold = Queue(client), made(overlap=2), made("item_2", gold="a")
     await queue.add([item, gold])
     assert await queue.unseen_gold("ann") == [gold.id]
@@ -149,7 +155,7 @@ async def test_checks_take_no_place_and_count_as_no_verdict_of_the_item(client):
     assert await queue.left_for("bob") == 1
 
 
-async def test_the_same_item_is_added_once_and_a_removed_one_is_gone(client):
+async def test_the_same_item_is_added_once_and_a_removed_one_is_gone(client: Redis) -> None:
     queue, item = Queue(client), made(overlap=2)
     assert (await queue.add([item]), await queue.add([item])) == (1, 0)
     await queue.reserve("ann", 60)

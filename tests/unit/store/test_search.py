@@ -5,17 +5,21 @@ from __future__ import annotations
 import pytest
 
 from store import search as module
+from store.connection import Redis
 from store.conversations import Conversations
-from store.search import Search, excerpt
+from store.search import Hit, Search, excerpt
+from tests.archive_parts import Ask
 
 pytestmark = pytest.mark.anyio
 
 
-async def find(client, words, owner="ann", **page):
-    return (await Search(client).find(owner, words, **page)).hits
+async def find(client: Redis, words: str, owner: str = "ann") -> list[Hit]:
+    return (await Search(client).find(owner, words)).hits
 
 
-async def test_words_are_found_in_titles_messages_and_answers_whatever_their_case(client, ask):
+async def test_words_are_found_in_titles_messages_and_answers_whatever_their_case(
+    client: Redis, ask: Ask
+) -> None:
     conversations, asked = Conversations(client), await ask(client)  # Rivers: Longest? The Nile. The Rhine.
     titled = await conversations.create("ann", "The NILE delta")
     found = [(hit.conversation.id, hit.excerpt) for hit in await find(client, "nile the")]
@@ -23,13 +27,13 @@ async def test_words_are_found_in_titles_messages_and_answers_whatever_their_cas
     assert [hit.excerpt for hit in await find(client, "LONG")] == ["Longest?"]
 
 
-async def test_every_word_must_be_in_the_same_text(client, ask):
+async def test_every_word_must_be_in_the_same_text(client: Redis, ask: Ask) -> None:
     await ask(client)
     assert await find(client, "nile rhine") == []
     assert await find(client, "  ") == []
 
 
-async def test_names_of_fields_are_no_words_and_quotes_are_found(client, ask):
+async def test_names_of_fields_are_no_words_and_quotes_are_found(client: Redis, ask: Ask) -> None:
     asked = await ask(client)
     assert await find(client, "conversation_id") == []
     quoted = asked.message.model_copy(update={"id": "msg_2", "text": 'They said "C:\\new" twice.'})
@@ -37,12 +41,14 @@ async def test_names_of_fields_are_no_words_and_quotes_are_found(client, ask):
     assert [hit.excerpt for hit in await find(client, '"c:\\new" said')] == ['They said "C:\\new" twice.']
 
 
-async def test_others_conversations_are_not_found(client, ask):
+async def test_others_conversations_are_not_found(client: Redis, ask: Ask) -> None:
     await ask(client)
     assert await find(client, "nile", owner="bob") == []
 
 
-async def test_pages_look_through_every_conversation(client, ask, monkeypatch):
+async def test_pages_look_through_every_conversation(
+    client: Redis, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, conversations = await ask(client), Conversations(client)
     for _ in range(3):
         await conversations.create("ann", "other")
@@ -53,7 +59,7 @@ async def test_pages_look_through_every_conversation(client, ask, monkeypatch):
     assert ([hit.conversation.id for hit in hits], after, of) == ([asked.conversation.id], None, 4)
 
 
-async def test_a_page_ends_when_it_is_full(client, monkeypatch):
+async def test_a_page_ends_when_it_is_full(client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         await Conversations(client).create("ann", f"other {number}")
     monkeypatch.setattr(module, "BATCH", 1)
@@ -63,7 +69,7 @@ async def test_a_page_ends_when_it_is_full(client, monkeypatch):
     assert ([hit.conversation.title for hit in rest], end) == (["other 0"], None)
 
 
-def test_excerpt_is_one_line_around_the_word():
+def test_excerpt_is_one_line_around_the_word() -> None:
     text = "word " * 40 + "the\n\nneedle stands here " + "more " * 40
     cut = excerpt(text, "needle")
     assert "the needle stands here" in cut

@@ -11,12 +11,12 @@ from store.settings import BUNDLED_CONFIG, SECTIONS, ConfigError, StoreSettings,
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch):
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEED_DATA", "HEED_REDIS_URL", "HEED_CONFIG"):
         monkeypatch.delenv(name, raising=False)
 
 
-def test_environment_says_where(monkeypatch):
+def test_environment_says_where(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEED_DATA", "/srv/heed")
     monkeypatch.setenv("HEED_REDIS_URL", "redis://db:6379/3")
     settings = StoreSettings()
@@ -25,19 +25,19 @@ def test_environment_says_where(monkeypatch):
     assert settings.config == BUNDLED_CONFIG
 
 
-def test_redis_of_make_up_is_the_default_also_under_an_odd_path(monkeypatch):
+def test_redis_of_make_up_is_the_default_also_under_an_odd_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEED_DATA", "/srv/he ed?")
     assert StoreSettings().redis == "unix:///srv/he%20ed%3F/run/redis.sock?db=0"
 
 
-def test_home_is_expanded(monkeypatch):
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
     assert StoreSettings().data == Path("/home/ann/.local/share/heed")
     monkeypatch.setenv("HEED_DATA", "~/volume")
     assert StoreSettings().data == Path("/home/ann/volume")
 
 
-def test_sections_are_read(tmp_path):
+def test_sections_are_read(tmp_path: Path) -> None:
     path = tmp_path / "heed.toml"
     path.write_text("[duel]\nshare = 0.5\n[ppo]\nkl_coef = 0.1\n")
     assert read_sections(path) == {"duel": {"share": 0.5}, "ppo": {"kl_coef": 0.1}}
@@ -52,17 +52,17 @@ def test_sections_are_read(tmp_path):
         ("[duel", "not valid TOML"),
     ],
 )
-def test_file_that_cannot_be_used_is_refused_by_name(tmp_path, text, said):
+def test_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "heed.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=said):
         read_sections(path)
 
 
-def test_missing_file_is_named(tmp_path):
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="HEED_CONFIG"):
         read_sections(tmp_path / "none.toml")
 
 
-def test_every_section_of_the_default_file_is_known_by_its_name():
+def test_every_section_of_the_default_file_is_known_by_its_name() -> None:
     assert sorted(SECTIONS) == sorted(tomllib.loads(BUNDLED_CONFIG.read_text()))

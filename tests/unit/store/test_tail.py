@@ -10,6 +10,7 @@ import pytest
 from store import tail
 from store.connection import Redis
 from store.streams import AnswerStream
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
@@ -101,7 +102,7 @@ async def test_a_follower_that_stops_reading_holds_little_and_misses_nothing(
     stream = AnswerStream(client)
     await stream.append("turn_1", "answer.delta", {"word": "0"})
     async with aclosing(stream.read("turn_1")) as entries:
-        said = [(await anext(entries)).data["word"]]
+        said = [present(await anext(entries)).data["word"]]
         other = asyncio.create_task(words(stream, "turn_1", 301))
         held = 0
         for number in range(1, 301):

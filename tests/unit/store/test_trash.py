@@ -7,14 +7,16 @@ import asyncio
 import pytest
 
 from store import keys
+from store.connection import Redis
 from store.conversations import Conversations
 from store.records import now
 from store.trash import GRACE, Trash
+from tests.archive_parts import Ask
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_deleted_is_out_of_sight_for_everybody_at_once(client, ask):
+async def test_deleted_is_out_of_sight_for_everybody_at_once(client: Redis, ask: Ask) -> None:
     conversations, asked = Conversations(client), await ask(client)
     await Trash(client).put(asked.conversation, now())
     assert await conversations.get(asked.conversation.id) is None
@@ -22,7 +24,7 @@ async def test_deleted_is_out_of_sight_for_everybody_at_once(client, ask):
     assert await conversations.save_answer(asked.answers[0]) is False
 
 
-async def test_taken_back_it_is_whole_and_where_it_was_in_the_list(client, ask):
+async def test_taken_back_it_is_whole_and_where_it_was_in_the_list(client: Redis, ask: Ask) -> None:
     conversations, trash, asked = Conversations(client), Trash(client), await ask(client)
     newer = await conversations.create("ann", "newer")
     await trash.put(asked.conversation, now())
@@ -34,7 +36,7 @@ async def test_taken_back_it_is_whole_and_where_it_was_in_the_list(client, ask):
     assert await conversations.answer(asked.answers[1].id) == asked.answers[1]
 
 
-async def test_it_goes_for_good_when_its_time_is_over_and_not_before(client, ask):
+async def test_it_goes_for_good_when_its_time_is_over_and_not_before(client: Redis, ask: Ask) -> None:
     conversations, trash, asked = Conversations(client), Trash(client), await ask(client)
     at = now()
     await trash.put(asked.conversation, at)
@@ -45,7 +47,7 @@ async def test_it_goes_for_good_when_its_time_is_over_and_not_before(client, ask
     assert await client.keys("heed:*") == [keys.ARCHIVE_CHANGED]
 
 
-async def test_deleting_twice_does_not_bring_anything_back(client, ask):
+async def test_deleting_twice_does_not_bring_anything_back(client: Redis, ask: Ask) -> None:
     trash, asked = Trash(client), await ask(client)
     await trash.put(asked.conversation, now())
     await trash.empty(now() + GRACE)

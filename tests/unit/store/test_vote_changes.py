@@ -10,23 +10,28 @@ import signal
 import pytest
 
 from store import keys
-from store.connection import connect
+from store.connection import Redis, connect
 from store.conversations import Conversations
 from store.lineage import Lineage
 from store.records import Exclusion, Vote, VotedAnswer, new_id, now
 from store.trash import GRACE, Trash
 from store.votes import AlreadyVoted, IdempotencyConflict, VoteLog, VoteUndone
+from tests.archive_parts import Ask, VoteOn
+from tests.conftest import RedisServer
+from tests.present import present
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_undone_vote_opens_its_duel_again_and_stays_in_the_log(client, ask, vote_on):
+async def test_an_undone_vote_opens_its_duel_again_and_stays_in_the_log(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
     votes, asked = VoteLog(client), await ask(client)
     vote, _ = await votes.cast(vote_on(asked.duel, "a", "k1"), asked.duel)
     undone = await votes.undo(vote.id, "ann")
     assert undone.status == "undone"
     assert await votes.get(vote.id) == undone
-    duel = await Conversations(client).duel(asked.duel.id)
+    duel = present(await Conversations(client).duel(asked.duel.id))
     assert (duel.vote_id, duel.revealed) == (None, True)
     again, created = await votes.cast(vote_on(duel, "b", "k2"), duel)
     assert created
@@ -40,17 +45,22 @@ async def test_an_undone_vote_opens_its_duel_again_and_stays_in_the_log(client, 
     assert refused.value.vote_id == again.id
 
 
-async def test_undoing_an_older_vote_leaves_the_newer_one_of_its_duel(client, ask, vote_on):
+async def test_undoing_an_older_vote_leaves_the_newer_one_of_its_duel(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
     votes, asked = VoteLog(client), await ask(client)
     first, _ = await votes.cast(vote_on(asked.duel, "a"), asked.duel)
     await votes.undo(first.id, "ann")
     second, _ = await votes.cast(vote_on(asked.duel, "b"), asked.duel)
     await votes.undo(first.id, "ann")
-    assert (await Conversations(client).duel(asked.duel.id)).vote_id == second.id
+    assert present(await Conversations(client).duel(asked.duel.id)).vote_id == second.id
 
 
-async def test_counts_after_every_mark_are_those_of_the_votes_as_they_are(client, ask, vote_on):
-    votes, chance, cast = VoteLog(client), random.Random(7), []
+async def test_counts_after_every_mark_are_those_of_the_votes_as_they_are(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
+    votes, chance = VoteLog(client), random.Random(7)
+    cast: list[str] = []
     for _ in range(120):
         act = chance.random()
         if act < 0.4 or not cast:
@@ -84,13 +94,14 @@ async def test_counts_after_every_mark_are_those_of_the_votes_as_they_are(client
     assert out == {vote.id for _, vote in log if vote.status != "active"}
 
 
-async def test_excluded_and_restored_with_who_when_and_why(client, ask, vote_on):
+async def test_excluded_and_restored_with_who_when_and_why(client: Redis, ask: Ask, vote_on: VoteOn) -> None:
     votes, asked = VoteLog(client), await ask(client)
     vote, _ = await votes.cast(vote_on(asked.duel), asked.duel)
     excluded = await votes.exclude(vote.id, "rev", "spam")
-    assert (excluded.status, excluded.exclusion.by, excluded.exclusion.reason) == ("excluded", "rev", "spam")
+    exclusion = present(excluded.exclusion)
+    assert (excluded.status, exclusion.by, exclusion.reason) == ("excluded", "rev", "spam")
     assert await votes.exclude(vote.id, "other", "again") == excluded
-    assert (await Conversations(client).duel(asked.duel.id)).vote_id == vote.id
+    assert present(await Conversations(client).duel(asked.duel.id)).vote_id == vote.id
     restored = await votes.restore(vote.id, "boss")
     assert (restored.status, restored.exclusion) == ("active", None)
     history = await votes.history(vote.id)
@@ -105,7 +116,9 @@ async def test_excluded_and_restored_with_who_when_and_why(client, ask, vote_on)
         await votes.exclude("vote_none", "rev", "spam")
 
 
-async def test_a_read_up_to_an_entry_shows_the_votes_as_they_were_then(client, ask, vote_on):
+async def test_a_read_up_to_an_entry_shows_the_votes_as_they_were_then(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
     votes, asked = VoteLog(client), await ask(client)
     vote, _ = await votes.cast(vote_on(asked.duel), asked.duel)
     await votes.exclude(vote.id, "rev", "spam")
@@ -116,20 +129,22 @@ async def test_a_read_up_to_an_entry_shows_the_votes_as_they_were_then(client, a
     assert await votes.total() == 1
 
 
-async def test_changes_at_once_are_all_kept(client, ask, vote_on):
+async def test_changes_at_once_are_all_kept(client: Redis, ask: Ask, vote_on: VoteOn) -> None:
     votes, asked = VoteLog(client), await ask(client)
     vote, _ = await votes.cast(vote_on(asked.duel), asked.duel)
     tags = [votes.amend(vote.id, "ann", comment=str(number)) for number in range(10)]
     await asyncio.gather(
         *tags, votes.exclude(vote.id, "rev", "spam"), votes.amend(vote.id, "ann", tags=("x",))
     )
-    now_is = await votes.get(vote.id)
+    now_is = present(await votes.get(vote.id))
     assert (now_is.status, now_is.tags) == ("excluded", ("x",))
     assert len(await votes.history(vote.id)) == 13
     assert await votes.pending("0") == 0
 
 
-async def test_the_same_key_after_an_amendment_is_still_the_same_vote(client, ask, vote_on):
+async def test_the_same_key_after_an_amendment_is_still_the_same_vote(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
     votes, asked = VoteLog(client), await ask(client)
     vote, _ = await votes.cast(vote_on(asked.duel, "a", "k1"), asked.duel)
     amended = await votes.amend(vote.id, "ann", comment="it rhymes", strength=2)
@@ -138,7 +153,9 @@ async def test_the_same_key_after_an_amendment_is_still_the_same_vote(client, as
         await votes.cast(vote_on(asked.duel, "a", "k1").model_copy(update={"strength": 2}), asked.duel)
 
 
-async def test_votes_of_version_0_1_load_count_and_can_be_changed(client, ask, vote_on):
+async def test_votes_of_version_0_1_load_count_and_can_be_changed(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
     votes, asked = VoteLog(client), await ask(client)
     vote = vote_on(asked.duel, "a", "k1")
     old = {
@@ -160,7 +177,7 @@ async def test_votes_of_version_0_1_load_count_and_can_be_changed(client, ask, v
     assert await votes.pending("0") == 1
 
 
-async def test_an_ideal_answer_is_saved_with_its_vote_or_not_at_all(client, ask):
+async def test_an_ideal_answer_is_saved_with_its_vote_or_not_at_all(client: Redis, ask: Ask) -> None:
     votes, conversations, asked = VoteLog(client), Conversations(client), await ask(client)
     original = asked.answers[0]
     edited = original.model_copy(update={"id": new_id("ans"), "text": "Amazon.", "edited_from": original.id})
@@ -190,7 +207,7 @@ async def test_an_ideal_answer_is_saved_with_its_vote_or_not_at_all(client, ask)
     assert await votes.total() == 1
 
 
-async def test_an_undone_thumb_is_no_thumb(client):
+async def test_an_undone_thumb_is_no_thumb(client: Redis) -> None:
     votes = VoteLog(client)
     vote = Vote(
         id=new_id("vote"),
@@ -207,7 +224,9 @@ async def test_an_undone_thumb_is_no_thumb(client):
     assert await votes.thumbs("ann", ["ans_1"]) == {}
 
 
-async def test_acknowledged_changes_survive_kill_9_of_the_server(redis_server, ask, vote_on):
+async def test_acknowledged_changes_survive_kill_9_of_the_server(
+    redis_server: RedisServer, ask: Ask, vote_on: VoteOn
+) -> None:
     async with connect(redis_server.url) as client:
         votes, asked = VoteLog(client), await ask(client)
         vote, _ = await votes.cast(vote_on(asked.duel), asked.duel)
@@ -215,11 +234,13 @@ async def test_acknowledged_changes_survive_kill_9_of_the_server(redis_server, a
         redis_server.stop(signal.SIGKILL)
         await asyncio.to_thread(redis_server.start)
         assert await votes.get(vote.id) == undone
-        assert (await Conversations(client).duel(asked.duel.id)).vote_id is None
+        assert present(await Conversations(client).duel(asked.duel.id)).vote_id is None
         assert await votes.pending("0") == 0
 
 
-async def test_a_version_is_tainted_by_votes_that_stopped_counting(client, ask, vote_on):
+async def test_a_version_is_tainted_by_votes_that_stopped_counting(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
     votes, lineage, cast = VoteLog(client), Lineage(client), []
     for _ in range(4):
         asked = await ask(client)
@@ -236,7 +257,7 @@ async def test_a_version_is_tainted_by_votes_that_stopped_counting(client, ask, 
     assert await lineage.tainted_by("run_1") == {cast[1]}
 
 
-async def test_my_votes_come_page_by_page(client, ask, vote_on):
+async def test_my_votes_come_page_by_page(client: Redis, ask: Ask, vote_on: VoteOn) -> None:
     votes, cast = VoteLog(client), []
     for _ in range(5):
         asked = await ask(client)
@@ -245,11 +266,14 @@ async def test_my_votes_come_page_by_page(client, ask, vote_on):
     assert [vote.id for vote in first] == [cast[4], cast[3]]
     assert [vote.id for vote in await votes.by_annotator("ann", 2, before=cast[3])] == [cast[2], cast[1]]
     assert await votes.by_annotator("ann", 2, before="vote_none") == []
-    assert await votes.count_since("ann", (await votes.get(cast[0])).created_at.replace(year=2000)) == 5
+    oldest = present(await votes.get(cast[0]))
+    assert await votes.count_since("ann", oldest.created_at.replace(year=2000)) == 5
     assert await votes.count_since("ann", now().replace(year=2100)) == 0
 
 
-async def test_a_flag_excludes_once_and_never_what_somebody_restored(client, ask, vote_on):
+async def test_a_flag_excludes_once_and_never_what_somebody_restored(
+    client: Redis, ask: Ask, vote_on: VoteOn
+) -> None:
     votes, asked = VoteLog(client), await ask(client)
     vote, _ = await votes.cast(vote_on(asked.duel, "a"), asked.duel)
     marked = await votes.flag(vote.id, "heed", ["one_side"], None)
@@ -257,7 +281,7 @@ async def test_a_flag_excludes_once_and_never_what_somebody_restored(client, ask
     other = await ask(client)
     vote, _ = await votes.cast(vote_on(other.duel, "a"), other.duel)
     flagged = await votes.flag(vote.id, "heed", ["too_quick"], "too quick")
-    assert (flagged.status, flagged.exclusion.reason) == ("excluded", "too quick")
+    assert (flagged.status, present(flagged.exclusion).reason) == ("excluded", "too quick")
     assert await votes.pending("0") == 1
     assert await votes.flag(vote.id, "heed", ["too_quick"], "too quick") == flagged
     await votes.restore(vote.id, "acc_1")

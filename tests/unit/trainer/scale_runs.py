@@ -118,6 +118,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     gc.freeze()  # DeepSpeed collects often, and all that was imported with it
     torch.distributed.init_process_group("gloo")
-    folders = [Path(name) for name in sys.argv[1:4]]
-    found = runs(*folders, SCALES)
-    (folders[2] / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(found), encoding="utf-8")
+    policy_folder, reward_folder, work_folder = (Path(name) for name in sys.argv[1:4])
+    found = runs(policy_folder, reward_folder, work_folder, SCALES)
+    (work_folder / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(found), encoding="utf-8")

@@ -17,10 +17,12 @@ from trainer.models import load_policy
 def heads(dtype: torch.dtype = torch.float32, length: int = 7) -> tuple[Tensor, Tensor, Tensor]:
     """Four query heads on two key heads."""
     chance = torch.Generator().manual_seed(1)
-    return tuple(  # type: ignore[return-value]
-        torch.randn(3, count, length, 8, generator=chance, dtype=torch.float64).to(dtype).requires_grad_()
-        for count in (4, 2, 2)
-    )
+
+    def drawn(count: int) -> Tensor:
+        values = torch.randn(3, count, length, 8, generator=chance, dtype=torch.float64)
+        return values.to(dtype).requires_grad_()
+
+    return drawn(4), drawn(2), drawn(2)
 
 
 def masks(length: int = 7) -> dict[str, Tensor | None]:
@@ -75,7 +77,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
     bias = torch.randn(3, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
     def run(*heads: Tensor) -> Any:
-        return products.ProductAttention.apply(*heads, bias, 0.3)  # type: ignore[no-untyped-call]
+        return products.ProductAttention.apply(*heads, bias, 0.3)
 
     assert torch.autograd.gradcheck(run, (q, k, v))
 
@@ -91,9 +93,12 @@ def test_a_row_that_sees_nothing_is_finite() -> None:
 )
 def test_other_cases_go_to_the_kernel(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[Any] = []
-    monkeypatch.setattr(
-        products, "sdpa_attention_forward", lambda *all_, **_: given.append(all_) or (None, None)
-    )
+
+    def kernel(*tensors: Any, **_: Any) -> tuple[None, None]:
+        given.append(tensors)
+        return None, None
+
+    monkeypatch.setattr(products, "sdpa_attention_forward", kernel)
     if case == "long":
         monkeypatch.setattr(products, "LONGEST", 6)
     q, k, v = heads()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from store.artifacts import seal
 from store.records import ChatTurn, PreferencePair

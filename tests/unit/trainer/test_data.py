@@ -57,9 +57,8 @@ def test_ids_are_the_same_in_training_scoring_and_serving(tokenizer: PreTrainedT
     prompt = (turn("system", "Be brief."), turn("user", "hi"), turn("assistant", "yes?"), turn("user", "why"))
     messages = [one.model_dump() for one in prompt]
     # What the engine's chat endpoint does, and then draws an answer that ends with the end token.
-    served = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)[
-        "input_ids"
-    ]
+    served = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert isinstance(served, list)
     drawn = [*tokenizer.encode("because", add_special_tokens=False), tokenizer.eos_token_id]
 
     scored = prompt_ids(tokenizer, prompt, 999) + response_ids(tokenizer, "because")

@@ -19,10 +19,11 @@ from store.connection import connect
 from store.conversations import Conversations
 from store.dataset.gather import position_now
 from store.exchange.__main__ import main
+from store.exchange.evidence import Format
 from store.exchange.export import export
 from store.exchange.frozen import pairs_digest
 from store.exchange.manifest import Manifest
-from store.exchange.model import model_export, tar
+from store.exchange.model import What, model_export, tar
 from store.explorer.index import VoteIndex
 from store.imports import Imports
 from store.lineage import Lineage
@@ -33,13 +34,14 @@ from store.records import GateCheck, GateReport, PolicyVersion, PreferencePair, 
 from store.runs import Runs
 from store.votes import VoteLog
 from tests.archive_parts import asked_in, voted
+from tests.present import present
 from trainer.models import reward_model_from_policy
 from workers.settings import WorkerSettings
 from workers.snapshot import freeze
 
 pytestmark = pytest.mark.anyio
 
-FORMATS = ("preference", "unpaired", "sft")
+FORMATS: tuple[Format, ...] = ("preference", "unpaired", "sft")
 COLUMNS = {
     "preference": ("prompt", "chosen", "rejected"),
     "unpaired": ("prompt", "completion", "label"),
@@ -197,10 +199,11 @@ async def test_a_version_and_its_reward_model_load_in_transformers_from_the_tar(
     )  # fmt: skip
     policies = Policies(redis, volume)
     await policies.register(version)
-    for what, kind in (
-        ("policy", AutoModelForCausalLM),
-        ("reward_model", AutoModelForSequenceClassification),
-    ):
+    kinds: dict[What, Any] = {
+        "policy": AutoModelForCausalLM,
+        "reward_model": AutoModelForSequenceClassification,
+    }
+    for what, kind in kinds.items():
         found = await model_export(volume, policies, Runs(redis), Lineage(redis), 2, what)
         length, parts = tar(found)
         data = b"".join(parts)
@@ -215,7 +218,7 @@ async def test_a_version_and_its_reward_model_load_in_transformers_from_the_tar(
         name = next(iter(kept))
         assert model.state_dict()[name].equal(kept[name])
         card = (folder / "README.md").read_text()
-        snapshot = (await Runs(redis).get(run_id)).snapshot
+        snapshot = present(present(await Runs(redis).get(run_id)).snapshot)
         assert snapshot.sha256 in card
         assert "| parent | v1 |" in card
         assert ("near enough" in card) == (what == "policy")

@@ -109,7 +109,7 @@ def test_nan_weights_are_named_and_nothing_else_is_asked(
 ) -> None:
     damaged = load_policy(tiny_policy)
     with torch.no_grad():
-        damaged.get_input_embeddings().weight[0, 0] = float("nan")
+        damaged.get_parameter("model.embed_tokens.weight")[0, 0] = float("nan")
     candidate = tmp_path / "candidate"
     monkeypatch.setattr(
         "trainer.gate.load_policy",

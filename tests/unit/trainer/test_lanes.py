@@ -119,12 +119,12 @@ def test_lanes_give_the_gradient_of_one_pass_and_the_same_one_each_time(tiny_pol
 def test_a_weight_that_one_half_uses_alone_has_its_gradient_once() -> None:
     model = nn.ModuleList(nn.Linear(1, 1, bias=False) for _ in range(2))
     for layer in model:
-        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.get_parameter("weight"))
     trained = Whole(model, torch.optim.SGD(model.parameters(), lr=1.0), max_grad_norm=0.0)
 
     def one(rows: Sequence[int]) -> None:
         for row in rows:
-            trained.backward(model[row % 2].weight.float().sum() * (row + 1))
+            trained.backward(model[row % 2].get_parameter("weight").float().sum() * (row + 1))
 
     trained.abreast(one, [0, 1], [1, 2])  # each half asks a layer of its own
     trained.abreast(one, [1, 3], [1, 2, 1, 2])  # both ask the second

@@ -50,7 +50,7 @@ def stirred(model: nn.Module) -> None:
     """Gives each adapter something to say."""
     chance = torch.Generator().manual_seed(5)
     for _, layer in adapted_layers(model):
-        weight = layer.lora_B["default"].weight
+        weight = layer.get_parameter("lora_B.default.weight")
         weight.data = torch.randn(weight.shape, generator=chance) * 0.05
 
 
@@ -255,9 +255,8 @@ def test_frozen_layers_keep_their_weights_under_adapters_too(tiny_policy: Path, 
 
 def test_the_same_seed_gives_the_same_adapters(tiny_policy: Path) -> None:
     def first(seed: int) -> Tensor:
-        return (
-            next(adapted_layers(trainable(load_policy(tiny_policy), LORA, seed)))[1].lora_A["default"].weight
-        )
+        _, layer = next(adapted_layers(trainable(load_policy(tiny_policy), LORA, seed)))
+        return layer.get_parameter("lora_A.default.weight")
 
     assert torch.equal(first(1), first(1))
     assert not torch.equal(first(1), first(2))

@@ -15,7 +15,7 @@ from trainer.config import PPOConfig, RewardConfig, RolloutConfig, ScaleConfig, 
 from trainer.headroom import announce
 from trainer.learner import make_learner
 from trainer.live_bytes import LiveBytes, stored_bytes
-from trainer.memory import GIB, Plan, plan_ppo, plan_reward
+from trainer.memory import GIB, PLANNERS, Plan, plan_ppo, plan_reward
 from trainer.models import (
     cast_to_bf16,
     load_critic,
@@ -196,7 +196,7 @@ def test_what_cannot_be_planned_does_not_stop_a_training(
     def data_dependent(*arguments: object) -> Plan:
         raise RuntimeError("aten.nonzero.default\nand more")
 
-    monkeypatch.setitem(headroom.PLANNERS, "ppo", data_dependent)
+    monkeypatch.setitem(PLANNERS, "ppo", data_dependent)
     said = Said()
     assert announce("ppo", tiny_policy, SMALL, said) is None
     assert said.lines == ["memory of ppo: not known before it runs (aten.nonzero.default)"]

@@ -34,7 +34,7 @@ def reward_model(tiny_policy: Path) -> RewardModel:
 def test_a_saved_policy_keeps_its_weights_and_names_its_head(tiny_policy: Path, tmp_path: Path) -> None:
     policy = load_policy(tiny_policy)
     with torch.no_grad():
-        policy.get_input_embeddings().weight.add_(0.25)
+        policy.get_parameter("model.embed_tokens.weight").add_(0.25)
 
     out = save_policy(policy, tiny_policy, tmp_path / "candidate")
 
@@ -62,7 +62,7 @@ def test_a_policy_that_is_loaded_stays_tied(tiny_policy: Path) -> None:
 def test_weights_that_are_not_finite_are_never_saved(tiny_policy: Path, tmp_path: Path) -> None:
     policy = load_policy(tiny_policy)
     with torch.no_grad():
-        policy.get_input_embeddings().weight[3, 3] = torch.nan
+        policy.get_parameter("model.embed_tokens.weight")[3, 3] = torch.nan
 
     with pytest.raises(ModelError, match=r"embed_tokens\.weight holds NaN"):
         save_policy(policy, tiny_policy, tmp_path / "candidate")

@@ -96,7 +96,7 @@ def test_gradients_are_those_of_rows_of_their_own(model: RewardModel) -> None:
     gradients = []
     for share in (True, False):
         found = scores(model, pack(batch, PAD, share_prompts=share))
-        weight = model.backbone.get_input_embeddings().weight
+        weight = model.backbone.get_parameter("embed_tokens.weight")
         gradients.append(torch.autograd.grad((found * torch.arange(1.0, 5.0)).sum(), weight)[0])
 
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.advantages import gae, shape_rewards
 from trainer.losses import entropy_hinge, importance_weights, policy_loss, value_loss
 from trainer.tensors import masked_mean, response_mask, whiten
-
-hypothesis = pytest.importorskip("hypothesis")
-st = hypothesis.strategies
 
 
 class Padded(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tests.unit.trainer.ppo_toys import Remembering, timeless, train
 from trainer.config import GroupsConfig
 from trainer.errors import Cancelled
 
-EVERYTHING: dict[str, object] = {
+EVERYTHING: dict[str, Any] = {
     "kl_target": 1.0, "kl_horizon": 10.0, "penalty_coef": 0.5, "warmup_share": 0.5,
     "lr_decay": "inverse-sqrt", "entropy_coef": 0.01, "entropy_target": 9.0, "ptx_coef": 0.1, "ptx_batch": 2,
     "advantage_whiten": True, "critic_pretrain_updates": 3, "epochs": 2, "minibatch": 2,
@@ -28,13 +29,14 @@ def test_a_resumed_training_continues_with_the_same_numbers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     stop_after: int,
-    changes: dict[str, object],
+    changes: dict[str, Any],
 ) -> None:
     monkeypatch.setattr("trainer.monitor.repeats", lambda ids: 0.3)  # a warning, so the brake is pulled
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(f'{{"text": "{word} and more"}}\n' for word in ("one", "two", "three", "four")))
-    extra = {"groups": GroupsConfig(source="learned", head_lr=0.1), "ptx": texts} if changes else {}
-    settings: dict[str, object] = {"updates": 5, "checkpoint_every": 2} | changes
+    groups = GroupsConfig(source="learned", head_lr=0.1)
+    extra: dict[str, Any] = {"groups": groups, "ptx": texts} if changes else {}
+    settings: dict[str, Any] = {"updates": 5, "checkpoint_every": 2} | changes
 
     def run(folder: str, reporter: Remembering | None = None) -> Remembering:
         return train(tiny_policy, reward_folder, tmp_path / folder, reporter, **extra, **settings)
@@ -54,7 +56,7 @@ def test_a_resumed_training_continues_with_the_same_numbers(
 def test_a_resume_remembers_the_signs_of_a_collapse(
     tiny_policy: Path, reward_folder: Path, tmp_path: Path
 ) -> None:
-    broken = {
+    broken: dict[str, Any] = {
         "lr": 0.3, "max_grad_norm": 0.0, "kl_stop": 1.0, "critic_pretrain_updates": 0, "checkpoint_every": 1,
     }  # fmt: skip
     with pytest.raises(Cancelled):

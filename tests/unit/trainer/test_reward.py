@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_plain_transformers_gives_the_same_scores(
     ids = [prompt_ids(own, prompt, 999) + response_ids(own, answer) for prompt, answer in questions]
     ours = score_sequences(load_reward_model(out), ids, pad_token_id=0, micro_batch_tokens=4096)
 
-    tokenizer = AutoTokenizer.from_pretrained(out)
+    tokenizer: Any = AutoTokenizer.from_pretrained(out)
     model = AutoModelForSequenceClassification.from_pretrained(out, dtype=torch.float32)
     texts = [
         tokenizer.apply_chat_template(

@@ -6,7 +6,7 @@ import io
 import json
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -53,7 +53,7 @@ def records(path: Path) -> list[bytes]:
     return found
 
 
-def fields(message: bytes) -> list[tuple[int, int | bytes]]:
+def fields(message: bytes) -> list[tuple[int, Any]]:
     """Number and value of each field: varints as numbers, everything else as bytes."""
     found: list[tuple[int, int | bytes]] = []
     while message:

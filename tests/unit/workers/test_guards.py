@@ -114,7 +114,7 @@ async def thumb(heed: Platform, version: int, choice: str, conversation: str) ->
         conversation_id=conversation,
         answer_id=said.answer_id,
         annotator_id="ann",
-        choice=choice,  # type: ignore[arg-type]
+        choice=choice,
         answers=(said,),
         version_a=version,
         blind=False,

@@ -21,7 +21,7 @@ async def trained(heed: Platform, **release: object) -> None:
     """Enough votes, the tick that sees them, and the run to its end."""
     for number in range(3):
         await heed.vote(text=f"Lesson {number}")
-    settings = replace(heed.settings, release=Release(serve_timeout_s=5, **release))  # type: ignore[arg-type]
+    settings = replace(heed.settings, release=Release(serve_timeout_s=5, **release))
     (run_id,) = await schedule.tick(settings)
     servers = asyncio.create_task(heed.serve())
     await recipe.retrain(run_id, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections import namedtuple
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -441,7 +441,7 @@ async def test_a_training_that_would_fill_the_disk_does_not_begin(
     heed: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = await queued(heed)
-    free = namedtuple("usage", "total used free")(1 << 40, 0, 200 << 20)
+    free = shutil.disk_usage("/")._replace(free=200 << 20)
     with monkeypatch.context() as patched:
         patched.setattr("shutil.disk_usage", lambda _: free)
         ended = await attempt(heed, run)

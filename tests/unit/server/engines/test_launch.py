@@ -34,7 +34,7 @@ def test_threads_sleep_between_steps_unless_the_operator_says_otherwise(
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(launch.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
     mine = launch.environment(1, gpu=False)
     assert (mine["OMP_WAIT_POLICY"], mine["OMP_NUM_THREADS"]) == ("passive", "3")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,8 +214,13 @@ async def test_a_damaged_first_version_is_not_read_again_all_the_time(
     await site.start(1)
     site.engines[0].label = "heed-loading"
     (site.home / "policies" / "v0001" / "model.safetensors").write_bytes(b"else")
-    read = []
-    monkeypatch.setattr(swap, "verify", lambda folder: read.append(folder) or verify(folder))
+    read: list[Path] = []
+
+    def counted(folder: Path) -> dict[str, Any]:
+        read.append(folder)
+        return verify(folder)
+
+    monkeypatch.setattr(swap, "verify", counted)
     await site.step(3)
     assert len(read) == 1
     assert "differs from the manifest" in (site.pool.statuses()[0].error or "")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-import pandas
+import pandas  # type: ignore[import-untyped]
 import rating_systems  # type: ignore[import-not-found]
 
 from tests.unit.store.statistics.duels_of_reference import battles

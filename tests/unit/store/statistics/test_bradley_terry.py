@@ -86,14 +86,14 @@ def test_a_chain_of_wins_and_losses_rates_versions_that_never_met_the_first() ->
 
 
 def test_more_votes_make_the_interval_narrower_and_ranks_that_overlap_are_ranges() -> None:
-    few, many = (board(duels(2, 1, *["a", "b", "a"] * n)).ratings[0] for n in (10, 300))
+    few, many = (board(duels(2, 1, "a", "b", "a") * n).ratings[0] for n in (10, 300))
     assert few.low is not None
     assert few.high is not None
     assert many.low is not None
     assert many.high is not None
     assert many.high - many.low < (few.high - few.low) / 3
     assert (many.best_rank, many.worst_rank) == (1, 1)
-    even = board(duels(2, 1, *["a", "b"] * 10)).ratings
+    even = board(duels(2, 1, "a", "b") * 10).ratings
     assert {(one.best_rank, one.worst_rank) for one in even} == {(1, 2)}
 
 
@@ -103,7 +103,8 @@ def test_a_quick_bootstrap_of_many_duels_is_the_slow_one(monkeypatch: pytest.Mon
     for limit, into in ((0, quick), (10**9, slow)):
         monkeypatch.setattr("store.statistics.bradley_terry.MANY_ROWS", limit)
         found = board(battles(), style=True)
-        into += [(one.low, one.high) for one in (*found.ratings, *found.style)]
+        into += [(one.low, one.high) for one in found.ratings]
+        into += [(one.low, one.high) for one in found.style]
     assert len(quick) == 8
     for one, other in zip(quick, slow, strict=True):
         # Of 660 duels, whose intervals are 70 to 120 wide; it is used from 3000 rows on.

@@ -72,8 +72,9 @@ def test_a_canary_within_what_is_allowed_is_rarely_stopped(times: float, allowed
     for _ in range(200):
         guard = Guard(name="failed", allowed=allowed)
         for _ in range(60):
-            n, m = chance.integers(0, 4), chance.integers(0, 8)
-            guard = add(guard, Outcomes(chance.binomial(n, worse), n), Outcomes(chance.binomial(m, bad), m))
+            n, m = int(chance.integers(0, 4)), int(chance.integers(0, 8))
+            canary, others = int(chance.binomial(n, worse)), int(chance.binomial(m, bad))
+            guard = add(guard, Outcomes(canary, n), Outcomes(others, m))
             if guard.e_value >= LIMIT:
                 stopped += 1
                 break

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pytest
 
 from store.statistics.intervals import wilson
-from store.statistics.judged import JudgedDuel, style_of
+from store.statistics.judged import JudgedDuel, Outcome, style_of
 from store.statistics.position import left_share, left_share_by_annotator
 from store.statistics.win_rate import pair_rates
 
+TURNED: dict[Outcome, Outcome] = {"a": "b", "b": "a"}
 
-def duels(**choices: int) -> list[JudgedDuel]:
+
+def duels(a: int = 0, b: int = 0, tie: int = 0, both_bad: int = 0) -> list[JudgedDuel]:
     """v2 on side a against v1, each vote by another person."""
-    given = [choice for choice, count in choices.items() for _ in range(count)]
-    return [JudgedDuel(2, 1, choice, f"person-{i}") for i, choice in enumerate(given)]  # type: ignore[arg-type]
+    counts: dict[Outcome, int] = {"a": a, "b": b, "tie": tie, "both_bad": both_bad}
+    given = [choice for choice, count in counts.items() for _ in range(count)]
+    return [JudgedDuel(2, 1, choice, f"person-{i}") for i, choice in enumerate(given)]
 
 
 def test_wilson_of_eight_in_ten() -> None:
@@ -41,9 +44,8 @@ def test_a_tie_is_half_a_win_and_both_bad_is_no_vote_between_them() -> None:
 
 def test_the_side_a_version_was_shown_on_changes_nothing() -> None:
     turned = [
-        JudgedDuel(1, 2, {"a": "b", "b": "a"}.get(one.choice, one.choice), one.annotator)
-        for one in duels(a=24, b=8, tie=8)
-    ]  # type: ignore[arg-type]
+        JudgedDuel(1, 2, TURNED.get(one.choice, one.choice), one.annotator) for one in duels(a=24, b=8, tie=8)
+    ]
     assert pair_rates(turned) == pair_rates(duels(a=24, b=8, tie=8))
 
 
