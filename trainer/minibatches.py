@@ -108,11 +108,8 @@ class Pass:
         width: int,
     ) -> Iterator[Result]:
         """`one(part)` of each forward pass over some answers, of which several may run at once."""
-        flat, lengths = self.learner.flat, token_counts(rollouts)
-        lengths_read, limit = (
-            tokens_read(rollouts, flat=flat),
-            self.config.micro_batch_tokens // GRADIENT_PART,
-        )
+        flat, limit = self.learner.flat, self.config.micro_batch_tokens // GRADIENT_PART
+        lengths, lengths_read = token_counts(rollouts), tokens_read(rollouts, flat=flat)
         for some, counts in self.learner.ranks.passes(rows, lengths, limit):
 
             def of_rows(few: Sequence[int], counts: bool = counts) -> Result:

@@ -40,6 +40,7 @@ async def freeze(work: Work) -> Frozen:
             frozen = await _frozen(work, active.number, at)
         except NotEnoughData:
             (work.folder / POSITION).unlink()  # when it is taken up again there may be more
+            cross_fit_path(work.settings.data, work.claim.run_id).unlink(missing_ok=True)
             raise
         used = await asyncio.to_thread(snapshot.votes_used, work.folder / "snapshot")
         await patiently(lambda: work.lineage.record(work.claim.run_id, used))

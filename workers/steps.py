@@ -83,13 +83,9 @@ async def ppo(work: Work, frozen: Frozen, reward_model: Trained) -> Trained:
     async def step() -> dict[str, Any]:
         await asyncio.to_thread(hand_over_checkpoints, work, "ppo")
         arguments = (
-            *(
-                "--policy",
-                await policy_folder(work, frozen.parent),
-                "--reference",
-                await policy_folder(work, 1),
-            ),
-            *("--reward-model", reward_model.folder, "--prompts", work.folder / "snapshot" / "prompts.jsonl"),
+            *("--policy", await policy_folder(work, frozen.parent)),
+            *("--reference", await policy_folder(work, 1), "--reward-model", reward_model.folder),
+            *("--prompts", work.folder / "snapshot" / "prompts.jsonl"),
             *("--work", work.attempt / "ppo", "--out", work.attempt / "candidate"),
             *await asyncio.to_thread(ptx_arguments, work.folder / "snapshot", work.attempt / "ptx.jsonl"),
         )
