@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from server.dependencies import Parts
-from server.training_shapes import AnnotatorShare, DataPlanOut
+from server.training_shapes import DataPlanOut
+from server.whose_votes import whose_votes
 from store.dataset.choice import unknown
 from store.dataset.gather import gather, position_now
 from store.dataset.split import NotEnoughData, split_pairs
-
-SHOWN = 10
 
 
 async def data_plan(heed: Parts) -> DataPlanOut:
@@ -28,22 +27,9 @@ async def data_plan(heed: Parts) -> DataPlanOut:
         train, held_out = len(of_training), len(of_judging)
     except NotEnoughData as error:
         too_few = str(error)
-    all_votes = sum(one.votes for one in found.annotators) or 1
     rules = heed.config.votes
     asked = {one.annotator_id for one in unknown(found.annotators, rules.unknown_share) if rules.trust}
-    shown = []
-    for part in found.annotators[:SHOWN]:
-        account = await heed.accounts.get(part.annotator_id)
-        shown.append(
-            AnnotatorShare(
-                name=account.name if account else part.annotator_id,
-                votes=part.votes,
-                share=part.votes / all_votes,
-                over_cap=part.over_cap,
-                weight=part.weight,
-                unknown=part.annotator_id in asked,
-            )
-        )
+    whose = await whose_votes(found.annotators, found.cap, heed.accounts, asked)
     return DataPlanOut(
         votes=len(found.votes),
         train_pairs=train,
@@ -51,7 +37,5 @@ async def data_plan(heed: Parts) -> DataPlanOut:
         imported=sum(pair.source == "import" for pair in found.pairs),
         too_few=too_few,
         left_out=dict(found.skipped),
-        cap=found.cap,
-        annotators=shown,
-        more_annotators=max(0, len(found.annotators) - SHOWN),
+        **dict(whose),
     )

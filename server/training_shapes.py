@@ -110,7 +110,17 @@ class AnnotatorShare(Out):
     """Nothing is known of them: before the training weighs their votes it compares them with the others'."""
 
 
-class DataPlanOut(Out):
+class WhoseVotesOut(Out):
+    """What annotators bring to a data set."""
+
+    cap: int | None
+    """Votes that one annotator may have; none in early trainings."""
+    annotators: list[AnnotatorShare]
+    """Most votes first."""
+    more_annotators: int
+
+
+class DataPlanOut(WhoseVotesOut):
     """What a training would learn from, were the log cut now; nothing is frozen."""
 
     votes: int
@@ -123,11 +133,6 @@ class DataPlanOut(Out):
     """Why it would fail at once."""
     left_out: dict[str, int]
     """Why votes teach nothing -> how many."""
-    cap: int
-    """Votes that one annotator may have."""
-    annotators: list[AnnotatorShare]
-    """Most votes first."""
-    more_annotators: int
 
 
 class RequestOut(Out):

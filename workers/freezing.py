@@ -22,8 +22,8 @@ from workers.settings import WorkerSettings
 from workers.snapshot import Frozen
 
 POSITION = "position.json"
-NOTED, MOST_NAMED = 0.9, 5
-"""Weights below the first are said on a run's page, of so many people at most."""
+NOTED = 0.9
+"""Whoever weighs less is counted on the run's page."""
 
 
 async def freeze(work: Work) -> Frozen:
@@ -52,7 +52,7 @@ async def freeze(work: Work) -> Frozen:
         return frozen.snapshot.model_dump(mode="json", exclude={"run_id"}) | {
             "parent": frozen.parent,
             "skipped": frozen.skipped,
-            "weigh_less": _weigh_less(frozen),
+            "weigh_less": sum(one.weight < NOTED for one in frozen.annotators),
         }
 
     await once(work, "freeze", step)
@@ -101,12 +101,6 @@ async def _freeze_into(folder: Path, work: Work, parent: int, at: Position) -> F
             imported=imported,
         )
     )
-
-
-def _weigh_less(frozen: Frozen) -> str:
-    """Whose votes weigh less than everybody else's, and how much, for the run's page."""
-    lighter = [one for one in frozen.annotators if one.weight < NOTED]
-    return ", ".join(f"{one.annotator_id} {one.weight:.2f}" for one in lighter[:MOST_NAMED])
 
 
 def _room(data: Path) -> None:

@@ -11,7 +11,6 @@ from server import hacking, shapes
 from server.auditing import Noted
 from server.dependencies import Engineer, Heed, Releaser, Watcher
 from server.errors import not_found
-from server.naming import with_names
 from server.run_settings import resolved
 from server.training_shapes import TrainIn
 from store.records import Activation, Run
@@ -47,7 +46,7 @@ async def status(heed: Heed, me: Watcher) -> shapes.StatusOut:
 @router.get("/runs")
 async def list_runs(heed: Heed, me: Watcher) -> shapes.RunPage:
     """Newest first."""
-    return shapes.RunPage(items=[await with_names(run, heed.accounts) for run in await heed.runs.newest()])
+    return shapes.RunPage(items=await heed.runs.newest())
 
 
 @router.post("/runs", status_code=201, response_model=Run, responses={202: {"model": TrainingRequest}})
@@ -80,7 +79,7 @@ async def get_run(run_id: str, heed: Heed, me: Watcher) -> Run:
     run = await heed.runs.get(run_id)
     if run is None:
         raise not_found("run")
-    return await with_names(run, heed.accounts)
+    return run
 
 
 @router.get("/runs/{run_id}/metrics")

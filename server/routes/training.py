@@ -30,7 +30,9 @@ from server.training_shapes import (
     SamplePage,
     ScheduleOut,
     StageEstimate,
+    WhoseVotesOut,
 )
+from server.whose_votes import read_frozen, whose_votes
 from store.records import STAGES, Pause, Run, Stage
 from store.requests import TrainingRequest
 from store.run_options import RunOptions
@@ -56,6 +58,15 @@ KnownRun = Annotated[Run, Depends(known_run)]
 
 def folder_of(heed: Parts, run: Run) -> Path:
     return heed.settings.data / "runs" / run.id
+
+
+@router.get("/runs/{run_id}/annotators")
+async def run_annotators(run: KnownRun, heed: Heed, me: Watcher) -> WhoseVotesOut:
+    """Whose votes its frozen data set holds, and how much they weigh."""
+    frozen = await asyncio.to_thread(read_frozen, folder_of(heed, run))
+    if frozen is None:
+        raise not_found("data set of this training")
+    return await whose_votes(frozen.annotators, frozen.cap, heed.accounts)
 
 
 @router.get("/runs/{run_id}/log")

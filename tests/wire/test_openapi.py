@@ -78,6 +78,7 @@ GET /api/v1/runs/{run_id}/metrics
 GET /api/v1/runs/{run_id}/data
 POST /api/v1/runs/{run_id}/cancel
 POST /api/v1/runs/{run_id}/retry
+GET /api/v1/runs/{run_id}/annotators
 GET /api/v1/runs/{run_id}/log
 GET /api/v1/runs/{run_id}/samples
 GET /api/v1/runs/{run_id}/alerts

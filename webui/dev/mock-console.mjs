@@ -415,6 +415,10 @@ export function consoleRoutes({ db, tell, Refusal }) {
     ["PUT", /^canary$/, (_, body) => { db.canary = { ...db.canary, share: body.share }; return [200, db.canary]; }],
     ["POST", /^canary\/end$/, () => { version(db.canary.number).state = "candidate"; db.canary = null; return [200, { active: 2, canary: null }]; }],
     ["GET", /^runs\/[^/]+\/log$/, () => [200, { stage: "ppo", text: "update 7 of 16\nValueError: the reward became NaN\n", cut: true }]],
+    ["GET", /^runs\/[^/]+\/annotators$/, () => [200, { cap: 52, more_annotators: 0, annotators: [
+      { name: "Chen Wei", votes: 61, share: 0.47, over_cap: 9, weight: 0.42, unknown: false }, { name: "Ada", votes: 41, share: 0.31, over_cap: 0, weight: 0.98, unknown: false },
+      { name: "a person with a rather long name", votes: 29, share: 0.22, over_cap: 0, weight: 1, unknown: false },
+    ] }]],
     ["GET", /^runs\/[^/]+\/samples$/, () => [200, { items: db.runs.length ? SAMPLES.map(([answer, score], index) => ({ update: index * 13 + 1, prompt: PROMPT, answer, tokens: answer.split(" ").length, ended: true, score })) : [], fixed: db.runs.length ? FIXED : [] }]],
     ["GET", /^runs\/[^/]+\/alerts$/, () => [200, { items: db.runs.length ? [
       alert("al_1", 24, "answers have 151 tokens, 92 at the start", store.seen), alert("al_2", 31, "KL 31.4 nats per answer is above 30", store.seen),

@@ -160,7 +160,7 @@ export const RUNS = () => [
       3,
       ["done", "done", "done", "failed", "skipped"],
       [
-        { votes: 131, new_votes: 57, train_pairs: 104, held_out_pairs: 12, weigh_less: "Chen Wei 0.42" },
+        { votes: 131, new_votes: 57, train_pairs: 104, held_out_pairs: 12, weigh_less: 1 },
         {
           held_out_accuracy: 0.69,
           held_back_accuracy: 0.66,

@@ -1364,6 +1364,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/runs/{run_id}/annotators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Run Annotators
+         * @description Whose votes its frozen data set holds, and how much they weigh.
+         */
+        get: operations["run_annotators_api_v1_runs__run_id__annotators_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs/{run_id}/cancel": {
         parameters: {
             query?: never;
@@ -2677,7 +2697,7 @@ export interface components {
             /** Annotators */
             annotators: components["schemas"]["AnnotatorShare"][];
             /** Cap */
-            cap: number;
+            cap: number | null;
             /** Held Out Pairs */
             held_out_pairs: number;
             /** Imported */
@@ -5215,6 +5235,18 @@ export interface components {
             repeats: number | null;
         };
         /**
+         * WhoseVotesOut
+         * @description What annotators bring to a data set.
+         */
+        WhoseVotesOut: {
+            /** Annotators */
+            annotators: components["schemas"]["AnnotatorShare"][];
+            /** Cap */
+            cap: number | null;
+            /** More Annotators */
+            more_annotators: number;
+        };
+        /**
          * WorkerBeat
          * @description A Celery worker that listens.
          */
@@ -7528,6 +7560,37 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HTTPValidationError"];
+                };
+            };
+        };
+    };
+    run_annotators_api_v1_runs__run_id__annotators_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhoseVotesOut"];
+                };
             };
             /** @description Validation Error */
             422: {

@@ -1,6 +1,6 @@
 /** The pages behind the dashboard against a scripted server: right words, right calls, nothing for axe to find. */
 
-import { act, screen, waitFor, within } from "@testing-library/react";
+import { act, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Policies, Status } from "../src/api";
@@ -94,6 +94,16 @@ describe("dashboard", () => {
     expect(within(dialog).getByRole("row", { name: "ann 83 40% 31 0.25" })).toBeTruthy();
     expect(within(dialog).getByRole("row", { name: "bob 20 10% 0 open" })).toBeTruthy();
     expect(within(dialog).getByText(/compares their votes with everybody else's first/)).toBeTruthy();
+    await isAccessible();
+  });
+
+  it("says whose votes a training learned from, once somebody asks", async () => {
+    open("/admin");
+    const whose = (await screen.findByText("Whose votes")).closest("details") as HTMLDetailsElement;
+    expect(server.calls.some((one) => one.includes("annotators"))).toBe(false);
+    whose.open = true;
+    fireEvent(whose, new Event("toggle"));
+    await within(whose).findByRole("row", { name: "eve 8 20% 0 0.25" });
     await isAccessible();
   });
 

@@ -205,6 +205,10 @@ export class ScriptedServer {
       },
       requests: [{ id: "req_1", name: "bob", reason: "a new topic", at: "2026-11-21T17:00:00Z" }],
     }));
+    this.on("GET /api/v1/runs/run_1/annotators", () => ({
+      cap: 52, more_annotators: 0,
+      annotators: [{ name: "eve", votes: 8, share: 0.2, over_cap: 0, weight: 0.25, unknown: false }],
+    })); // biome-ignore format: short
     this.on("GET /api/v1/plan/data", () => ({
       votes: 118,
       train_pairs: 110,

@@ -44,21 +44,6 @@ async def test_train_now_opens_one_run_that_can_be_cancelled(heed: Any, admin: A
     assert acts == ["cancel", "train_now"]
 
 
-async def test_a_run_names_people_where_its_record_has_their_accounts(heed: Any, admin: Any) -> None:
-    eve = await heed.person('eve "the liar"', "annotator")
-    said = f"{eve.account_id} and acc_0123 vote against the others"
-    run = await heed.parts.runs.request("votes")
-    claim = await heed.parts.runs.acquire(run.id, "worker", 30, 3)
-    await heed.parts.runs.set_stage(claim, "reward", "done", {"checks": [{"name": "x", "reason": said}]})
-    await heed.parts.runs.finish(claim, "succeeded", error=f"held back: {said}")
-    named = 'eve "the liar" and acc_0123 vote against the others'
-    for shown in (await admin.get(f"/api/v1/runs/{run.id}"), (await admin.get("/api/v1/runs"))["items"][0]):
-        assert shown["error"] == f"held back: {named}"
-        [stage] = [one for one in shown["stages"] if one["stage"] == "reward"]
-        assert stage["summary"]["checks"][0]["reason"] == named
-    assert eve.account_id in ((await heed.parts.runs.get(run.id)).error or "")
-
-
 async def test_rollback_returns_to_the_version_before(heed: Any, admin: Any) -> None:
     await publish(heed, 1, None)
     nothing = await admin.call("POST", "/api/v1/policies/rollback", {"reason": "worse"})

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from store.records import PolicyVersion, Run, now
+from store.dataset.choice import AnnotatorPart
+from store.records import PolicyVersion, Run, Snapshot, now
 from store.run_options import RunOptions
 from store.start_rules import StartRules
 from tests.fakes import Script
+from workers.snapshot import MANIFEST, Frozen
 from workers.start_rules import Waiting, outlook
 
 pytestmark = pytest.mark.anyio
@@ -161,6 +163,39 @@ async def test_a_training_that_is_asked_for_while_one_is_open_waits(heed: Any, a
     assert [one["name"] for one in (await admin.get("/api/v1/schedule"))["requests"]] == ["admin"]
     actions = [event.action for event in await heed.parts.audit.newest()]
     assert actions == ["request_cancelled", "train_requested", "train_requested", "train_now"]
+
+
+async def test_a_training_says_whose_votes_its_data_holds_by_the_names_they_have_now(
+    heed: Any, admin: Any, ann: Any
+) -> None:
+    run_id, folder = await failed_run(heed, admin)
+    path = f"/api/v1/runs/{run_id}/annotators"
+    assert (await admin.call("GET", path)).status_code == 404, "nothing is frozen yet"
+    parts = [AnnotatorPart(annotator_id=f"acc_{number}", votes=1) for number in range(8)]
+    eve = await heed.person('"eve"', "annotator")
+    frozen = Frozen(
+        snapshot=Snapshot(
+            run_id=run_id, votes=40, new_votes=40, train_pairs=36, held_out_pairs=4, prompts=8, through="1-0",
+            sha256="", created_at=now(),
+        ),
+        parent=1, files={}, skipped={}, cap=20,
+        annotators=(
+            AnnotatorPart(annotator_id=ann.account_id, votes=24, over_cap=4),
+            AnnotatorPart(annotator_id=eve.account_id, votes=8, weight=0.25, checks=8),
+            AnnotatorPart(annotator_id="acc_gone", votes=8),
+            *parts,
+        ),
+    )  # fmt: skip
+    (folder / "snapshot").mkdir(parents=True)
+    (folder / "snapshot" / MANIFEST).write_text(frozen.model_dump_json())
+    whose = await admin.get(path)
+    assert (whose["cap"], whose["more_annotators"], len(whose["annotators"])) == (20, 1, 10)
+    assert whose["annotators"][:3] == [
+        {"name": "ann", "votes": 24, "share": 0.5, "over_cap": 4, "weight": 1.0, "unknown": False},
+        {"name": '"eve"', "votes": 8, "share": 8 / 48, "over_cap": 0, "weight": 0.25, "unknown": False},
+        {"name": "acc_gone", "votes": 8, "share": 8 / 48, "over_cap": 0, "weight": 1.0, "unknown": False},
+    ]  # fmt: skip
+    assert (await ann.call("GET", path)).status_code == 403
 
 
 async def test_the_dry_run_says_which_votes_train_and_why_the_others_do_not(

@@ -123,7 +123,7 @@ export const adminEn = {
     train_pairs: "training pairs",
     held_out_pairs: "held-out pairs",
     prompts: "prompts",
-    weigh_less: "votes weigh less:",
+    weigh_less: "people who weigh less",
     accuracy: "accuracy",
     held_out_accuracy: "held-out accuracy",
     held_back_accuracy: "accuracy of the held-back model",

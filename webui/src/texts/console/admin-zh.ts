@@ -113,7 +113,7 @@ export const adminZh: AdminTexts = {
     train_pairs: "训练对",
     held_out_pairs: "留出对",
     prompts: "提示",
-    weigh_less: "投票权重较低：",
+    weigh_less: "权重较低的人",
     accuracy: "准确率",
     held_out_accuracy: "留出准确率",
     held_back_accuracy: "保留模型的准确率",

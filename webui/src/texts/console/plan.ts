@@ -76,7 +76,7 @@ const en = {
   } as Record<string, string>,
   whose: "Whose votes",
   cap: (n: string) => `One annotator may have ${n} at most.`,
-  columns: { name: "Annotator", votes: "Votes", share: "Share", over: "Over the cap", weight: "Weight" },
+  columns: { name: "Annotator", votes: "Votes", share: "Share", over: "Over cap", weight: "Weight" },
   open: "open",
   asked: "Open: nothing is known of them. The training compares their votes with everybody else's first.",
   more: (n: string) => `and ${n} more annotators`,

@@ -18,6 +18,7 @@ const Checks = lazy(() => import("./checks"));
 const FixedPrompts = lazy(() => import("./fixed"));
 const HackingPanel = lazy(() => import("./hacking"));
 const ScheduleCard = lazy(() => import("./schedule"));
+const WhoseVotes = lazy(() => import("./whose"));
 
 export default function AdminPage({ me }: { me: Me }) {
   return may(me, "watch") ? <Dashboard me={me} /> : <Closed needs="watch" />;
@@ -52,6 +53,11 @@ function Dashboard({ me }: { me: Me }) {
           <div className="card overflow-hidden">
             <RunHead run={run} isCurrent={run?.id === status.data?.run?.id} />
             <Steps run={run} status={status.data} />
+            {run?.stages.some((one) => one.stage === "freeze" && one.state === "done") && (
+              <Suspense fallback={null}>
+                <WhoseVotes key={run.id} run={run.id} />
+              </Suspense>
+            )}
             {run && <Unfinished run={run} isNewest={run.id === items[0]?.id} me={me} />}
           </div>
           <Curves run={run} runs={items} />

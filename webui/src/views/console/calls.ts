@@ -27,6 +27,7 @@ export type Canary = Schemas["Canary"];
 export type Promoted = Schemas["PromotedOut"];
 export type Plan = Schemas["PlanOut"];
 export type DataPlan = Schemas["DataPlanOut"];
+export type WhoseVotes = Schemas["WhoseVotesOut"];
 export type Schedule = Schemas["ScheduleOut"];
 /** What starts a training by itself. */
 export type Rules = Schemas["StartRules"];
@@ -110,6 +111,7 @@ export const consoleKeys = {
   schedule: ["schedule"] as const,
   plan: ["plan"] as const,
   planData: ["plan", "data"] as const,
+  whoseVotes: ["whose-votes"] as const,
   statistics: ["statistics"] as const,
 };
 
@@ -188,4 +190,9 @@ export const consoleQueries = {
     queryFn: () => call<DataPlan>("GET", at`plan/data`),
     staleTime: 0,
   }),
+  whoseVotes: (run: string) =>
+    queryOptions({
+      queryKey: [...consoleKeys.whoseVotes, run],
+      queryFn: () => call<WhoseVotes>("GET", at`runs/${run}/annotators`),
+    }),
 };
